@@ -1,0 +1,23 @@
+//! The nouns that loader, verifier and machine share: program, map, helper, context, types.
+//!
+//! This crate parses no bytes and runs nothing. A type is here only because two crates that do
+//! not depend on each other need it. What Linux defines (numbers, names, context layouts, helper
+//! prototypes) stands in tables under [`linux`]; a [`Platform`] is a value made of such tables, and
+//! an embedder makes its own.
+#![forbid(unsafe_code)]
+
+pub mod btf;
+pub mod context;
+pub mod errno;
+pub mod helper;
+pub mod linux;
+pub mod map;
+pub mod platform;
+pub mod program;
+
+pub use context::{Access, ContextDef, Direction, Field, FieldKind};
+pub use errno::Errno;
+pub use helper::{Arg, Effect, HelperProto, MemAccess, MemSize, Ret};
+pub use map::{MapDef, MapFlags, MapType};
+pub use platform::{Platform, ProgTypeDef};
+pub use program::{AttachType, FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};

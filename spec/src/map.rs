@@ -1,0 +1,207 @@
+//! Maps as their creator declares them.
+
+use crate::btf::TypeId;
+use std::sync::Arc;
+
+macro_rules! map_types {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $since:literal;)*) => {
+        /// The kind of a map (`enum bpf_map_type` of `include/uapi/linux/bpf.h`, Linux 6.18).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum MapType {
+            $(
+                #[doc = concat!("`", $name, "`, since Linux ", $since)]
+                $variant = $number,
+            )*
+        }
+
+        impl MapType {
+            /// All kinds in the order of their numbers.
+            pub const ALL: &[MapType] = &[$(MapType::$variant),*];
+
+            /// The kind with this number.
+            pub const fn from_number(number: u32) -> Option<MapType> {
+                match number {
+                    $($number => Some(MapType::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The name, as bpftool prints it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(MapType::$variant => $name,)*
+                }
+            }
+
+            /// The first Linux release that has it.
+            pub const fn since(self) -> &'static str {
+                match self {
+                    $(MapType::$variant => $since,)*
+                }
+            }
+        }
+    };
+}
+
+map_types! {
+    Hash = 1, "hash", "3.19";
+    Array = 2, "array", "3.19";
+    ProgArray = 3, "prog_array", "4.2";
+    PerfEventArray = 4, "perf_event_array", "4.3";
+    PercpuHash = 5, "percpu_hash", "4.6";
+    PercpuArray = 6, "percpu_array", "4.6";
+    StackTrace = 7, "stack_trace", "4.6";
+    CgroupArray = 8, "cgroup_array", "4.8";
+    LruHash = 9, "lru_hash", "4.10";
+    LruPercpuHash = 10, "lru_percpu_hash", "4.10";
+    LpmTrie = 11, "lpm_trie", "4.11";
+    ArrayOfMaps = 12, "array_of_maps", "4.12";
+    HashOfMaps = 13, "hash_of_maps", "4.12";
+    Devmap = 14, "devmap", "4.14";
+    Sockmap = 15, "sockmap", "4.14";
+    Cpumap = 16, "cpumap", "4.15";
+    Xskmap = 17, "xskmap", "4.18";
+    Sockhash = 18, "sockhash", "4.18";
+    CgroupStorage = 19, "cgroup_storage", "4.19";
+    ReuseportSockarray = 20, "reuseport_sockarray", "4.19";
+    PercpuCgroupStorage = 21, "percpu_cgroup_storage", "4.20";
+    Queue = 22, "queue", "4.20";
+    Stack = 23, "stack", "4.20";
+    SkStorage = 24, "sk_storage", "5.2";
+    DevmapHash = 25, "devmap_hash", "5.4";
+    StructOps = 26, "struct_ops", "5.6";
+    Ringbuf = 27, "ringbuf", "5.8";
+    InodeStorage = 28, "inode_storage", "5.10";
+    TaskStorage = 29, "task_storage", "5.11";
+    BloomFilter = 30, "bloom_filter", "5.16";
+    UserRingbuf = 31, "user_ringbuf", "6.1";
+    CgrpStorage = 32, "cgrp_storage", "6.2";
+    Arena = 33, "arena", "6.9";
+}
+
+impl MapType {
+    /// Whether a value has one instance for each CPU.
+    pub const fn is_percpu(self) -> bool {
+        matches!(
+            self,
+            MapType::PercpuHash
+                | MapType::PercpuArray
+                | MapType::LruPercpuHash
+                | MapType::PercpuCgroupStorage
+        )
+    }
+}
+
+/// Creation flags (`BPF_F_*` of `map_flags`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct MapFlags(pub u32);
+
+impl MapFlags {
+    /// `BPF_F_NO_PREALLOC`
+    pub const NO_PREALLOC: u32 = 1 << 0;
+    /// `BPF_F_NO_COMMON_LRU`
+    pub const NO_COMMON_LRU: u32 = 1 << 1;
+    /// `BPF_F_NUMA_NODE`
+    pub const NUMA_NODE: u32 = 1 << 2;
+    /// `BPF_F_RDONLY`: the host side may only read.
+    pub const RDONLY: u32 = 1 << 3;
+    /// `BPF_F_WRONLY`: the host side may only write.
+    pub const WRONLY: u32 = 1 << 4;
+    /// `BPF_F_ZERO_SEED`
+    pub const ZERO_SEED: u32 = 1 << 6;
+    /// `BPF_F_RDONLY_PROG`: programs may only read.
+    pub const RDONLY_PROG: u32 = 1 << 7;
+    /// `BPF_F_WRONLY_PROG`: programs may only write.
+    pub const WRONLY_PROG: u32 = 1 << 8;
+    /// `BPF_F_MMAPABLE`
+    pub const MMAPABLE: u32 = 1 << 10;
+    /// `BPF_F_INNER_MAP`
+    pub const INNER_MAP: u32 = 1 << 12;
+
+    /// Whether all bits of `flag` are set.
+    pub const fn has(self, flag: u32) -> bool {
+        self.0 & flag == flag
+    }
+}
+
+/// Where a map of an object file comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MapOrigin {
+    /// Declared by the program: `.maps` or the legacy `maps` section.
+    Declared,
+    /// The globals of a data section such as `.rodata` or `.bss`: an array with one value.
+    Section {
+        /// Name of the section.
+        section: String,
+        /// The initial value, `value_bytes` long.
+        data: Arc<[u8]>,
+    },
+}
+
+/// What an entry of `values` in a map definition names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InitialValue {
+    /// A program of the object, by name (prog_array).
+    Program(String),
+    /// A map of the object, by index (map-in-map).
+    Map(u32),
+}
+
+/// A map before it exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapDef {
+    /// Name, as the source spells it.
+    pub name: String,
+    /// Kind.
+    pub map_type: MapType,
+    /// Size of a key in bytes.
+    pub key_bytes: u32,
+    /// Size of a value in bytes (of one CPU's instance for per-CPU maps).
+    pub value_bytes: u32,
+    /// Capacity; for ring buffers, bytes; for arenas, pages.
+    pub max_entries: u32,
+    /// Creation flags.
+    pub flags: MapFlags,
+    /// `map_extra`: for Bloom filters the number of hashes, for arenas the address.
+    pub extra: u64,
+    /// Type of the key in the object's BTF.
+    pub key_type: Option<TypeId>,
+    /// Type of the value in the object's BTF.
+    pub value_type: Option<TypeId>,
+    /// For maps of maps, what the inner maps look like.
+    pub inner: Option<Box<MapDef>>,
+    /// Initial entries by index.
+    pub values: Vec<(u32, InitialValue)>,
+    /// Pinned by name (`LIBBPF_PIN_BY_NAME`).
+    pub pinned: bool,
+    /// Where it comes from.
+    pub origin: MapOrigin,
+}
+
+impl MapDef {
+    /// A map with these properties and nothing else.
+    pub fn new(
+        name: impl Into<String>,
+        map_type: MapType,
+        key_bytes: u32,
+        value_bytes: u32,
+        max_entries: u32,
+    ) -> MapDef {
+        MapDef {
+            name: name.into(),
+            map_type,
+            key_bytes,
+            value_bytes,
+            max_entries,
+            flags: MapFlags::default(),
+            extra: 0,
+            key_type: None,
+            value_type: None,
+            inner: None,
+            values: Vec::new(),
+            pinned: false,
+            origin: MapOrigin::Declared,
+        }
+    }
+}

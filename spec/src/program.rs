@@ -1,0 +1,214 @@
+//! Programs as the loader makes them and the verifier and the machine take them.
+
+use crate::btf::{Btf, TypeId};
+use crate::map::MapDef;
+use ebpfvm_asm::{Code, Pc};
+use std::sync::Arc;
+
+macro_rules! prog_types {
+    ($($variant:ident = $number:literal, $name:literal;)*) => {
+        /// The type of a program (`enum bpf_prog_type` of `include/uapi/linux/bpf.h`, Linux 6.18).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum ProgType {
+            $(
+                #[doc = concat!("`", $name, "`")]
+                $variant = $number,
+            )*
+        }
+
+        impl ProgType {
+            /// All types in the order of their numbers.
+            pub const ALL: &[ProgType] = &[$(ProgType::$variant),*];
+
+            /// The type with this number.
+            pub const fn from_number(number: u32) -> Option<ProgType> {
+                match number {
+                    $($number => Some(ProgType::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The name, as bpftool prints it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ProgType::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+prog_types! {
+    Unspec = 0, "unspec";
+    SocketFilter = 1, "socket_filter";
+    Kprobe = 2, "kprobe";
+    SchedCls = 3, "sched_cls";
+    SchedAct = 4, "sched_act";
+    Tracepoint = 5, "tracepoint";
+    Xdp = 6, "xdp";
+    PerfEvent = 7, "perf_event";
+    CgroupSkb = 8, "cgroup_skb";
+    CgroupSock = 9, "cgroup_sock";
+    LwtIn = 10, "lwt_in";
+    LwtOut = 11, "lwt_out";
+    LwtXmit = 12, "lwt_xmit";
+    SockOps = 13, "sock_ops";
+    SkSkb = 14, "sk_skb";
+    CgroupDevice = 15, "cgroup_device";
+    SkMsg = 16, "sk_msg";
+    RawTracepoint = 17, "raw_tracepoint";
+    CgroupSockAddr = 18, "cgroup_sock_addr";
+    LwtSeg6local = 19, "lwt_seg6local";
+    LircMode2 = 20, "lirc_mode2";
+    SkReuseport = 21, "sk_reuseport";
+    FlowDissector = 22, "flow_dissector";
+    CgroupSysctl = 23, "cgroup_sysctl";
+    RawTracepointWritable = 24, "raw_tracepoint_writable";
+    CgroupSockopt = 25, "cgroup_sockopt";
+    Tracing = 26, "tracing";
+    StructOps = 27, "struct_ops";
+    Ext = 28, "ext";
+    Lsm = 29, "lsm";
+    SkLookup = 30, "sk_lookup";
+    Syscall = 31, "syscall";
+    Netfilter = 32, "netfilter";
+    // Not of Linux: the number is beyond the range of the kernel's types.
+    Raw = 63, "raw";
+}
+
+/// Where a program is attached (`enum bpf_attach_type`), by the kernel's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct AttachType(pub u32);
+
+/// A set of program types.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ProgTypeSet(u64);
+
+impl ProgTypeSet {
+    /// No type.
+    pub const NONE: ProgTypeSet = ProgTypeSet(0);
+    /// Every type.
+    pub const ALL: ProgTypeSet = ProgTypeSet(u64::MAX);
+
+    /// The set of these types.
+    pub const fn of(types: &[ProgType]) -> ProgTypeSet {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < types.len() {
+            bits |= 1 << types[i] as u64;
+            i += 1;
+        }
+        ProgTypeSet(bits)
+    }
+
+    /// Types in either set.
+    pub const fn union(self, other: ProgTypeSet) -> ProgTypeSet {
+        ProgTypeSet(self.0 | other.0)
+    }
+
+    /// Whether the type is in the set.
+    pub const fn contains(self, prog_type: ProgType) -> bool {
+        self.0 >> prog_type as u64 & 1 == 1
+    }
+}
+
+impl std::fmt::Debug for ProgTypeSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let types = ProgType::ALL.iter().filter(|t| self.contains(**t));
+        f.debug_set().entries(types.map(|t| t.name())).finish()
+    }
+}
+
+/// A function of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FuncInfo {
+    /// Its first instruction.
+    pub start: Pc,
+    /// Its name.
+    pub name: String,
+    /// Its type (kind `Func`) in the program's BTF.
+    pub type_id: Option<TypeId>,
+    /// Whether the symbol is global: verified apart from its callers.
+    pub is_global: bool,
+}
+
+/// A source position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineInfo {
+    /// The first instruction of the line.
+    pub pc: Pc,
+    /// File name as the compiler recorded it.
+    pub file: Arc<str>,
+    /// The text of the line.
+    pub text: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1; 0 if unknown.
+    pub column: u32,
+}
+
+/// A program that is ready to be judged and run: its functions joined, its maps and data resolved
+/// to indexes into [`Program::maps`].
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Name of the entry function.
+    pub name: String,
+    /// ELF section it comes from; empty if it does not come from a file.
+    pub section: String,
+    /// Type.
+    pub prog_type: ProgType,
+    /// Expected attach type.
+    pub attach_type: AttachType,
+    /// `BPF_F_*` load flags (`BPF_F_SLEEPABLE`, `BPF_F_XDP_HAS_FRAGS`, ...).
+    pub flags: u32,
+    /// Licence string of the object; decides about GPL-only helpers.
+    pub license: String,
+    /// The instructions: the entry function first, then the functions it can call.
+    pub code: Code,
+    /// The functions in order of their start; the first is the entry at 0.
+    pub funcs: Vec<FuncInfo>,
+    /// Source lines in order of their positions.
+    pub lines: Vec<LineInfo>,
+    /// The maps of the object, which `MapIdx` loads name by index.
+    pub maps: Arc<[MapDef]>,
+    /// The types of the object.
+    pub btf: Option<Arc<Btf>>,
+}
+
+impl Program {
+    /// A program without a file: only instructions.
+    pub fn from_code(name: impl Into<String>, prog_type: ProgType, code: Code) -> Program {
+        let name = name.into();
+        Program {
+            section: String::new(),
+            prog_type,
+            attach_type: AttachType::default(),
+            flags: 0,
+            license: "GPL".into(),
+            funcs: vec![FuncInfo {
+                start: Pc(0),
+                name: name.clone(),
+                type_id: None,
+                is_global: true,
+            }],
+            name,
+            code,
+            lines: Vec::new(),
+            maps: Arc::new([]),
+            btf: None,
+        }
+    }
+
+    /// The source line of an instruction: the last one that starts at or before it.
+    pub fn line(&self, pc: Pc) -> Option<&LineInfo> {
+        let after = self.lines.partition_point(|l| l.pc <= pc);
+        self.lines[..after].last()
+    }
+
+    /// The function that an instruction belongs to.
+    pub fn func(&self, pc: Pc) -> Option<&FuncInfo> {
+        let after = self.funcs.partition_point(|f| f.start <= pc);
+        self.funcs[..after].last()
+    }
+}
