@@ -1,0 +1,3 @@
+//! The eBPF machine: maps, helpers, contexts, the interpreter, and the face for embedders.
+
+pub mod map;

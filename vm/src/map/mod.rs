@@ -1,0 +1,134 @@
+//! Maps that exist: storage that programs and the host share.
+//!
+//! Each kind is one file that implements [`MapOps`]. The memory of values belongs to the map and
+//! stays valid as long as the map does: elements are allocated with the map, recycled, and never
+//! freed under a running program. Programs hold raw pointers into it, on any number of threads;
+//! [`MapOps::slabs`] tells the checked engines which addresses those may be.
+
+use ebpfvm_spec::{Errno, MapDef};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// The CPU that a program runs on, as it sees it: the index of its slot in per-CPU maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Cpu(pub u32);
+
+/// Whether an update may create or replace (`BPF_ANY`, `BPF_NOEXIST`, `BPF_EXIST`, `BPF_F_LOCK`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct UpdateFlags(pub u64);
+
+impl UpdateFlags {
+    /// Create or replace.
+    pub const ANY: UpdateFlags = UpdateFlags(0);
+    /// Create only.
+    pub const NOEXIST: UpdateFlags = UpdateFlags(1);
+    /// Replace only.
+    pub const EXIST: UpdateFlags = UpdateFlags(2);
+    /// Hold the value's spin lock while copying; combined with the others.
+    pub const F_LOCK: UpdateFlags = UpdateFlags(4);
+}
+
+/// A block of memory that holds values at equal distances.
+#[derive(Clone, Copy, Debug)]
+pub struct Slab {
+    /// Address of the first value.
+    pub base: usize,
+    /// Distance from value to value in bytes.
+    pub stride: usize,
+    /// Size of a value that a program may touch, in bytes; at most the stride.
+    pub value_bytes: usize,
+    /// Number of values.
+    pub count: usize,
+    /// Whether programs may write.
+    pub writable: bool,
+}
+
+impl Slab {
+    /// The first address and the size of the value that has all of `bytes` bytes at `addr`.
+    #[inline]
+    pub fn value_at(&self, addr: usize, bytes: usize) -> Option<(usize, usize)> {
+        let offset = addr.wrapping_sub(self.base);
+        if offset >= self.stride.wrapping_mul(self.count) {
+            return None;
+        }
+        let inside = offset % self.stride;
+        let start = addr - inside;
+        (inside + bytes <= self.value_bytes).then_some((start, self.value_bytes))
+    }
+}
+
+/// The operations of a map kind.
+///
+/// Keys and values that come in have the sizes of the definition; [`Map`] checks that. The program
+/// side ([`lookup`](MapOps::lookup), [`update`](MapOps::update), [`delete`](MapOps::delete), ...)
+/// sees one CPU's value of a per-CPU map; the host side ([`read`](MapOps::read),
+/// [`write`](MapOps::write)) sees the values of all CPUs after one another, each rounded up to 8
+/// bytes, as the system call does.
+///
+/// The defaults are those of a kind that does not have the operation (errors as in Linux 6.18).
+pub trait MapOps: Send + Sync {
+    /// The address of the value of a key, as `map_lookup_elem` returns it.
+    fn lookup(&self, key: &[u8], cpu: Cpu) -> Option<NonNull<u8>> {
+        let _ = (key, cpu);
+        None
+    }
+
+    /// Creates or replaces a value from a program.
+    ///
+    /// # Errors
+    /// As the kernel's: `EEXIST`, `ENOENT`, `E2BIG` (full or index out of range), `EINVAL` (flags).
+    fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags, cpu: Cpu) -> Result<(), Errno> {
+        let _ = (key, value, flags, cpu);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// `ENOENT` if it is not there, `EINVAL` where keys cannot be removed.
+    fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        let _ = key;
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// The key after `key` in the map's own order, or the first for none or an unknown key.
+    ///
+    /// # Errors
+    /// `ENOENT` after the last.
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        let _ = key;
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Copies the value of a key to the host.
+    ///
+    /// # Errors
+    /// `ENOENT` if the key is not there.
+    fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        let _ = key;
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Creates or replaces a value from the host.
+    ///
+    /// # Errors
+    /// As [`MapOps::update`].
+    fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
+        let _ = (key, value, flags);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Where values lie that programs may touch.
+    fn slabs(&self) -> &[Slab] {
+        &[]
+    }
+}
+
+/// A map: its definition and its storage.
+pub struct Map {
+    def: MapDef,
+    ops: Box<dyn MapOps>,
+}
+
+/// How the host and programs hold a map.
+pub type MapRef = Arc<Map>;
