@@ -1,0 +1,191 @@
+//! The calls themselves.
+
+use super::{Attribute, Command};
+use crate::errno::Errno;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// An owned file descriptor.
+#[derive(Debug)]
+pub(crate) struct Fd(OwnedFd);
+
+impl Fd {
+    pub(crate) fn number(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+fn last_error() -> Errno {
+    Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+/// Calls `bpf()`. Interrupted loads and runs are tried again, as the kernel asks for.
+///
+/// # Errors
+/// The kernel's error number.
+///
+/// # Safety
+/// Every pointer in `attribute` that the kernel reads or writes for `command` points at memory that
+/// lives through the call, is of the length that the attribute (or the map it names) says, and,
+/// where the kernel writes, is borrowed mutably by the caller and has exposed provenance.
+pub(crate) unsafe fn bpf<A: Attribute>(command: Command, attribute: &mut A) -> Result<i32, Errno> {
+    const MAX_TRIES: u32 = 16;
+    let mut tries = 1;
+    loop {
+        // SAFETY: the attribute is plain memory of the size given; its pointers are the caller's
+        // promise.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command as u32,
+                std::ptr::from_mut(attribute),
+                size_of::<A>(),
+            )
+        };
+        if result >= 0 {
+            return Ok(result as i32);
+        }
+        let errno = last_error();
+        let again = errno == Errno::EAGAIN && matches!(command, Command::ProgLoad)
+            || errno == Errno::EINTR && matches!(command, Command::ProgLoad | Command::ProgTestRun);
+        if !again || tries == MAX_TRIES {
+            return Err(errno);
+        }
+        tries += 1;
+    }
+}
+
+/// As [`bpf`], for commands that return a new file descriptor.
+///
+/// # Errors
+/// As [`bpf`].
+///
+/// # Safety
+/// As [`bpf`]; the command returns a file descriptor.
+pub(crate) unsafe fn bpf_fd<A: Attribute>(
+    command: Command,
+    attribute: &mut A,
+) -> Result<Fd, Errno> {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { bpf(command, attribute) }?;
+    // SAFETY: the kernel made this descriptor for us, nobody else has it.
+    Ok(Fd(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Which accesses a [`Mapping`] allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protection {
+    Read,
+    ReadWrite,
+}
+
+/// Memory shared with the kernel, unmapped when dropped.
+///
+/// The kernel changes it at any time, so it is accessed through raw pointers only.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread, and has no other state.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps `bytes` bytes of `fd` from `offset`.
+    ///
+    /// # Errors
+    /// The kernel's error number.
+    pub(crate) fn new(
+        fd: &Fd,
+        offset: usize,
+        bytes: usize,
+        protection: Protection,
+    ) -> Result<Mapping, Errno> {
+        let offset = libc::off_t::try_from(offset).map_err(|_| Errno::E2BIG)?;
+        let protection = match protection {
+            Protection::Read => libc::PROT_READ,
+            Protection::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        };
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                protection,
+                libc::MAP_SHARED,
+                fd.number(),
+                offset,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(last_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(Errno::ENOMEM)?;
+        Ok(Mapping { start, bytes })
+    }
+
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made; nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// The size of a page in bytes.
+pub(crate) fn page_bytes() -> usize {
+    // SAFETY: takes and returns integers.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).unwrap_or(4096)
+}
+
+/// The kernel's release.
+pub(crate) fn release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|release| release.trim().to_string())
+        .unwrap_or_default()
+}
+
+/// The number of possible CPUs (`num_possible_cpus`): how many values the kernel copies for an
+/// entry of a per-CPU map.
+///
+/// # Errors
+/// In words, when the list cannot be read.
+pub(crate) fn possible_cpus() -> Result<u32, String> {
+    const PATH: &str = "/sys/devices/system/cpu/possible";
+    let list = std::fs::read_to_string(PATH).map_err(|e| format!("{PATH}: {e}"))?;
+    count_cpus(&list).ok_or_else(|| format!("{PATH}: not a list of CPUs: {:?}", list.trim()))
+}
+
+/// Counts the CPUs of a list such as `0-3,8`.
+fn count_cpus(list: &str) -> Option<u32> {
+    let mut count = 0u32;
+    for range in list.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
+    }
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_counted() {
+        assert_eq!(count_cpus("0\n"), Some(1));
+        assert_eq!(count_cpus("0-3,8,10-11\n"), Some(7));
+        assert_eq!(count_cpus("3-0"), None);
+        assert_eq!(count_cpus("x"), None);
+    }
+}
