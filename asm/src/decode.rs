@@ -45,7 +45,7 @@ pub enum DecodeErrorKind {
     Reserved {
         /// The opcode byte.
         opcode: u8,
-        /// The mnemonics of the operations that share the opcode.
+        /// The mnemonic of the first operation with the opcode.
         mnemonic: &'static str,
         /// Which field.
         field: FieldName,
@@ -218,9 +218,9 @@ pub fn decode(slots: &[Slot]) -> Result<Insn, DecodeErrorKind> {
         Op::StoreRelease => Insn::StoreRelease { size: size(), base: dst, offset, src },
         Op::LoadAbs => Insn::LoadAbs { size: size(), offset: slot.imm },
         Op::LoadInd => Insn::LoadInd { size: size(), index: src, offset: slot.imm },
-        Op::Jump => match encoding.offset {
-            Field::Any => Insn::Jump { reach: Reach::Near, offset: offset.into() },
-            _ => Insn::Jump { reach: Reach::Far, offset: slot.imm },
+        Op::Jump => match encoding.reach() {
+            reach @ Reach::Near => Insn::Jump { reach, offset: offset.into() },
+            reach @ Reach::Far => Insn::Jump { reach, offset: slot.imm },
         },
         Op::JumpIf(op) => Insn::JumpIf { width: width(), op, dst, src: operand(), offset },
         Op::MayGoto => Insn::MayGoto { offset },

@@ -2,7 +2,7 @@
 
 use crate::insn::{CallTarget, Imm64, Insn, Operand, Reach, Reg, Size, Width};
 use crate::slot::Slot;
-use crate::table::{Encoding, Field, Imm64Kind, Op, Source, row};
+use crate::table::{Field, Imm64Kind, Op, Source, row};
 
 /// Why an instruction has no encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,7 +62,7 @@ impl Imm64 {
     }
 
     /// The immediates of the two slots.
-    const fn imms(&self) -> (i32, i32) {
+    pub(crate) const fn imms(&self) -> (i32, i32) {
         match *self {
             Imm64::Value(v) => (v as i32, (v >> 32) as i32),
             Imm64::MapFd(fd) => (fd, 0),
@@ -81,6 +81,7 @@ struct Form {
     width: Option<Width>,
     size: Option<Size>,
     source: Option<Source>,
+    reach: Option<Reach>,
 }
 
 /// Sets the operand in the slot and tells which source it is.
@@ -116,9 +117,6 @@ pub fn encode(insn: &Insn) -> Result<(Slot, Option<Slot>), EncodeError> {
             form.width = Some(width);
             slot.dst = dst.number();
             form.source = put(&mut slot, src);
-            if let Field::Is(v) = row(insn.op()).encodings[0].offset {
-                slot.offset = v as i16;
-            }
         }
         Insn::Neg { width, dst } => {
             form.width = Some(width);
@@ -137,13 +135,11 @@ pub fn encode(insn: &Insn) -> Result<(Slot, Option<Slot>), EncodeError> {
         Insn::AddrSpaceCast { dst, src, to, from } => {
             form.source = put(&mut slot, Operand::Reg(src));
             slot.dst = dst.number();
-            slot.offset = 1;
             slot.imm = (u32::from(to) << 16 | u32::from(from)) as i32;
         }
         Insn::LoadImm { dst, value } => {
             let (low, high) = value.imms();
             slot.dst = dst.number();
-            slot.src = value.kind() as u8;
             slot.imm = low;
             second = Some(Slot { imm: high, ..Slot::default() });
         }
@@ -170,9 +166,13 @@ pub fn encode(insn: &Insn) -> Result<(Slot, Option<Slot>), EncodeError> {
             slot.imm = offset;
         }
         Insn::Jump { reach: Reach::Near, offset } => {
+            form.reach = Some(Reach::Near);
             slot.offset = i16::try_from(offset).map_err(|_| EncodeError::JumpTooFar(offset))?;
         }
-        Insn::Jump { reach: Reach::Far, offset } => slot.imm = offset,
+        Insn::Jump { reach: Reach::Far, offset } => {
+            form.reach = Some(Reach::Far);
+            slot.imm = offset;
+        }
         Insn::JumpIf { width, dst, src, offset, op: _ } => {
             form.width = Some(width);
             slot.dst = dst.number();
@@ -182,12 +182,8 @@ pub fn encode(insn: &Insn) -> Result<(Slot, Option<Slot>), EncodeError> {
         Insn::MayGoto { offset } => slot.offset = offset,
         Insn::Call { target } => match target {
             CallTarget::Helper(id) => slot.imm = id as i32,
-            CallTarget::Local { offset } => {
-                slot.src = 1;
-                slot.imm = offset;
-            }
+            CallTarget::Local { offset } => slot.imm = offset,
             CallTarget::Kfunc { btf_id, btf_index } => {
-                slot.src = 2;
                 slot.imm = btf_id;
                 slot.offset = btf_index;
             }
@@ -195,24 +191,36 @@ pub fn encode(insn: &Insn) -> Result<(Slot, Option<Slot>), EncodeError> {
         },
         Insn::Exit => {}
     }
-    let fits = |e: &&Encoding| {
-        let is_far = e.offset == Field::Is(0);
-        let reach_fits = match insn {
-            Insn::Jump { reach, .. } => is_far == (*reach == Reach::Far),
-            _ => true,
-        };
-        e.width == form.width && e.size == form.size && e.source == form.source && reach_fits
-    };
-    // Atomics differ in `imm` only, which the row fixes.
-    let encoding =
-        row(insn.op()).encodings.iter().find(fits).ok_or(EncodeError::NoSuchForm(*insn))?;
+    let encoding = row(insn.op())
+        .encodings
+        .iter()
+        .find(|e| {
+            e.width == form.width
+                && e.size == form.size
+                && e.source == form.source
+                && form.reach.is_none_or(|reach| reach == e.reach())
+                && operand_fits(e.offset, slot.offset.into())
+                && operand_fits(e.imm, slot.imm)
+        })
+        .ok_or(EncodeError::NoSuchForm(*insn))?;
     slot.opcode = encoding.opcode;
+    // What is no operand is what the table says.
+    if let Field::Is(v) = encoding.offset {
+        slot.offset = v as i16;
+    }
+    if let Field::Is(v) = encoding.src {
+        slot.src = v as u8;
+    }
     if let Field::Is(v) = encoding.imm {
         slot.imm = v;
     }
-    if encoding.offset.accepts(slot.offset.into()) && encoding.imm.accepts(slot.imm) {
-        Ok((slot, second))
-    } else {
-        Err(EncodeError::NoSuchForm(*insn))
+    Ok((slot, second))
+}
+
+/// Whether a field takes the operand that the instruction put there, if it put one there.
+fn operand_fits(field: Field, value: i32) -> bool {
+    match field {
+        Field::Is(v) => value == v || value == 0,
+        field => field.accepts(value),
     }
 }

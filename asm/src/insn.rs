@@ -599,6 +599,29 @@ impl Insn {
         }
     }
 
+    /// The same instruction with another jump or function offset; none if it names no place of the
+    /// program or the offset does not fit its field.
+    pub fn retarget(self, to: i32) -> Option<Insn> {
+        let near = i16::try_from(to).ok();
+        Some(match self {
+            Insn::Jump { reach: Reach::Near, .. } => {
+                Insn::Jump { reach: Reach::Near, offset: near?.into() }
+            }
+            Insn::Jump { reach: Reach::Far, .. } => Insn::Jump { reach: Reach::Far, offset: to },
+            Insn::JumpIf { width, op, dst, src, .. } => {
+                Insn::JumpIf { width, op, dst, src, offset: near? }
+            }
+            Insn::MayGoto { .. } => Insn::MayGoto { offset: near? },
+            Insn::Call { target: CallTarget::Local { .. } } => {
+                Insn::Call { target: CallTarget::Local { offset: to } }
+            }
+            Insn::LoadImm { dst, value: Imm64::Func { .. } } => {
+                Insn::LoadImm { dst, value: Imm64::Func { offset: to } }
+            }
+            _ => return None,
+        })
+    }
+
     /// Whether control can never reach the next instruction from here.
     pub const fn ends_block(&self) -> bool {
         matches!(self, Insn::Exit | Insn::Jump { .. })

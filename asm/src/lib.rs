@@ -9,11 +9,14 @@
 //! - [`insn`]: the decoded instruction and its parts
 //! - [`decode`], [`encode`]: between [`Slot`]s (8 bytes) and [`Insn`]s
 //! - [`code`]: a whole program, addressed by [`Pc`]
+//! - [`builder`]: programs written in Rust
+//! - [`text`]: programs as text, assembler and disassembler
 //! - [`semantics`]: what each operation computes
 //!
 //! The crate does no I/O and depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
+pub mod builder;
 pub mod code;
 pub mod decode;
 pub mod encode;
@@ -21,7 +24,9 @@ pub mod insn;
 pub mod semantics;
 pub mod slot;
 pub mod table;
+pub mod text;
 
+pub use builder::{BuildError, Builder, Label, Target};
 pub use code::{Code, Pc};
 pub use decode::{DecodeError, DecodeErrorKind, decode};
 pub use encode::{EncodeError, encode};

@@ -7,7 +7,7 @@
 //! Sources: RFC 9669 (sections 3 to 5, appendix A) and, for operations without a `rfc` section,
 //! `include/uapi/linux/bpf.h` and `kernel/bpf/verifier.c` of the Linux version named in `since`.
 
-use crate::insn::{AluOp, AtomicOp, EndianOp, JmpOp, RmwOp, Size, Width};
+use crate::insn::{AluOp, AtomicOp, EndianOp, JmpOp, Reach, RmwOp, Size, Width};
 use std::sync::LazyLock;
 
 /// Which operation an instruction performs, without its operands.
@@ -278,6 +278,14 @@ impl Encoding {
             _ => Class::Alu64,
         }
     }
+
+    /// How far a jump with this encoding reaches: the one with a 16-bit offset is near.
+    pub(crate) const fn reach(&self) -> Reach {
+        match self.offset {
+            Field::Any => Reach::Near,
+            _ => Reach::Far,
+        }
+    }
 }
 
 /// An operation: a row of the [`TABLE`].
@@ -287,7 +295,8 @@ pub struct Row {
     pub op: Op,
     /// Its opcodes.
     pub encodings: &'static [Encoding],
-    /// The operator or word of LLVM's pseudo-C that tells the operation from its siblings.
+    /// The operator or word of pseudo-C that tells the operation from its siblings. Atomics that
+    /// return a value have it without `atomic_`, byte swaps without their size.
     pub symbol: &'static str,
     /// The word of the bpf_conformance and uBPF mnemonics, without width or size suffix.
     pub mnemonic: &'static str,
@@ -413,15 +422,17 @@ const fn movsx(w: Width, sizes: &'static [i32]) -> Encoding {
         .cpu(Cpu::V4)
 }
 
-const SWAP_SIZES: Field = Field::OneOf(&[16, 32, 64]);
-
-const fn endian(op: EndianOp) -> [Encoding; 1] {
-    let (opcode, group, cpu) = match op {
-        EndianOp::ToLe => (0xd0 | Class::Alu as u8, Group::Base32, Cpu::V1),
-        EndianOp::ToBe => (0xd0 | X | Class::Alu as u8, Group::Base32, Cpu::V1),
-        EndianOp::Bswap => (0xd0 | Class::Alu64 as u8, Group::Base64, Cpu::V4),
+/// Swaps of 64 bits are a group apart (RFC 9669, section 4.2).
+const fn endian(op: EndianOp) -> [Encoding; 2] {
+    let (opcode, cpu) = match op {
+        EndianOp::ToLe => (0xd0 | Class::Alu as u8, Cpu::V1),
+        EndianOp::ToBe => (0xd0 | X | Class::Alu as u8, Cpu::V1),
+        EndianOp::Bswap => (0xd0 | Class::Alu64 as u8, Cpu::V4),
     };
-    [Encoding::new(opcode, group).dst().imm(SWAP_SIZES).cpu(cpu)]
+    [
+        Encoding::new(opcode, Group::Base32).dst().imm(Field::OneOf(&[16, 32])).cpu(cpu),
+        Encoding::new(opcode, Group::Base64).dst().imm(Field::Is(64)).cpu(cpu),
+    ]
 }
 
 const fn load_imm(kind: Imm64Kind, imm2: Field) -> [Encoding; 1] {
@@ -541,12 +552,12 @@ pub static TABLE: &[Row] = &[
     Row { op: Op::MayGoto, encodings: &[Encoding::new(0xe0 | Class::Jmp as u8, Group::Linux).offset(Field::Any).cpu(Cpu::V4)], symbol: "may_goto", mnemonic: "may_goto", rfc: "", since: "6.9", meaning: "falls through a bounded number of times, then pc += offset" },
     // Memory.
     Row { op: Op::LoadImm(Imm64Kind::Value), encodings: &load_imm(Imm64Kind::Value, Field::Any), symbol: "ll", mnemonic: "lddw", rfc: "5.4", since: "3.18", meaning: "dst = imm2 << 32 | imm" },
-    Row { op: Op::LoadImm(Imm64Kind::MapFd), encodings: &load_imm(Imm64Kind::MapFd, ZERO), symbol: "map_fd", mnemonic: "lddw map_fd", rfc: "5.4", since: "3.18", meaning: "dst = the map with file descriptor imm" },
-    Row { op: Op::LoadImm(Imm64Kind::MapFdValue), encodings: &load_imm(Imm64Kind::MapFdValue, Field::Any), symbol: "map_value", mnemonic: "lddw map_value", rfc: "5.4", since: "5.2", meaning: "dst = address of byte imm2 in the value of the map with file descriptor imm" },
-    Row { op: Op::LoadImm(Imm64Kind::Variable), encodings: &load_imm(Imm64Kind::Variable, Field::Any), symbol: "variable", mnemonic: "lddw variable", rfc: "5.4", since: "5.10", meaning: "dst = address of the kernel variable with BTF id imm in the BTF object imm2" },
-    Row { op: Op::LoadImm(Imm64Kind::Func), encodings: &load_imm(Imm64Kind::Func, ZERO), symbol: "code", mnemonic: "lddw code", rfc: "5.4", since: "5.13", meaning: "dst = address of the function at pc + imm" },
-    Row { op: Op::LoadImm(Imm64Kind::MapIdx), encodings: &load_imm(Imm64Kind::MapIdx, ZERO), symbol: "map_idx", mnemonic: "lddw map_idx", rfc: "5.4", since: "5.14", meaning: "dst = the map at index imm" },
-    Row { op: Op::LoadImm(Imm64Kind::MapIdxValue), encodings: &load_imm(Imm64Kind::MapIdxValue, Field::Any), symbol: "map_idx_value", mnemonic: "lddw map_idx_value", rfc: "5.4", since: "5.14", meaning: "dst = address of byte imm2 in the value of the map at index imm" },
+    Row { op: Op::LoadImm(Imm64Kind::MapFd), encodings: &load_imm(Imm64Kind::MapFd, ZERO), symbol: "map[fd:]", mnemonic: "lddw map_fd", rfc: "5.4", since: "3.18", meaning: "dst = the map with file descriptor imm" },
+    Row { op: Op::LoadImm(Imm64Kind::MapFdValue), encodings: &load_imm(Imm64Kind::MapFdValue, Field::Any), symbol: "map[fd:][0]", mnemonic: "lddw map_value", rfc: "5.4", since: "5.2", meaning: "dst = address of byte imm2 in the value of the map with file descriptor imm" },
+    Row { op: Op::LoadImm(Imm64Kind::Variable), encodings: &load_imm(Imm64Kind::Variable, Field::Any), symbol: "var[]", mnemonic: "lddw variable", rfc: "5.4", since: "5.10", meaning: "dst = address of the kernel variable with BTF id imm in the BTF object imm2" },
+    Row { op: Op::LoadImm(Imm64Kind::Func), encodings: &load_imm(Imm64Kind::Func, ZERO), symbol: "subprog[]", mnemonic: "lddw code", rfc: "5.4", since: "5.13", meaning: "dst = address of the function at pc + imm" },
+    Row { op: Op::LoadImm(Imm64Kind::MapIdx), encodings: &load_imm(Imm64Kind::MapIdx, ZERO), symbol: "map[idx:]", mnemonic: "lddw map_idx", rfc: "5.4", since: "5.14", meaning: "dst = the map at index imm" },
+    Row { op: Op::LoadImm(Imm64Kind::MapIdxValue), encodings: &load_imm(Imm64Kind::MapIdxValue, Field::Any), symbol: "map[idx:][0]", mnemonic: "lddw map_idx_value", rfc: "5.4", since: "5.14", meaning: "dst = address of byte imm2 in the value of the map at index imm" },
     Row { op: Op::LoadAbs, encodings: &[packet(MODE_ABS, Size::W), packet(MODE_ABS, Size::H), packet(MODE_ABS, Size::B)], symbol: "skb[]", mnemonic: "ldabs", rfc: "5.5", since: "3.18", meaning: "r0 = packet[imm] in host order; out of range ends the program with 0" },
     Row { op: Op::LoadInd, encodings: &[packet(MODE_IND, Size::W), packet(MODE_IND, Size::H), packet(MODE_IND, Size::B)], symbol: "skb[]", mnemonic: "ldind", rfc: "5.5", since: "3.18", meaning: "r0 = packet[src + imm] in host order; out of range ends the program with 0" },
     Row { op: Op::Load, encodings: &[load(MODE_MEM, Size::W, Group::Base32, Cpu::V1), load(MODE_MEM, Size::H, Group::Base32, Cpu::V1), load(MODE_MEM, Size::B, Group::Base32, Cpu::V1), load(MODE_MEM, Size::Dw, Group::Base64, Cpu::V1)], symbol: "u", mnemonic: "ldx", rfc: "5.1", since: "3.18", meaning: "dst = *(size *)(src + offset), zero-extended" },
@@ -557,14 +568,14 @@ pub static TABLE: &[Row] = &[
     Row { op: Op::Atomic(AtomicOp::Rmw(RmwOp::Or)), encodings: &atomic(0x40, Cpu::V3), symbol: "|=", mnemonic: "lock or", rfc: "5.3", since: "5.12", meaning: "*(dst + offset) |= src" },
     Row { op: Op::Atomic(AtomicOp::Rmw(RmwOp::And)), encodings: &atomic(0x50, Cpu::V3), symbol: "&=", mnemonic: "lock and", rfc: "5.3", since: "5.12", meaning: "*(dst + offset) &= src" },
     Row { op: Op::Atomic(AtomicOp::Rmw(RmwOp::Xor)), encodings: &atomic(0xa0, Cpu::V3), symbol: "^=", mnemonic: "lock xor", rfc: "5.3", since: "5.12", meaning: "*(dst + offset) ^= src" },
-    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::Add)), encodings: &atomic(FETCH, Cpu::V3), symbol: "atomic_fetch_add", mnemonic: "lock fetch add", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) += old src" },
-    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::Or)), encodings: &atomic(0x40 | FETCH, Cpu::V3), symbol: "atomic_fetch_or", mnemonic: "lock fetch or", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) |= old src" },
-    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::And)), encodings: &atomic(0x50 | FETCH, Cpu::V3), symbol: "atomic_fetch_and", mnemonic: "lock fetch and", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) &= old src" },
-    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::Xor)), encodings: &atomic(0xa0 | FETCH, Cpu::V3), symbol: "atomic_fetch_xor", mnemonic: "lock fetch xor", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) ^= old src" },
+    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::Add)), encodings: &atomic(FETCH, Cpu::V3), symbol: "fetch_add", mnemonic: "lock fetch add", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) += old src" },
+    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::Or)), encodings: &atomic(0x40 | FETCH, Cpu::V3), symbol: "fetch_or", mnemonic: "lock fetch or", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) |= old src" },
+    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::And)), encodings: &atomic(0x50 | FETCH, Cpu::V3), symbol: "fetch_and", mnemonic: "lock fetch and", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) &= old src" },
+    Row { op: Op::Atomic(AtomicOp::Fetch(RmwOp::Xor)), encodings: &atomic(0xa0 | FETCH, Cpu::V3), symbol: "fetch_xor", mnemonic: "lock fetch xor", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) ^= old src" },
     Row { op: Op::Atomic(AtomicOp::Xchg), encodings: &atomic(0xe0 | FETCH, Cpu::V3), symbol: "xchg", mnemonic: "lock xchg", rfc: "5.3", since: "5.12", meaning: "src = *(dst + offset), then *(dst + offset) = old src" },
     Row { op: Op::Atomic(AtomicOp::Cmpxchg), encodings: &atomic(0xf0 | FETCH, Cpu::V3), symbol: "cmpxchg", mnemonic: "lock cmpxchg", rfc: "5.3", since: "5.12", meaning: "if *(dst + offset) == r0 then *(dst + offset) = src; r0 = old value" },
-    Row { op: Op::LoadAcquire, encodings: &ordered(0x100), symbol: "load_acquire", mnemonic: "load_acquire", rfc: "", since: "6.15", meaning: "dst = *(size *)(src + offset), zero-extended, with acquire order" },
-    Row { op: Op::StoreRelease, encodings: &ordered(0x110), symbol: "store_release", mnemonic: "store_release", rfc: "", since: "6.15", meaning: "*(size *)(dst + offset) = src with release order" },
+    Row { op: Op::LoadAcquire, encodings: &ordered(0x100), symbol: "load_acquire", mnemonic: "ldacq", rfc: "", since: "6.15", meaning: "dst = *(size *)(src + offset), zero-extended, with acquire order" },
+    Row { op: Op::StoreRelease, encodings: &ordered(0x110), symbol: "store_release", mnemonic: "strel", rfc: "", since: "6.15", meaning: "*(size *)(dst + offset) = src with release order" },
 ];
 
 /// The encodings that share each opcode byte, as (row, encoding) pairs.
