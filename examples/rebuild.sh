@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rebuilds the example objects (all, or those named: `examples/rebuild.sh xdp_firewall raw`) and the
-# bench programs' objects. Needs clang 19 and llvm-strip 19; CLANG and LLVM_STRIP name others.
+# bench programs' objects (by the name `benches`). Needs clang 19 and llvm-strip 19; CLANG and LLVM_STRIP name others.
 # The result does not depend on where the repository lies: two runs give the same bytes.
 set -euo pipefail
 
@@ -23,17 +23,16 @@ esac
 
 # The compiler runs in the source's folder with "." as the recorded directory, so that no path of
 # this machine lands in debug information. DWARF goes, BTF stays.
-build() { # folder, file stem, further flags...
-	local folder=$1 stem=$2
-	shift 2
+build() { # folder, source, object
+	local folder=$1 source=$2 object=$3
 	(
 		cd "$folder"
 		"$clang" --target=bpfel -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
-			-fdebug-compilation-dir=. -ffile-prefix-map="$root"=. "$@" \
-			-c "$stem.c" -o "$stem.o"
-		"$strip" -g "$stem.o"
+			-fdebug-compilation-dir=. -ffile-prefix-map="$root"=. \
+			-c "$source" -o "$object"
+		"$strip" -g "$object"
 	)
-	echo "built ${folder#"$root"/}/$stem.o"
+	echo "built ${folder#"$root"/}/$object"
 }
 
 names=("$@")
@@ -41,7 +40,15 @@ if [ ${#names[@]} -eq 0 ]; then
 	for source in "$root"/examples/*/*.bpf.c; do
 		names+=("$(basename "${source%/*}")")
 	done
+	names+=(benches)
 fi
 for name in "${names[@]}"; do
-	build "$root/examples/$name" "$name.bpf"
+	if [ "$name" = benches ]; then
+		for source in "$root"/benches/programs/*.c; do
+			stem=$(basename "$source" .c)
+			build "$root/benches/programs" "$stem.c" "$stem.bpf.o"
+		done
+	else
+		build "$root/examples/$name" "$name.bpf.c" "$name.bpf.o"
+	fi
 done
