@@ -92,6 +92,7 @@ struct xdp_md {
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_OK 0
 #define TC_ACT_SHOT 2
+#define TC_ACT_REDIRECT 7
 
 struct __sk_buff {
 	__u32 len;
@@ -237,6 +238,8 @@ static void (*const bpf_ringbuf_discard)(void *data, __u64 flags) = (void *)133;
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 /* Flag of l4_csum_replace: the bytes also stand in the pseudo header. */
 #define BPF_F_PSEUDO_HDR (1ULL << 4)
+/* Flag of l4_csum_replace: a checksum of 0 means "none" and stays, one that becomes 0 is 0xffff. */
+#define BPF_F_MARK_MANGLED_0 (1ULL << 5)
 
 /* The format lives in .rodata, as with libbpf's macro of this name. */
 #define bpf_printk(fmt, ...)                                                        \
