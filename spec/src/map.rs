@@ -1,6 +1,7 @@
 //! Maps as their creator declares them.
 
 use crate::btf::TypeId;
+use std::fmt;
 use std::sync::Arc;
 
 macro_rules! map_types {
@@ -93,35 +94,62 @@ impl MapType {
     }
 }
 
-/// Creation flags (`BPF_F_*` of `map_flags`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct MapFlags(pub u32);
+macro_rules! map_flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
+        /// Creation flags (`BPF_F_*` of `map_flags`).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+        pub struct MapFlags(pub u32);
+
+        impl MapFlags {
+            $(
+                #[doc = concat!("`BPF_F_", stringify!($name), "`")]
+                $(#[$doc])*
+                pub const $name: u32 = 1 << $bit;
+            )*
+
+            const NAMES: &[(u32, &str)] = &[$((Self::$name, stringify!($name))),*];
+        }
+    };
+}
+
+map_flags! {
+    NO_PREALLOC = 0;
+    NO_COMMON_LRU = 1;
+    NUMA_NODE = 2;
+    /// : the host side may only read.
+    RDONLY = 3;
+    /// : the host side may only write.
+    WRONLY = 4;
+    ZERO_SEED = 6;
+    /// : programs may only read.
+    RDONLY_PROG = 7;
+    /// : programs may only write.
+    WRONLY_PROG = 8;
+    MMAPABLE = 10;
+    PRESERVE_ELEMS = 11;
+    INNER_MAP = 12;
+}
 
 impl MapFlags {
-    /// `BPF_F_NO_PREALLOC`
-    pub const NO_PREALLOC: u32 = 1 << 0;
-    /// `BPF_F_NO_COMMON_LRU`
-    pub const NO_COMMON_LRU: u32 = 1 << 1;
-    /// `BPF_F_NUMA_NODE`
-    pub const NUMA_NODE: u32 = 1 << 2;
-    /// `BPF_F_RDONLY`: the host side may only read.
-    pub const RDONLY: u32 = 1 << 3;
-    /// `BPF_F_WRONLY`: the host side may only write.
-    pub const WRONLY: u32 = 1 << 4;
-    /// `BPF_F_ZERO_SEED`
-    pub const ZERO_SEED: u32 = 1 << 6;
-    /// `BPF_F_RDONLY_PROG`: programs may only read.
-    pub const RDONLY_PROG: u32 = 1 << 7;
-    /// `BPF_F_WRONLY_PROG`: programs may only write.
-    pub const WRONLY_PROG: u32 = 1 << 8;
-    /// `BPF_F_MMAPABLE`
-    pub const MMAPABLE: u32 = 1 << 10;
-    /// `BPF_F_INNER_MAP`
-    pub const INNER_MAP: u32 = 1 << 12;
-
     /// Whether all bits of `flag` are set.
     pub const fn has(self, flag: u32) -> bool {
         self.0 & flag == flag
+    }
+}
+
+/// The names of the flags without `BPF_F_`, and the rest in hexadecimal: `RDONLY | 0x20`.
+impl fmt::Display for MapFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        let mut separator = "";
+        for (flag, name) in Self::NAMES {
+            if self.has(*flag) {
+                write!(f, "{separator}{name}")?;
+                separator = " | ";
+                rest &= !flag;
+            }
+        }
+        if rest != 0 || self.0 == 0 { write!(f, "{separator}{rest:#x}") } else { Ok(()) }
     }
 }
 

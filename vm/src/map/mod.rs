@@ -4,10 +4,24 @@
 //! stays valid as long as the map does: elements are allocated with the map, recycled, and never
 //! freed under a running program. Programs hold raw pointers into it, on any number of threads;
 //! [`MapOps::slabs`] tells the checked engines which addresses those may be.
+//!
+//! To add a kind: a file with its storage, and a row in `kind.rs`.
+
+mod access;
+mod array;
+mod create;
+mod kind;
+mod memory;
+mod values;
+
+pub use access::MapError;
+pub use create::{CreateError, MapLimits};
 
 use ebpfvm_spec::{Errno, MapDef};
+use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The CPU that a program runs on, as it sees it: the index of its slot in per-CPU maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -26,6 +40,11 @@ impl UpdateFlags {
     pub const EXIST: UpdateFlags = UpdateFlags(2);
     /// Hold the value's spin lock while copying; combined with the others.
     pub const F_LOCK: UpdateFlags = UpdateFlags(4);
+
+    /// Refuses what no map of ours takes: unknown flags, and the lock of a value that has none.
+    fn check(self) -> Result<(), Errno> {
+        if self.0 > UpdateFlags::EXIST.0 { Err(Errno::EINVAL) } else { Ok(()) }
+    }
 }
 
 /// A block of memory that holds values at equal distances.
@@ -39,6 +58,8 @@ pub struct Slab {
     pub value_bytes: usize,
     /// Number of values.
     pub count: usize,
+    /// Whether programs may read.
+    pub readable: bool,
     /// Whether programs may write.
     pub writable: bool,
 }
@@ -60,13 +81,13 @@ impl Slab {
 /// The operations of a map kind.
 ///
 /// Keys and values that come in have the sizes of the definition; [`Map`] checks that. The program
-/// side ([`lookup`](MapOps::lookup), [`update`](MapOps::update), [`delete`](MapOps::delete), ...)
-/// sees one CPU's value of a per-CPU map; the host side ([`read`](MapOps::read),
-/// [`write`](MapOps::write)) sees the values of all CPUs after one another, each rounded up to 8
-/// bytes, as the system call does.
+/// side ([`lookup`](MapOps::lookup), [`update`](MapOps::update)) sees one CPU's value of a per-CPU
+/// map; the host side ([`read`](MapOps::read), [`write`](MapOps::write), [`take`](MapOps::take))
+/// sees the values of all CPUs after one another, each rounded up to 8 bytes, as the system call
+/// does.
 ///
 /// The defaults are those of a kind that does not have the operation (errors as in Linux 6.18).
-pub trait MapOps: Send + Sync {
+pub trait MapOps: Any + Send + Sync {
     /// The address of the value of a key, as `map_lookup_elem` returns it.
     fn lookup(&self, key: &[u8], cpu: Cpu) -> Option<NonNull<u8>> {
         let _ = (key, cpu);
@@ -79,7 +100,7 @@ pub trait MapOps: Send + Sync {
     /// As the kernel's: `EEXIST`, `ENOENT`, `E2BIG` (full or index out of range), `EINVAL` (flags).
     fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags, cpu: Cpu) -> Result<(), Errno> {
         let _ = (key, value, flags, cpu);
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
     }
 
     /// Removes a key.
@@ -88,7 +109,7 @@ pub trait MapOps: Send + Sync {
     /// `ENOENT` if it is not there, `EINVAL` where keys cannot be removed.
     fn delete(&self, key: &[u8]) -> Result<(), Errno> {
         let _ = key;
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
     }
 
     /// The key after `key` in the map's own order, or the first for none or an unknown key.
@@ -97,7 +118,13 @@ pub trait MapOps: Send + Sync {
     /// `ENOENT` after the last.
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         let _ = key;
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// The keys that are there; those that come or go meanwhile may be missing. Ends even when
+    /// writers never stop.
+    fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(std::iter::empty())
     }
 
     /// Copies the value of a key to the host.
@@ -106,7 +133,7 @@ pub trait MapOps: Send + Sync {
     /// `ENOENT` if the key is not there.
     fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
         let _ = key;
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
     }
 
     /// Creates or replaces a value from the host.
@@ -115,7 +142,16 @@ pub trait MapOps: Send + Sync {
     /// As [`MapOps::update`].
     fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
         let _ = (key, value, flags);
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// Copies the value of a key to the host and removes the key.
+    ///
+    /// # Errors
+    /// As [`MapOps::read`] and [`MapOps::delete`].
+    fn take(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        let _ = key;
+        Err(Errno::ENOTSUPP)
     }
 
     /// Where values lie that programs may touch.
@@ -126,7 +162,14 @@ pub trait MapOps: Send + Sync {
 
 /// A map: its definition and its storage.
 pub struct Map {
+    id: u32,
     def: MapDef,
+    /// What the storage allocated.
+    bytes: u64,
+    /// Size of a value as the host reads and writes it.
+    host_value_bytes: usize,
+    /// The host may not write any more.
+    frozen: AtomicBool,
     ops: Box<dyn MapOps>,
 }
 

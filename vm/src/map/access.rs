@@ -1,0 +1,261 @@
+//! What programs and the host do with a map.
+
+use super::{Cpu, Map, MapOps, Slab, UpdateFlags};
+use ebpfvm_spec::{Errno, MapDef, MapFlags};
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+/// Why the host's access to a map failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// The key has the wrong size.
+    #[error("map '{map}': {operation}: the key has {got} bytes, expected {expected}")]
+    KeySize {
+        /// Name of the map.
+        map: String,
+        /// What was tried.
+        operation: &'static str,
+        /// Bytes given.
+        got: usize,
+        /// Bytes of the map's keys.
+        expected: usize,
+    },
+    /// The value has the wrong size.
+    #[error("map '{map}': {operation}: the value has {got} bytes, expected {expected}")]
+    ValueSize {
+        /// Name of the map.
+        map: String,
+        /// What was tried.
+        operation: &'static str,
+        /// Bytes given.
+        got: usize,
+        /// Bytes that the host reads and writes for a key of this map.
+        expected: usize,
+    },
+    /// The map refuses it, as the kernel's would.
+    #[error("map '{map}': {operation}: {errno}")]
+    Refused {
+        /// Name of the map.
+        map: String,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system call would give.
+        errno: Errno,
+    },
+}
+
+impl MapError {
+    /// The error number that the system call would give.
+    pub fn errno(&self) -> Errno {
+        match self {
+            MapError::KeySize { .. } | MapError::ValueSize { .. } => Errno::EINVAL,
+            MapError::Refused { errno, .. } => *errno,
+        }
+    }
+}
+
+/// What the map is.
+impl Map {
+    /// A number that no other map of this process has.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// What the map was created from.
+    pub fn def(&self) -> &MapDef {
+        &self.def
+    }
+
+    /// The bytes of its storage.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The bytes of a value as the host reads and writes it: of per-CPU maps the values of all
+    /// CPUs after one another, each rounded up to 8 bytes.
+    pub fn host_value_bytes(&self) -> usize {
+        self.host_value_bytes
+    }
+
+    /// Where values lie that programs may touch.
+    pub fn slabs(&self) -> &[Slab] {
+        self.ops.slabs()
+    }
+
+    /// The storage as the type of a kind that has more operations than all have, such as a ring
+    /// buffer.
+    pub fn as_kind<T: MapOps>(&self) -> Option<&T> {
+        let ops: &dyn Any = &*self.ops;
+        ops.downcast_ref()
+    }
+}
+
+/// The program side. Keys and values have the sizes of the definition; with others nothing is found
+/// and updates give `EINVAL`.
+impl Map {
+    /// The address of the value of a key on a CPU, as `map_lookup_elem` returns it. It stays valid
+    /// as long as the map.
+    #[inline]
+    pub fn lookup(&self, key: &[u8], cpu: Cpu) -> Option<NonNull<u8>> {
+        if key.len() != self.def.key_bytes as usize {
+            return None;
+        }
+        self.ops.lookup(key, cpu)
+    }
+
+    /// Creates or replaces a value, as `map_update_elem`.
+    ///
+    /// # Errors
+    /// As the kernel's: `EEXIST`, `ENOENT`, `E2BIG` (full or index out of range), `EINVAL` (flags);
+    /// `EPERM` where programs may only read.
+    pub fn update(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: UpdateFlags,
+        cpu: Cpu,
+    ) -> Result<(), Errno> {
+        self.program_writes()?;
+        let sized = key.len() == self.def.key_bytes as usize
+            && value.len() == self.def.value_bytes as usize;
+        if sized { self.ops.update(key, value, flags, cpu) } else { Err(Errno::EINVAL) }
+    }
+
+    /// Removes a key, as `map_delete_elem`.
+    ///
+    /// # Errors
+    /// `ENOENT` if it is not there, `EINVAL` where keys cannot be removed, `EPERM` where programs
+    /// may only read.
+    pub fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        self.program_writes()?;
+        let sized = key.len() == self.def.key_bytes as usize;
+        if sized { self.ops.delete(key) } else { Err(Errno::EINVAL) }
+    }
+
+    /// The verifier refuses programs that write to such maps; engines that run without a verdict
+    /// rely on this.
+    fn program_writes(&self) -> Result<(), Errno> {
+        if self.def.flags.has(MapFlags::RDONLY_PROG) { Err(Errno::EPERM) } else { Ok(()) }
+    }
+}
+
+/// The host side: what the `bpf()` system call does, with its errors.
+impl Map {
+    /// Copies the value of a key, [`host_value_bytes`](Map::host_value_bytes) long.
+    ///
+    /// # Errors
+    /// `ENOENT` if the key is not there, `EPERM` if the host may only write.
+    pub fn read(&self, key: &[u8]) -> Result<Vec<u8>, MapError> {
+        self.host("read", Some(key), None, Side::Read, |ops| ops.read(key))
+    }
+
+    /// Creates or replaces a value of [`host_value_bytes`](Map::host_value_bytes) bytes.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOENT`, `E2BIG` (full or index out of range), `EINVAL` (flags), `EPERM` if the
+    /// map is frozen or the host may only read.
+    pub fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
+        self.host("write", Some(key), Some(value), Side::Write, |ops| ops.write(key, value, flags))
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// `ENOENT` if it is not there, `EINVAL` where keys cannot be removed, `EPERM` as for writing.
+    pub fn remove(&self, key: &[u8]) -> Result<(), MapError> {
+        self.host("remove", Some(key), None, Side::Write, |ops| ops.delete(key))
+    }
+
+    /// Copies the value of a key and removes the key.
+    ///
+    /// # Errors
+    /// As [`Map::read`] and [`Map::remove`]; `ENOTSUPP` where the kernel has it not either.
+    pub fn take(&self, key: &[u8]) -> Result<Vec<u8>, MapError> {
+        self.host("take", Some(key), None, Side::Both, |ops| ops.take(key))
+    }
+
+    /// The key after `key` in the map's own order, or the first for none or an unknown key.
+    ///
+    /// # Errors
+    /// `ENOENT` after the last, `EPERM` if the host may only write.
+    pub fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, MapError> {
+        self.host("next key", key, None, Side::Read, |ops| ops.next_key(key))
+    }
+
+    /// Keys and values as the host reads them, in the map's own order. Entries that come or go
+    /// meanwhile may be missing; the iterator ends even when writers never stop. Empty for kinds
+    /// without keys.
+    pub fn entries(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+        self.ops.keys().filter_map(|key| self.ops.read(&key).ok().map(|value| (key, value)))
+    }
+
+    /// Takes the right to write from the host for ever (`BPF_MAP_FREEZE`).
+    ///
+    /// # Errors
+    /// `EPERM` if it has no such right: the map is frozen already or the host may only read.
+    pub fn freeze(&self) -> Result<(), MapError> {
+        let refused = self.def.flags.has(MapFlags::RDONLY) || self.frozen.swap(true, AcqRel);
+        if refused { Err(self.refused("freeze", Errno::EPERM)) } else { Ok(()) }
+    }
+
+    /// Whether the host may not write any more.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Acquire)
+    }
+
+    /// Checks sizes and rights, then does it.
+    fn host<T>(
+        &self,
+        operation: &'static str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        side: Side,
+        act: impl FnOnce(&dyn MapOps) -> Result<T, Errno>,
+    ) -> Result<T, MapError> {
+        let map = || self.def.name.clone();
+        let expected = self.def.key_bytes as usize;
+        if let Some(key) = key
+            && key.len() != expected
+        {
+            return Err(MapError::KeySize { map: map(), operation, got: key.len(), expected });
+        }
+        let expected = self.host_value_bytes;
+        if let Some(value) = value
+            && value.len() != expected
+        {
+            return Err(MapError::ValueSize { map: map(), operation, got: value.len(), expected });
+        }
+        let flags = self.def.flags;
+        let unreadable = side != Side::Write && flags.has(MapFlags::WRONLY);
+        let unwritable = side != Side::Read && (flags.has(MapFlags::RDONLY) || self.is_frozen());
+        if unreadable || unwritable {
+            return Err(self.refused(operation, Errno::EPERM));
+        }
+        act(&*self.ops).map_err(|errno| self.refused(operation, errno))
+    }
+
+    fn refused(&self, operation: &'static str, errno: Errno) -> MapError {
+        MapError::Refused { map: self.def.name.clone(), operation, errno }
+    }
+}
+
+/// The right that an operation of the host needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Read,
+    Write,
+    Both,
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Map")
+            .field("id", &self.id)
+            .field("name", &self.def.name)
+            .field("kind", &self.def.map_type.name())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}

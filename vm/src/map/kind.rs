@@ -1,0 +1,168 @@
+//! The kinds of maps: one row each, with what the kernel demands of a definition and how the map is
+//! built.
+//!
+//! The rules are those of `map_create` and of each kind's `map_alloc_check` in Linux 6.18; the
+//! tests of the conformance crate compare them with the kernel.
+
+use super::MapOps;
+use super::Slab;
+use super::array::Array;
+use super::create::{CreateError, MapLimits};
+use super::memory::OutOfMemory;
+use super::values::Lanes;
+use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
+
+/// What a size may be.
+pub(super) enum Size {
+    /// 0: the map has none.
+    #[expect(dead_code, reason = "the first kind without keys comes with the ring buffer")]
+    Absent,
+    /// This many bytes.
+    Exactly(u32),
+    /// At least one byte, at most so many.
+    UpTo(u32),
+}
+
+/// What `max_entries` may be.
+pub(super) enum Entries {
+    /// 1 to so many.
+    UpTo(u32),
+}
+
+/// A kind of map.
+pub(super) struct Kind {
+    pub(super) map_type: MapType,
+    pub(super) key: Size,
+    pub(super) value: Size,
+    pub(super) entries: Entries,
+    /// The flags that the kind knows.
+    pub(super) flags: u32,
+    /// The size that the map will have in bytes; `None` if no number holds it.
+    pub(super) bytes: fn(&Shape<'_>) -> Option<u64>,
+    /// Makes the storage.
+    pub(super) build: fn(&Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory>,
+}
+
+/// What a kind's constructor works from: a definition that has passed the rules.
+pub(super) struct Shape<'a> {
+    pub(super) def: &'a MapDef,
+    pub(super) lanes: Lanes,
+    pub(super) cpus: u32,
+    pub(super) limits: &'a MapLimits,
+}
+
+impl Shape<'_> {
+    /// The slab with the access that programs have to this map.
+    pub(super) fn program_slab(&self, slab: Slab) -> Slab {
+        Slab {
+            readable: !self.def.flags.has(MapFlags::WRONLY_PROG),
+            writable: !self.def.flags.has(MapFlags::RDONLY_PROG),
+            ..slab
+        }
+    }
+}
+
+/// `BPF_F_ACCESS_MASK`
+const ACCESS: u32 =
+    MapFlags::RDONLY | MapFlags::WRONLY | MapFlags::RDONLY_PROG | MapFlags::WRONLY_PROG;
+
+/// `PCPU_MIN_UNIT_SIZE`: what a value may have on one CPU.
+const PERCPU_VALUE_BYTES: u32 = 32 << 10;
+
+/// All kinds that there are.
+pub(super) static KINDS: &[Kind] = &[
+    Kind {
+        map_type: MapType::Array,
+        key: Size::Exactly(4),
+        value: Size::UpTo(i32::MAX as u32),
+        entries: Entries::UpTo(u32::MAX),
+        flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::MMAPABLE | MapFlags::INNER_MAP,
+        bytes: Array::bytes,
+        build: Array::build,
+    },
+    Kind {
+        map_type: MapType::PercpuArray,
+        key: Size::Exactly(4),
+        value: Size::UpTo(PERCPU_VALUE_BYTES),
+        entries: Entries::UpTo(u32::MAX),
+        flags: ACCESS,
+        bytes: Array::bytes,
+        build: Array::build,
+    },
+];
+
+impl Kind {
+    /// The row of a kind.
+    pub(super) fn of(map_type: MapType) -> Option<&'static Kind> {
+        KINDS.iter().find(|kind| kind.map_type == map_type)
+    }
+
+    /// Checks a definition as the kernel does.
+    pub(super) fn check(&self, def: &MapDef) -> Result<(), CreateError> {
+        let wrong = |property, got: String, expected: String, errno| {
+            Err(CreateError::Property {
+                map: def.name.clone(),
+                map_type: def.map_type,
+                property,
+                got,
+                expected,
+                errno,
+            })
+        };
+        // What is EINVAL comes before what is E2BIG, as in the kernel.
+        if def.extra != 0 {
+            return wrong("map_extra", def.extra.to_string(), "0".into(), Errno::EINVAL);
+        }
+        let unknown = def.flags.0 & !self.flags;
+        if unknown != 0 {
+            let expected = format!("flags out of {}", MapFlags(self.flags));
+            return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
+        }
+        for (both, names) in [
+            (MapFlags::RDONLY | MapFlags::WRONLY, "RDONLY and WRONLY"),
+            (MapFlags::RDONLY_PROG | MapFlags::WRONLY_PROG, "RDONLY_PROG and WRONLY_PROG"),
+        ] {
+            if def.flags.has(both) {
+                let expected = format!("one of {names} at most");
+                return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
+            }
+        }
+        let sizes =
+            [("key size", &self.key, def.key_bytes), ("value size", &self.value, def.value_bytes)];
+        for (property, size, got) in sizes {
+            if let Some(expected) = size.violated(got) {
+                return wrong(property, got.to_string(), expected, Errno::EINVAL);
+            }
+        }
+        let Entries::UpTo(most) = self.entries;
+        if def.max_entries == 0 {
+            return wrong("max_entries", "0".into(), "at least 1".into(), Errno::EINVAL);
+        }
+        for (property, size, got) in sizes {
+            if let Size::UpTo(most) = *size
+                && got > most
+            {
+                return wrong(property, got.to_string(), at_most(most), Errno::E2BIG);
+            }
+        }
+        if def.max_entries > most {
+            return wrong("max_entries", def.max_entries.to_string(), at_most(most), Errno::E2BIG);
+        }
+        Ok(())
+    }
+}
+
+impl Size {
+    /// What the size should be, if it is not; a size above the most is not looked at here.
+    fn violated(&self, got: u32) -> Option<String> {
+        match *self {
+            Size::Absent => (got != 0).then(|| "0: this kind has none".into()),
+            Size::Exactly(bytes) => (got != bytes).then(|| format!("{bytes} bytes")),
+            Size::UpTo(_) => (got == 0).then(|| "at least 1 byte".into()),
+        }
+    }
+}
+
+fn at_most(most: u32) -> String {
+    format!("at most {most}")
+}
