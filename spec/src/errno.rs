@@ -54,6 +54,7 @@ errnos! {
     ERANGE = 34, "out of range";
     EDEADLK = 35, "deadlock";
     ENAMETOOLONG = 36, "name too long";
+    ENOSYS = 38, "no such system call";
     ELOOP = 40, "too many levels";
     EPROTO = 71, "protocol error";
     EBADMSG = 74, "bad message";

@@ -1,8 +1,9 @@
 //! Loading type information.
 
+use crate::Kernel;
 use crate::prog::with_log;
 use crate::sys::{self, BtfLoadAttr, Command, Fd, address, address_mut, length};
-use crate::{Errno, Kernel};
+use ebpfvm_spec::Errno;
 
 /// A loaded BTF object. It is released when dropped.
 #[derive(Debug)]

@@ -13,13 +13,10 @@
 //! - [`ring`]: consuming a ring buffer
 //! - [`btf`]: loading type information
 //! - [`stats`]: the verifier's statistics, as read from its log
-//! - [`errno`]: error numbers by name
 //!
-//! Layouts and numbers are those of `include/uapi/linux/bpf.h` of Linux 6.18. Numbers of program and
-//! map types are open newtypes, so that a newer kernel's can be used at once.
+//! Layouts and numbers are those of `include/uapi/linux/bpf.h` of Linux 6.18.
 
 pub mod btf;
-pub mod errno;
 pub mod map;
 pub mod prog;
 pub mod ring;
@@ -27,12 +24,12 @@ pub mod stats;
 mod sys;
 
 pub use btf::Btf;
-pub use errno::Errno;
-pub use map::{Map, MapError, MapRequest, MapType};
-pub use prog::{LoadError, LoadRequest, Prog, ProgInfo, ProgType, TestRun, TestRunResult};
+pub use map::{Map, MapError, MapRequest};
+pub use prog::{LoadError, LoadRequest, Prog, ProgInfo, TestRun, TestRunResult};
 pub use ring::RingBuffer;
 pub use stats::VerifierStats;
 
+use ebpfvm_spec::{Errno, ProgType};
 use std::sync::Arc;
 
 /// Access to the running kernel's `bpf()` system call.
@@ -65,7 +62,7 @@ impl Kernel {
         let kernel = Kernel { possible_cpus, release: sys::release().into() };
         // r0 = 0; exit, in the byte order of the host. Neither has registers, offset or immediate.
         let program = [[0xb7u8, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
-        let request = LoadRequest::new(ProgType::SOCKET_FILTER, program.as_flattened());
+        let request = LoadRequest::new(ProgType::SocketFilter, program.as_flattened());
         match kernel.prog_load(&request) {
             Ok(_) => Ok(kernel),
             Err(e) => {

@@ -3,80 +3,19 @@
 use crate::sys::{
     self, Command, Fd, MapBatchAttr, MapCreateAttr, MapElementAttr, address, address_mut,
 };
-use crate::{Btf, Errno, Kernel, object_name};
+use crate::{Btf, Kernel, object_name};
+use ebpfvm_spec::{Errno, MapType};
 
-/// A map type: `enum bpf_map_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MapType(pub u32);
-
-macro_rules! map_types {
-    ($($name:ident = $number:literal;)*) => {
-        impl MapType {
-            $(#[doc = concat!("`BPF_MAP_TYPE_", stringify!($name), "`")]
-            pub const $name: MapType = MapType($number);)*
-        }
-    };
-}
-
-map_types! {
-    HASH = 1;
-    ARRAY = 2;
-    PROG_ARRAY = 3;
-    PERF_EVENT_ARRAY = 4;
-    PERCPU_HASH = 5;
-    PERCPU_ARRAY = 6;
-    STACK_TRACE = 7;
-    CGROUP_ARRAY = 8;
-    LRU_HASH = 9;
-    LRU_PERCPU_HASH = 10;
-    LPM_TRIE = 11;
-    ARRAY_OF_MAPS = 12;
-    HASH_OF_MAPS = 13;
-    DEVMAP = 14;
-    SOCKMAP = 15;
-    CPUMAP = 16;
-    XSKMAP = 17;
-    SOCKHASH = 18;
-    CGROUP_STORAGE = 19;
-    REUSEPORT_SOCKARRAY = 20;
-    PERCPU_CGROUP_STORAGE = 21;
-    QUEUE = 22;
-    STACK = 23;
-    SK_STORAGE = 24;
-    DEVMAP_HASH = 25;
-    STRUCT_OPS = 26;
-    RINGBUF = 27;
-    INODE_STORAGE = 28;
-    TASK_STORAGE = 29;
-    BLOOM_FILTER = 30;
-    USER_RINGBUF = 31;
-    CGRP_STORAGE = 32;
-    ARENA = 33;
-}
-
-impl MapType {
-    /// Whether an entry has a value for each possible CPU.
-    pub const fn is_per_cpu(self) -> bool {
-        matches!(
-            self,
-            MapType::PERCPU_HASH
-                | MapType::PERCPU_ARRAY
-                | MapType::LRU_PERCPU_HASH
-                | MapType::PERCPU_CGROUP_STORAGE
-        )
-    }
-
-    /// Whether values are file descriptors (written) and ids (read) of 4 bytes.
-    const fn holds_fds(self) -> bool {
-        matches!(
-            self,
-            MapType::PROG_ARRAY
-                | MapType::PERF_EVENT_ARRAY
-                | MapType::CGROUP_ARRAY
-                | MapType::ARRAY_OF_MAPS
-                | MapType::HASH_OF_MAPS
-        )
-    }
+/// Whether values are file descriptors (written) and ids (read) of 4 bytes.
+const fn holds_fds(map_type: MapType) -> bool {
+    matches!(
+        map_type,
+        MapType::ProgArray
+            | MapType::PerfEventArray
+            | MapType::CgroupArray
+            | MapType::ArrayOfMaps
+            | MapType::HashOfMaps
+    )
 }
 
 /// The map to create: the parameters of `BPF_MAP_CREATE`.
@@ -104,7 +43,7 @@ pub struct MapRequest<'a> {
     pub btf_key_type_id: u32,
     /// BTF id of the value's type; 0 for none.
     pub btf_value_type_id: u32,
-    /// BTF id of the value's type in the kernel's own BTF, for `STRUCT_OPS`; 0 for none.
+    /// BTF id of the value's type in the kernel's own BTF, for [`MapType::StructOps`]; 0 for none.
     pub btf_vmlinux_value_type_id: u32,
     /// Further parameter of some types, such as a Bloom filter's number of hashes.
     pub extra: u64,
@@ -214,7 +153,7 @@ impl Kernel {
     /// The kernel's error number.
     pub fn map_create(&self, request: &MapRequest<'_>) -> Result<Map, Errno> {
         let mut attr = MapCreateAttr {
-            map_type: request.map_type.0,
+            map_type: request.map_type as u32,
             key_bytes: request.key_bytes,
             value_bytes: request.value_bytes,
             max_entries: request.max_entries,
@@ -233,9 +172,9 @@ impl Kernel {
         let fd = unsafe { sys::bpf_fd(Command::MapCreate, &mut attr) }?;
         let value_bytes = request.value_bytes as usize;
         // As the kernel's `bpf_map_value_size`.
-        let value_bytes = if request.map_type.is_per_cpu() {
+        let value_bytes = if request.map_type.is_percpu() {
             value_bytes.next_multiple_of(8) * self.possible_cpus() as usize
-        } else if request.map_type.holds_fds() {
+        } else if holds_fds(request.map_type) {
             4
         } else {
             value_bytes
@@ -516,7 +455,7 @@ mod tests {
     #[test]
     fn a_hash_map_keeps_what_it_is_given() {
         let Some(kernel) = kernel_or_skip("a_hash_map_keeps_what_it_is_given") else { return };
-        let map = kernel.map_create(&MapRequest::new(MapType::HASH, 4, 8, 2)).unwrap();
+        let map = kernel.map_create(&MapRequest::new(MapType::Hash, 4, 8, 2)).unwrap();
         assert_eq!(map.lookup(&[1; 4]).unwrap(), None);
         map.update(&[1; 4], &[2; 8], 0).unwrap();
         map.update(&[3; 4], &[4; 8], 0).unwrap();
@@ -539,7 +478,7 @@ mod tests {
     #[test]
     fn batches_bring_everything_once() {
         let Some(kernel) = kernel_or_skip("batches_bring_everything_once") else { return };
-        let map = kernel.map_create(&MapRequest::new(MapType::HASH, 4, 4, 1000)).unwrap();
+        let map = kernel.map_create(&MapRequest::new(MapType::Hash, 4, 4, 1000)).unwrap();
         let all: Vec<Entry> =
             (0..500u32).map(|i| (i.to_ne_bytes().into(), (i * 3).to_ne_bytes().into())).collect();
         map.update_batch(&all, 0).unwrap();
@@ -568,7 +507,7 @@ mod tests {
     #[test]
     fn per_cpu_values_come_for_all_cpus() {
         let Some(kernel) = kernel_or_skip("per_cpu_values_come_for_all_cpus") else { return };
-        let map = kernel.map_create(&MapRequest::new(MapType::PERCPU_ARRAY, 4, 3, 1)).unwrap();
+        let map = kernel.map_create(&MapRequest::new(MapType::PercpuArray, 4, 3, 1)).unwrap();
         assert_eq!(map.value_bytes(), 8 * kernel.possible_cpus() as usize);
         let value: Vec<u8> =
             (0..map.value_bytes()).map(|i| if i % 8 < 3 { 7 } else { 0 }).collect();
@@ -579,14 +518,14 @@ mod tests {
     #[test]
     fn queues_and_bloom_filters_have_no_keys() {
         let Some(kernel) = kernel_or_skip("queues_and_bloom_filters_have_no_keys") else { return };
-        let queue = kernel.map_create(&MapRequest::new(MapType::QUEUE, 0, 4, 4)).unwrap();
+        let queue = kernel.map_create(&MapRequest::new(MapType::Queue, 0, 4, 4)).unwrap();
         queue.update(&[], &[1; 4], 0).unwrap();
         queue.update(&[], &[2; 4], 0).unwrap();
         assert_eq!(queue.lookup(&[]).unwrap(), Some(vec![1; 4]));
         assert_eq!(queue.lookup_and_delete(&[]).unwrap(), Some(vec![1; 4]));
         assert_eq!(queue.lookup_and_delete(&[]).unwrap(), Some(vec![2; 4]));
         assert_eq!(queue.lookup_and_delete(&[]).unwrap(), None);
-        let mut request = MapRequest::new(MapType::BLOOM_FILTER, 0, 4, 100);
+        let mut request = MapRequest::new(MapType::BloomFilter, 0, 4, 100);
         request.extra = 3;
         let bloom = kernel.map_create(&request).unwrap();
         bloom.update(&[], &[9; 4], 0).unwrap();
@@ -598,8 +537,8 @@ mod tests {
     #[test]
     fn maps_nest_and_freeze() {
         let Some(kernel) = kernel_or_skip("maps_nest_and_freeze") else { return };
-        let inner = kernel.map_create(&MapRequest::new(MapType::ARRAY, 4, 4, 1)).unwrap();
-        let mut request = MapRequest::new(MapType::ARRAY_OF_MAPS, 4, 4, 2);
+        let inner = kernel.map_create(&MapRequest::new(MapType::Array, 4, 4, 1)).unwrap();
+        let mut request = MapRequest::new(MapType::ArrayOfMaps, 4, 4, 2);
         request.inner_map = Some(&inner);
         let outer = kernel.map_create(&request).unwrap();
         outer.update(&[0; 4], &inner.fd().to_ne_bytes(), 0).unwrap();

@@ -3,56 +3,8 @@
 use crate::sys::{
     self, Command, Fd, ObjectInfoAttr, ProgLoadAttr, TestRunAttr, address, address_mut, length,
 };
-use crate::{Btf, Errno, Kernel, VerifierStats, object_name};
-
-/// A program type: `enum bpf_prog_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ProgType(pub u32);
-
-macro_rules! prog_types {
-    ($($name:ident = $number:literal;)*) => {
-        impl ProgType {
-            $(#[doc = concat!("`BPF_PROG_TYPE_", stringify!($name), "`")]
-            pub const $name: ProgType = ProgType($number);)*
-        }
-    };
-}
-
-prog_types! {
-    UNSPEC = 0;
-    SOCKET_FILTER = 1;
-    KPROBE = 2;
-    SCHED_CLS = 3;
-    SCHED_ACT = 4;
-    TRACEPOINT = 5;
-    XDP = 6;
-    PERF_EVENT = 7;
-    CGROUP_SKB = 8;
-    CGROUP_SOCK = 9;
-    LWT_IN = 10;
-    LWT_OUT = 11;
-    LWT_XMIT = 12;
-    SOCK_OPS = 13;
-    SK_SKB = 14;
-    CGROUP_DEVICE = 15;
-    SK_MSG = 16;
-    RAW_TRACEPOINT = 17;
-    CGROUP_SOCK_ADDR = 18;
-    LWT_SEG6LOCAL = 19;
-    LIRC_MODE2 = 20;
-    SK_REUSEPORT = 21;
-    FLOW_DISSECTOR = 22;
-    CGROUP_SYSCTL = 23;
-    RAW_TRACEPOINT_WRITABLE = 24;
-    CGROUP_SOCKOPT = 25;
-    TRACING = 26;
-    STRUCT_OPS = 27;
-    EXT = 28;
-    LSM = 29;
-    SK_LOOKUP = 30;
-    SYSCALL = 31;
-    NETFILTER = 32;
-}
+use crate::{Btf, Kernel, VerifierStats, object_name};
+use ebpfvm_spec::{AttachType, Errno, ProgType};
 
 /// Bits of [`LoadRequest::log_level`].
 pub mod log_level {
@@ -85,7 +37,7 @@ pub mod load_flags {
 /// A function record of the program: `struct bpf_func_info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct FuncInfo {
+pub struct FuncRecord {
     /// First slot of the function.
     pub insn_offset: u32,
     /// BTF id of the function.
@@ -95,7 +47,7 @@ pub struct FuncInfo {
 /// A source line record of the program: `struct bpf_line_info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct LineInfo {
+pub struct LineRecord {
     /// First slot of the line.
     pub insn_offset: u32,
     /// Offset of the file's name in the BTF strings.
@@ -112,7 +64,7 @@ pub enum AttachTo<'a> {
     /// Nothing, or something of `vmlinux`.
     #[default]
     Kernel,
-    /// A function of another program, for `EXT` and tracing programs.
+    /// A function of another program, for [`ProgType::Ext`] and tracing programs.
     Prog(&'a Prog),
     /// A function of the module with this BTF.
     Btf(&'a Btf),
@@ -123,8 +75,8 @@ pub enum AttachTo<'a> {
 pub struct LoadRequest<'a> {
     /// Program type.
     pub prog_type: ProgType,
-    /// `enum bpf_attach_type`, for types that are told apart by it; 0 otherwise.
-    pub expected_attach_type: u32,
+    /// Where the program will be attached, for types that are told apart by it; 0 otherwise.
+    pub expected_attach_type: AttachType,
     /// The instructions in host byte order, 8 bytes a slot.
     pub insns: &'a [u8],
     /// The licence, such as `GPL`; some helpers ask for a compatible one.
@@ -138,9 +90,9 @@ pub struct LoadRequest<'a> {
     /// Types of the program.
     pub btf: Option<&'a Btf>,
     /// Functions of the program; needs `btf`.
-    pub func_info: &'a [FuncInfo],
+    pub func_info: &'a [FuncRecord],
     /// Source lines of the program; needs `btf`.
-    pub line_info: &'a [LineInfo],
+    pub line_info: &'a [LineRecord],
     /// File descriptors of maps and BTF objects that instructions name by index.
     pub fd_array: &'a [i32],
     /// BTF id of the function to attach to; 0 for none.
@@ -154,7 +106,7 @@ impl<'a> LoadRequest<'a> {
     pub fn new(prog_type: ProgType, insns: &'a [u8]) -> LoadRequest<'a> {
         LoadRequest {
             prog_type,
-            expected_attach_type: 0,
+            expected_attach_type: AttachType(0),
             insns,
             license: "GPL",
             flags: 0,
@@ -267,7 +219,7 @@ impl Kernel {
         };
         let loaded = with_log(request.log_level != 0, |log| {
             let mut attr = ProgLoadAttr {
-                prog_type: request.prog_type.0,
+                prog_type: request.prog_type as u32,
                 insn_count: counts.0,
                 insns: address(slots),
                 license: address(&license),
@@ -276,12 +228,12 @@ impl Kernel {
                 log: address_mut(log),
                 flags: request.flags,
                 name: object_name(request.name),
-                expected_attach_type: request.expected_attach_type,
+                expected_attach_type: request.expected_attach_type.0,
                 btf_fd: request.btf.map_or(0, |btf| btf.fd() as u32),
-                func_info_record_bytes: record_bytes(counts.1, size_of::<FuncInfo>()),
+                func_info_record_bytes: record_bytes(counts.1, size_of::<FuncRecord>()),
                 func_info: address(request.func_info),
                 func_info_count: counts.1,
-                line_info_record_bytes: record_bytes(counts.2, size_of::<LineInfo>()),
+                line_info_record_bytes: record_bytes(counts.2, size_of::<LineRecord>()),
                 line_info: address(request.line_info),
                 line_info_count: counts.2,
                 attach_btf_id: request.attach_btf_id,
@@ -335,7 +287,7 @@ pub struct TestRunResult {
     pub data_out: Vec<u8>,
     /// The size of the packet afterwards.
     pub data_out_bytes: usize,
-    /// The context afterwards, as far as it was wanted; for `SYSCALL` programs always all of it.
+    /// The context afterwards, as far as it was wanted; for [`ProgType::Syscall`] programs always all of it.
     pub ctx_out: Vec<u8>,
     /// The size of the context afterwards.
     pub ctx_out_bytes: usize,
@@ -366,7 +318,7 @@ impl Prog {
     pub fn test_run(&self, request: &TestRun<'_>) -> Result<TestRunResult, Errno> {
         let mut data_out = vec![0; request.data_out_capacity];
         let mut ctx_out = vec![0; request.ctx_out_capacity];
-        // The kernel writes a `SYSCALL` program's context back where it was read.
+        // The kernel writes a [`ProgType::Syscall`] program's context back where it was read.
         let mut ctx_in = request.ctx_in.to_vec();
         let mut attr = TestRunAttr {
             prog_fd: self.fd.number() as u32,
@@ -399,7 +351,7 @@ impl Prog {
         data_out.truncate(data_out_bytes);
         ctx_out.truncate(ctx_out_bytes);
         let (ctx_out, ctx_out_bytes) = match self.prog_type {
-            ProgType::SYSCALL => {
+            ProgType::Syscall => {
                 let bytes = ctx_in.len();
                 (ctx_in, bytes)
             }
@@ -520,7 +472,7 @@ mod tests {
             return;
         };
         let insns = [slot(0xb7, 0, 0, 42), EXIT];
-        let mut request = LoadRequest::new(ProgType::XDP, insns.as_flattened());
+        let mut request = LoadRequest::new(ProgType::Xdp, insns.as_flattened());
         request.log_level = log_level::FULL | log_level::STATS;
         let prog = kernel.prog_load(&request).unwrap();
         assert!(prog.log().contains("r0 = 42"), "{}", prog.log());
@@ -540,7 +492,7 @@ mod tests {
     #[test]
     fn a_refusal_has_number_and_reason() {
         let Some(kernel) = kernel_or_skip("a_refusal_has_number_and_reason") else { return };
-        let mut request = LoadRequest::new(ProgType::SOCKET_FILTER, &EXIT);
+        let mut request = LoadRequest::new(ProgType::SocketFilter, &EXIT);
         request.log_level = log_level::PATH;
         let error = kernel.prog_load(&request).unwrap_err();
         assert_eq!(error.errno, Errno::EACCES);
@@ -557,7 +509,7 @@ mod tests {
         let Some(kernel) = kernel_or_skip("a_long_log_is_complete") else { return };
         let mut insns = vec![slot(0xb7, 0, 0, 1); 4000];
         insns.push(EXIT);
-        let mut request = LoadRequest::new(ProgType::SOCKET_FILTER, insns.as_flattened());
+        let mut request = LoadRequest::new(ProgType::SocketFilter, insns.as_flattened());
         request.log_level = log_level::FULL;
         let prog = kernel.prog_load(&request).unwrap();
         assert!(prog.log().len() > LOG_BYTES);
@@ -570,7 +522,7 @@ mod tests {
         let Some(kernel) = kernel_or_skip("a_syscall_program_changes_its_context") else { return };
         // *(u32 *)(r1 + 4) = 9; r0 = 0; exit
         let insns = [slot(0x62, 1, 4, 9), slot(0xb7, 0, 0, 0), EXIT];
-        let mut request = LoadRequest::new(ProgType::SYSCALL, insns.as_flattened());
+        let mut request = LoadRequest::new(ProgType::Syscall, insns.as_flattened());
         request.flags = load_flags::SLEEPABLE;
         let prog = kernel.prog_load(&request).unwrap();
         let result = prog.test_run(&TestRun { ctx_in: &[1; 8], ..TestRun::default() }).unwrap();

@@ -1,7 +1,8 @@
 //! Consuming a ring buffer through shared memory.
 
+use crate::Map;
 use crate::sys::{Mapping, Protection, page_bytes};
-use crate::{Errno, Map, MapType};
+use ebpfvm_spec::{Errno, MapType};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// The consumer of a map of type `RINGBUF`.
@@ -32,7 +33,7 @@ impl RingBuffer {
     /// # Errors
     /// `EINVAL` for a map of another type, otherwise the kernel's error number.
     pub fn new(map: &Map) -> Result<RingBuffer, Errno> {
-        if map.map_type() != MapType::RINGBUF {
+        if map.map_type() != MapType::Ringbuf {
             return Err(Errno::EINVAL);
         }
         let page_bytes = page_bytes();
@@ -107,7 +108,8 @@ impl RingBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{LoadRequest, MapRequest, ProgType, TestRun, kernel_or_skip};
+    use crate::{LoadRequest, MapRequest, TestRun, kernel_or_skip};
+    use ebpfvm_spec::ProgType;
 
     /// Outputs 8 bytes with the packet's length to the ring buffer: `bpf_ringbuf_output`.
     fn producer(map_fd: i32) -> Vec<u8> {
@@ -134,9 +136,9 @@ mod tests {
     fn records_come_in_order_around_the_end() {
         let Some(kernel) = kernel_or_skip("records_come_in_order_around_the_end") else { return };
         let bytes = page_bytes() as u32;
-        let map = kernel.map_create(&MapRequest::new(MapType::RINGBUF, 0, 0, bytes)).unwrap();
+        let map = kernel.map_create(&MapRequest::new(MapType::Ringbuf, 0, 0, bytes)).unwrap();
         let insns = producer(map.fd());
-        let prog = kernel.prog_load(&LoadRequest::new(ProgType::SCHED_CLS, &insns)).unwrap();
+        let prog = kernel.prog_load(&LoadRequest::new(ProgType::SchedCls, &insns)).unwrap();
         let mut ring = RingBuffer::new(&map).unwrap();
         assert_eq!(ring.take_all().unwrap(), Vec::<Vec<u8>>::new());
         let per_round = bytes / 16 - 1;
@@ -150,7 +152,7 @@ mod tests {
             }
             assert_eq!(ring.take_all().unwrap(), expected);
         }
-        let array = kernel.map_create(&MapRequest::new(MapType::ARRAY, 4, 4, 1)).unwrap();
+        let array = kernel.map_create(&MapRequest::new(MapType::Array, 4, 4, 1)).unwrap();
         assert_eq!(RingBuffer::new(&array).unwrap_err(), Errno::EINVAL);
     }
 }

@@ -4,7 +4,7 @@
 //! pointer in its attribute points at live memory of the length that the kernel will use; each
 //! caller argues that for itself.
 
-use crate::errno::Errno;
+use ebpfvm_spec::Errno;
 
 #[cfg(target_os = "linux")]
 mod linux;

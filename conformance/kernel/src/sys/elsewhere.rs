@@ -2,7 +2,7 @@
 //! ever called. It keeps the crate building everywhere.
 
 use super::{Attribute, Command};
-use crate::errno::Errno;
+use ebpfvm_spec::Errno;
 use std::convert::Infallible;
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The calls themselves.
 
 use super::{Attribute, Command};
-use crate::errno::Errno;
+use ebpfvm_spec::Errno;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
