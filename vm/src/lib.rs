@@ -1,3 +1,50 @@
 //! The eBPF machine: maps, helpers, contexts, the interpreter, and the face for embedders.
+//!
+//! A [`Vm`] holds what programs may rely on; [`Vm::link`] binds a program to its maps; an
+//! [`Instance`] runs on a [`Context`]:
+//!
+//! ```
+//! use ebpfvm::asm::{AluOp, Code, Insn, Reg, Size, Width};
+//! use ebpfvm::spec::{ProgType, Program};
+//! use ebpfvm::{Context, DEFAULT_FUEL, Vm};
+//!
+//! // r0 = *(u8 *)(r1 + 2)
+//! let code: Code = [
+//!     Insn::Load { size: Size::B, dst: Reg::R0, base: Reg::R1, offset: 2 },
+//!     Insn::Exit,
+//! ]
+//! .into_iter()
+//! .collect();
+//! let vm = Vm::linux().build();
+//! let instance = vm.link(Program::from_code("third", ProgType::Raw, code), &[])?;
+//! let mut memory = Context::raw(*b"abcd");
+//! assert_eq!(instance.run(&mut memory, DEFAULT_FUEL)?.retval, u64::from(b'c'));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+pub mod context;
+pub mod helper;
+pub mod host;
+mod instance;
+mod interp;
 pub mod map;
+mod memory;
+pub mod packet;
+mod run;
+pub mod trap;
+mod vm;
+
+pub use context::{Context, ContextError};
+pub use ebpfvm_asm as asm;
+pub use ebpfvm_spec as spec;
+pub use helper::{Call, Helper};
+pub use host::{Host, SystemHost};
+pub use instance::{Instance, LinkError, LinkErrorKind, Outcome};
+pub use map::{Map, MapRef};
+pub use packet::Packet;
+pub use run::Redirect;
+pub use trap::{Trap, TrapKind};
+pub use vm::{Builder, Vm};
+
+/// Fuel for a run that is not expected to loop long: 100 million instructions, a second or less.
+pub const DEFAULT_FUEL: u64 = 100_000_000;

@@ -84,6 +84,11 @@ impl Map {
         self.ops.slabs()
     }
 
+    /// Takes back a record that a run has left behind: [`MapOps::take_back`].
+    pub(crate) fn take_back(&self, address: u64) {
+        self.ops.take_back(address);
+    }
+
     /// The storage as the type of a kind that has more operations than all have, such as a ring
     /// buffer.
     pub fn as_kind<T: MapOps>(&self) -> Option<&T> {

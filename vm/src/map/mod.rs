@@ -154,6 +154,13 @@ pub trait MapOps: Any + Send + Sync {
         Err(Errno::ENOTSUPP)
     }
 
+    /// Takes back memory that a program got from this map and still holds when its run ends: a
+    /// ring-buffer record that it reserved and neither submitted nor discarded. Other addresses
+    /// are left alone.
+    fn take_back(&self, address: u64) {
+        let _ = address;
+    }
+
     /// Where values lie that programs may touch.
     fn slabs(&self) -> &[Slab] {
         &[]

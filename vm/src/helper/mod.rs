@@ -1,0 +1,220 @@
+//! Helpers: the functions that programs call.
+//!
+//! A helper is declared once, prototype and code side by side. Its code sees the program only
+//! through [`Call`], which checks what it hands out against the memory that the program was given
+//! (in checked mode), so that the code itself has no `unsafe`.
+
+use crate::context::Context;
+use crate::host::Host;
+use crate::instance::Instance;
+use crate::map::{Cpu, Map};
+use crate::memory::{copy_from, copy_to};
+use crate::run::{Redirect, Run};
+use crate::trap::TrapKind;
+use ebpfvm_spec::context::Direction;
+use ebpfvm_spec::{Errno, HelperProto};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Bytes copied from a program's memory.
+pub type Bytes = SmallVec<[u8; 64]>;
+
+/// The code of a helper: what goes into `r0`, or why the run stops.
+pub type HelperCode = dyn Fn(&mut Call<'_, '_>) -> Result<u64, TrapKind> + Send + Sync;
+
+/// A helper.
+#[derive(Clone)]
+pub struct Helper {
+    /// What it takes and gives.
+    pub proto: HelperProto,
+    /// What it does.
+    pub code: Arc<HelperCode>,
+}
+
+impl Helper {
+    /// A helper with this prototype and code.
+    pub fn new(
+        proto: HelperProto,
+        code: impl Fn(&mut Call<'_, '_>) -> Result<u64, TrapKind> + Send + Sync + 'static,
+    ) -> Helper {
+        Helper { proto, code: Arc::new(code) }
+    }
+}
+
+/// The result of an operation with an error number, as `r0` gets it.
+pub fn result(outcome: Result<u64, Errno>) -> u64 {
+    outcome.unwrap_or_else(Errno::to_ret)
+}
+
+/// A call of a helper: its arguments, and the world through the program's eyes.
+///
+/// Arguments are numbered from 1, as the registers are.
+pub struct Call<'c, 'r> {
+    run: &'c mut Run<'r>,
+    instance: &'c Instance,
+    proto: &'c HelperProto,
+    args: [u64; 5],
+    checked: bool,
+}
+
+impl<'c, 'r> Call<'c, 'r> {
+    pub(crate) fn new(
+        run: &'c mut Run<'r>,
+        instance: &'c Instance,
+        proto: &'c HelperProto,
+        args: [u64; 5],
+        checked: bool,
+    ) -> Call<'c, 'r> {
+        Call { run, instance, proto, args, checked }
+    }
+
+    /// The value of an argument.
+    ///
+    /// # Panics
+    /// If `number` is not 1 to 5.
+    pub fn arg(&self, number: usize) -> u64 {
+        self.args[number - 1]
+    }
+
+    /// The program that calls.
+    pub fn instance(&self) -> &'c Instance {
+        self.instance
+    }
+
+    /// The world outside.
+    pub fn host(&self) -> &'c dyn Host {
+        self.instance.host()
+    }
+
+    /// The CPU that the program runs on.
+    pub fn cpu(&self) -> Cpu {
+        self.instance.host().cpu()
+    }
+
+    /// The map that an argument names.
+    ///
+    /// # Errors
+    /// A trap if the argument is not a map of the program.
+    pub fn map(&self, number: usize) -> Result<&'c Map, TrapKind> {
+        let token = self.arg(number);
+        let map = self.instance.maps().iter().find(|map| Arc::as_ptr(map) as u64 == token);
+        map.map(|map| &**map).ok_or_else(|| self.bad_arg(number, "is not a map of the program"))
+    }
+
+    /// Copies `bytes` bytes from where an argument points to.
+    ///
+    /// # Errors
+    /// A trap if the program may not read there.
+    pub fn read(&mut self, number: usize, bytes: usize) -> Result<Bytes, TrapKind> {
+        self.check(number, bytes, Direction::Read)?;
+        let mut out = SmallVec::from_elem(0, bytes);
+        // SAFETY: checked above, or the verifier has checked the argument against the prototype.
+        unsafe { copy_from(self.arg(number), &mut out) };
+        Ok(out)
+    }
+
+    /// Copies bytes to where an argument points to.
+    ///
+    /// # Errors
+    /// A trap if the program may not write there.
+    pub fn write(&mut self, number: usize, bytes: &[u8]) -> Result<(), TrapKind> {
+        self.check(number, bytes.len(), Direction::Write)?;
+        // SAFETY: as in `read`.
+        unsafe { copy_to(self.arg(number), bytes) };
+        Ok(())
+    }
+
+    /// Checks that the program may access all of the memory that an argument points to, before
+    /// anything is done that should not be done in part.
+    ///
+    /// # Errors
+    /// A trap if it may not.
+    pub fn check(
+        &mut self,
+        number: usize,
+        bytes: usize,
+        direction: Direction,
+    ) -> Result<(), TrapKind> {
+        if !self.checked {
+            return Ok(());
+        }
+        let found = self.run.find(self.instance, self.arg(number), bytes as u64, direction);
+        found.map_err(|access| TrapKind::HelperAccess {
+            helper: self.proto.name.to_string(),
+            arg: number as u8,
+            access: Box::new(access),
+        })
+    }
+
+    /// The key that an argument points to, of the size that the map has.
+    ///
+    /// # Errors
+    /// A trap if the program may not read it.
+    pub fn map_key(&mut self, number: usize, map: &Map) -> Result<Bytes, TrapKind> {
+        self.read(number, map.def().key_bytes as usize)
+    }
+
+    /// The context, which an argument must be.
+    ///
+    /// # Errors
+    /// A trap if the argument is something else.
+    pub fn ctx(&mut self, number: usize) -> Result<&mut Context, TrapKind> {
+        if self.checked && self.arg(number) != self.run.ctx.registers().0 {
+            return Err(self.bad_arg(number, "is not the context"));
+        }
+        Ok(self.run.ctx)
+    }
+
+    /// Tells the machine that the packet was changed: its addresses are taken anew.
+    pub fn packet_changed(&mut self) {
+        self.run.packet_changed();
+    }
+
+    /// Lets the program use memory until it is revoked: a record of a ring buffer.
+    pub fn grant(&mut self, address: u64, bytes: u64) {
+        self.run.regions.grant(address, bytes);
+    }
+
+    /// Ends a grant.
+    ///
+    /// # Errors
+    /// A trap if the argument is not the address of memory that was granted.
+    pub fn revoke(&mut self, number: usize) -> Result<u64, TrapKind> {
+        let address = self.arg(number);
+        if self.run.regions.revoke(address) || !self.checked {
+            return Ok(address);
+        }
+        Err(self.bad_arg(number, "is not a record that the program reserved"))
+    }
+
+    /// Records where the packet goes, in place of any redirect before.
+    pub fn set_redirect(&mut self, redirect: Redirect) {
+        self.run.redirect = Some(redirect);
+    }
+
+    /// Goes to another program when the helper returns, if fewer than 33 tail calls were made
+    /// (`MAX_TAIL_CALL_CNT`). Returns whether it will.
+    pub fn tail_call(&mut self, program: Arc<Instance>) -> bool {
+        const MAX_TAIL_CALLS: u32 = 33;
+        if self.run.tail_calls == MAX_TAIL_CALLS {
+            return false;
+        }
+        self.run.tail_calls += 1;
+        self.run.next = Some(program);
+        true
+    }
+
+    /// The trap for an argument that the helper does not take.
+    pub fn bad_arg(&self, number: usize, expected: &str) -> TrapKind {
+        TrapKind::HelperArg {
+            helper: self.proto.name.to_string(),
+            arg: number as u8,
+            value: self.arg(number),
+            expected: expected.into(),
+        }
+    }
+}
+/// Linux's helpers.
+pub fn linux() -> impl Iterator<Item = Helper> {
+    std::iter::empty()
+}

@@ -1,0 +1,132 @@
+//! What the machine asks of the process that it runs in.
+
+use crate::map::Cpu;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// The world outside a program: time, chance, identity, output.
+///
+/// The defaults are those of a quiet, fixed world; [`SystemHost`] is the real one.
+pub trait Host: Send + Sync {
+    /// Nanoseconds since boot, not counting sleep (`CLOCK_MONOTONIC`).
+    fn monotonic_ns(&self) -> u64 {
+        0
+    }
+
+    /// Nanoseconds since boot, counting sleep (`CLOCK_BOOTTIME`).
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
+
+    /// A random number.
+    fn random_u32(&self) -> u32 {
+        0
+    }
+
+    /// The CPU of the calling thread; less than the number that maps were made for.
+    fn cpu(&self) -> Cpu {
+        Cpu(0)
+    }
+
+    /// Thread group in the upper half, thread in the lower.
+    fn pid_tgid(&self) -> u64 {
+        0
+    }
+
+    /// Name of the current task, zero-terminated.
+    fn comm(&self) -> [u8; 16] {
+        [0; 16]
+    }
+
+    /// Takes a line that a program prints with `trace_printk`, without its newline.
+    fn print(&self, line: &str) {
+        let _ = line;
+    }
+}
+
+/// A seedable sequence of random numbers (SplitMix64), safe to share between threads.
+#[derive(Debug)]
+pub struct Random(AtomicU64);
+
+impl Random {
+    /// The sequence of this seed.
+    pub const fn new(seed: u64) -> Random {
+        Random(AtomicU64::new(seed))
+    }
+
+    /// The next number.
+    pub fn next_u32(&self) -> u32 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) >> 32) as u32
+    }
+}
+
+/// The process itself: its clock, its id, a CPU number for each thread. Output is collected.
+#[derive(Debug)]
+pub struct SystemHost {
+    start: Instant,
+    random: Random,
+    cpus: u32,
+    lines: Mutex<Vec<String>>,
+}
+
+impl SystemHost {
+    /// A host whose maps have `cpus` per-CPU slots; threads get the numbers below that in turn.
+    pub fn new(cpus: u32) -> SystemHost {
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        SystemHost {
+            start: Instant::now(),
+            random: Random::new(seed),
+            cpus: cpus.max(1),
+            lines: Mutex::default(),
+        }
+    }
+
+    /// Takes the lines printed so far.
+    pub fn take_lines(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+impl Host for SystemHost {
+    fn monotonic_ns(&self) -> u64 {
+        // The clock's zero is arbitrary; a day keeps differences to earlier times positive.
+        const DAY_NS: u64 = 86_400_000_000_000;
+        DAY_NS + self.start.elapsed().as_nanos() as u64
+    }
+
+    fn random_u32(&self) -> u32 {
+        self.random.next_u32()
+    }
+
+    fn cpu(&self) -> Cpu {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        thread_local! {
+            static THREAD: u32 = NEXT.fetch_add(1, Ordering::Relaxed);
+        }
+        Cpu(THREAD.with(|n| *n) % self.cpus)
+    }
+
+    fn pid_tgid(&self) -> u64 {
+        let pid = u64::from(std::process::id());
+        pid << 32 | pid
+    }
+
+    fn comm(&self) -> [u8; 16] {
+        let mut comm = [0; 16];
+        let name = std::env::current_exe().ok();
+        let name = name.as_deref().and_then(|p| p.file_name()).and_then(|n| n.to_str());
+        let name = name.unwrap_or("ebpfvm").as_bytes();
+        let n = name.len().min(15);
+        comm[..n].copy_from_slice(&name[..n]);
+        comm
+    }
+
+    fn print(&self, line: &str) {
+        self.lines.lock().unwrap_or_else(|e| e.into_inner()).push(line.to_owned());
+    }
+}

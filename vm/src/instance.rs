@@ -1,0 +1,294 @@
+//! A program bound to its maps and helpers, ready to run.
+
+use crate::context::Context;
+use crate::helper::Helper;
+use crate::host::Host;
+use crate::interp::exec::exec;
+use crate::interp::lower::{Lowered, lower};
+use crate::map::{MapRef, Slab};
+use crate::run::{Redirect, Run};
+use crate::trap::{Trap, TrapKind};
+use crate::vm::Vm;
+use ebpfvm_asm::Pc;
+use ebpfvm_spec::{ProgType, Program, Ret};
+use std::sync::Arc;
+
+/// Why a program cannot be bound.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkErrorKind {
+    /// A jump or call goes outside the program.
+    #[error("the target is instruction {target}, outside the program of {slots} slots")]
+    TargetOutside {
+        /// The target, counted in slots.
+        target: i64,
+        /// Size of the program in slots.
+        slots: usize,
+    },
+    /// A jump or call goes into the second slot of a wide instruction.
+    #[error("the target, instruction {0}, is the second half of a 64-bit immediate load")]
+    TargetInWide(Pc),
+    /// The platform has no such helper.
+    #[error("there is no helper number {0}")]
+    UnknownHelper(u32),
+    /// The helper exists on Linux but not here.
+    #[error("the helper {name} (number {id}) is not available here")]
+    MissingHelper {
+        /// Its number.
+        id: u32,
+        /// Its name.
+        name: String,
+    },
+    /// A map index beyond the maps given.
+    #[error("there is no map number {index}; the program has {maps}")]
+    NoMap {
+        /// The index.
+        index: u32,
+        /// How many there are.
+        maps: usize,
+    },
+    /// A direct access to the value of a map that has no single value, or beyond it.
+    #[error("map {map} has no byte {offset} in a single, directly accessible value")]
+    NoMapValue {
+        /// Name of the map.
+        map: String,
+        /// Offset in bytes.
+        offset: u32,
+    },
+    /// A map by file descriptor.
+    #[error("the program names a map by file descriptor {0}, which means nothing here")]
+    FileDescriptor(i32),
+    /// A kernel variable.
+    #[error("the program takes the address of the kernel variable with BTF id {0}")]
+    KernelVariable(u32),
+    /// A kernel function.
+    #[error("the program calls the kernel function with BTF id {0}")]
+    Kfunc(i32),
+    /// A conversion between address spaces.
+    #[error("addr_space_cast needs an arena, which is not available here")]
+    NeedsArena,
+    /// A program without instructions.
+    #[error("the program has no instructions")]
+    Empty,
+}
+
+/// Why a program cannot be bound, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkError {
+    /// The instruction; none if it is not about one.
+    pub pc: Option<Pc>,
+    /// What is wrong.
+    pub kind: LinkErrorKind,
+}
+
+impl std::fmt::Display for LinkError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pc {
+            Some(pc) => write!(f, "instruction {pc}: {}", self.kind),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+/// The value that a program sees as the address of one of its functions. No memory has such an
+/// address on the hosts that this runs on.
+pub(crate) fn func_token(pc: Pc) -> u64 {
+    0xfff0_0000_0000_0000 | u64::from(pc.0)
+}
+
+/// What lowering needs to bind a program.
+pub(crate) struct Bindings<'a> {
+    vm: &'a Vm,
+    maps: &'a [MapRef],
+    helpers: Vec<Helper>,
+}
+
+impl Bindings<'_> {
+    /// The index of a helper in the instance's list, and whether it may enter another program.
+    pub(crate) fn helper(&mut self, id: u32) -> Result<(usize, bool), LinkErrorKind> {
+        let index = match self.helpers.iter().position(|h| h.proto.id == id) {
+            Some(index) => index,
+            None => {
+                self.helpers.push(self.vm.helper(id)?.clone());
+                self.helpers.len() - 1
+            }
+        };
+        Ok((index, self.helpers[index].proto.ret == Ret::TailCall))
+    }
+
+    fn get(&self, index: u32) -> Result<&MapRef, LinkErrorKind> {
+        let maps = self.maps.len();
+        self.maps.get(index as usize).ok_or(LinkErrorKind::NoMap { index, maps })
+    }
+
+    /// The value that stands for a map: the address of its object.
+    pub(crate) fn map(&self, index: u32) -> Result<u64, LinkErrorKind> {
+        Ok(Arc::as_ptr(self.get(index)?) as u64)
+    }
+
+    /// The address of a byte in the only value of a map.
+    pub(crate) fn map_value(&self, index: u32, offset: u32) -> Result<u64, LinkErrorKind> {
+        let map = self.get(index)?;
+        match map.slabs() {
+            [slab] if (offset as usize) < slab.value_bytes => Ok(slab.base as u64 + offset as u64),
+            _ => Err(LinkErrorKind::NoMapValue { map: map.def().name.clone(), offset }),
+        }
+    }
+}
+
+/// What a run brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the program returned: `r0`.
+    pub retval: u64,
+    /// Where it sent its packet.
+    pub redirect: Option<Redirect>,
+    /// Fuel used: at least the number of instructions executed.
+    pub fuel_used: u64,
+}
+
+/// A program bound to its maps and helpers. It may run on many threads at once.
+pub struct Instance {
+    program: Program,
+    vm: Vm,
+    maps: Vec<MapRef>,
+    helpers: Vec<Helper>,
+    slabs: Vec<Slab>,
+    lowered: Lowered,
+}
+
+impl Instance {
+    /// Binds a program to the machine's helpers and to its maps, in the order in which it names
+    /// them.
+    ///
+    /// # Errors
+    /// [`LinkError`], with the first instruction that cannot be bound.
+    pub(crate) fn link(vm: &Vm, program: Program, maps: &[MapRef]) -> Result<Instance, LinkError> {
+        if program.code.is_empty() {
+            return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
+        }
+        let mut bindings = Bindings { vm, maps, helpers: Vec::new() };
+        let lowered = lower(&program.code, &mut bindings)?;
+        let helpers = bindings.helpers;
+        let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
+        Ok(Instance { program, vm: vm.clone(), maps: maps.to_vec(), helpers, slabs, lowered })
+    }
+
+    /// Runs the program in checked mode: every access is compared with the memory that the program
+    /// was given, and a loop costs fuel.
+    ///
+    /// # Errors
+    /// The trap that stopped it.
+    pub fn run(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Trap> {
+        self.expect_context(ctx)?;
+        let mut run = Run::new(ctx, fuel);
+        // SAFETY: checked mode asks nothing of the program.
+        let result = unsafe { exec::<true>(&mut run, self) };
+        self.finish(run, result)
+    }
+
+    /// Runs the program without checks.
+    ///
+    /// # Errors
+    /// The trap that stopped it: out of fuel, a missing helper, too many nested calls.
+    ///
+    /// # Safety
+    /// The program must be safe to run on this context. That is so if it has run in checked mode
+    /// without a trap on the same memory and depends on nothing else, such as time.
+    pub unsafe fn run_unchecked(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Trap> {
+        self.expect_context(ctx)?;
+        if ctx.def().is_some() {
+            let what = "running without checks needs a verified program or plain memory";
+            return Err(self.trap(0, TrapKind::Unsupported(what.into())));
+        }
+        let mut run = Run::new(ctx, fuel);
+        // SAFETY: the caller's promise.
+        let result = unsafe { exec::<false>(&mut run, self) };
+        self.finish(run, result)
+    }
+
+    fn expect_context(&self, ctx: &Context) -> Result<(), Trap> {
+        if ctx.prog_type() == self.program.prog_type {
+            return Ok(());
+        }
+        let (has, needs) = (ctx.prog_type().name(), self.program.prog_type.name());
+        let what = format!("the program is of type {needs}, the context of type {has}");
+        Err(self.trap(0, TrapKind::Unsupported(what)))
+    }
+
+    /// Ends a run: records that the program reserved and did not submit are given back.
+    fn finish(&self, run: Run<'_>, result: Result<u64, Trap>) -> Result<Outcome, Trap> {
+        for address in run.regions.granted() {
+            let programs = std::iter::once(self).chain(run.held.iter().map(|i| &**i));
+            programs.flat_map(|i| &i.maps).for_each(|map| map.take_back(address));
+        }
+        let Run { redirect, fuel_used, .. } = run;
+        Ok(Outcome { retval: result?, redirect, fuel_used })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The program's type.
+    pub fn prog_type(&self) -> ProgType {
+        self.program.prog_type
+    }
+
+    /// The maps, in the order in which the program names them.
+    pub fn maps(&self) -> &[MapRef] {
+        &self.maps
+    }
+
+    pub(crate) fn host(&self) -> &dyn Host {
+        self.vm.host()
+    }
+
+    pub(crate) fn helpers(&self) -> &[Helper] {
+        &self.helpers
+    }
+
+    pub(crate) fn helper_by_number(&self, number: u64) -> Option<&Helper> {
+        self.vm.helper(u32::try_from(number).ok()?).ok()
+    }
+
+    pub(crate) fn slabs(&self) -> &[Slab] {
+        &self.slabs
+    }
+
+    pub(crate) fn lowered(&self) -> &Lowered {
+        &self.lowered
+    }
+
+    /// All slabs with the names of their maps.
+    pub(crate) fn named_slabs(&self) -> impl Iterator<Item = (&str, Slab)> {
+        self.maps
+            .iter()
+            .flat_map(|map| map.slabs().iter().map(|slab| (map.def().name.as_str(), *slab)))
+    }
+
+    /// What the memory of the context is called.
+    pub(crate) fn window_name(&self) -> &'static str {
+        if self.program.prog_type == ProgType::Raw { "memory" } else { "packet" }
+    }
+
+    /// The trap at an operation.
+    pub(crate) fn trap(&self, index: usize, kind: TrapKind) -> Trap {
+        let pc = self.lowered.pcs[index];
+        let line = self.program.line(pc);
+        Trap {
+            program: self.program.name.clone(),
+            pc,
+            kind,
+            line: line.map(|l| format!("{}:{}: {}", l.file, l.line, l.text.trim())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("program", &self.program.name).finish_non_exhaustive()
+    }
+}

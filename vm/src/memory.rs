@@ -1,0 +1,237 @@
+//! The memory that a run may touch, and raw access to it.
+//!
+//! In checked mode every access is compared with the regions here: two compares for the usual
+//! case (the current stack frame and the packet or plain memory), a third for the region hit last,
+//! and a search otherwise. Values of maps are found by address arithmetic in the maps' slabs.
+
+use crate::instance::Instance;
+use crate::trap::NearRegion;
+use ebpfvm_spec::context::Direction;
+
+/// Size of a stack frame in bytes (`MAX_BPF_STACK`).
+pub(crate) const FRAME_BYTES: usize = 512;
+
+/// Nested calls, with the entry (`MAX_CALL_FRAMES`).
+pub(crate) const MAX_FRAMES: usize = 8;
+
+/// The stack of a run, aligned for every access.
+#[repr(C, align(16))]
+pub(crate) struct Stack(pub(crate) [std::mem::MaybeUninit<u8>; FRAME_BYTES * MAX_FRAMES]);
+
+/// A range of addresses. Lengths are kept apart for reading and writing: a read-only region has a
+/// write length of 0.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Range {
+    base: u64,
+    read_bytes: u64,
+    write_bytes: u64,
+}
+
+impl Range {
+    pub(crate) fn new(base: u64, bytes: u64, writable: bool) -> Range {
+        Range { base, read_bytes: bytes, write_bytes: if writable { bytes } else { 0 } }
+    }
+
+    /// Whether the range has all of `bytes` bytes at `addr`; `bytes` is at least 1.
+    #[inline(always)]
+    pub(crate) fn has(&self, addr: u64, bytes: u64, direction: Direction) -> bool {
+        let len = match direction {
+            Direction::Read => self.read_bytes,
+            Direction::Write => self.write_bytes,
+        };
+        addr.wrapping_sub(self.base) < len.saturating_sub(bytes - 1)
+    }
+
+    /// How far an address is from the first.
+    pub(crate) fn offset(&self, addr: u64) -> u64 {
+        addr.wrapping_sub(self.base)
+    }
+
+    fn near(&self, name: impl Into<String>, addr: u64) -> NearRegion {
+        NearRegion {
+            name: name.into(),
+            bytes: self.read_bytes,
+            offset: addr.wrapping_sub(self.base) as i64,
+            writable: self.write_bytes != 0,
+        }
+    }
+}
+
+/// What a run may touch.
+pub(crate) struct Regions {
+    /// The current stack frame.
+    frame: Range,
+    /// The packet with its metadata, or the plain memory.
+    window: Range,
+    /// The region found last by the search.
+    last: Range,
+    /// The lowest address of the stack; frames are filled from the top.
+    stack: u64,
+    /// Number of frames in use.
+    frames: usize,
+    /// The program's view of the context: loads and stores in it are translated.
+    pub(crate) context: Range,
+    /// Memory that helpers gave to the program: ring-buffer records.
+    records: Vec<Range>,
+}
+
+impl Regions {
+    /// The regions of a run that has no stack yet.
+    pub(crate) fn new(window: Range, context: Range) -> Regions {
+        Regions {
+            frame: Range::default(),
+            window,
+            last: Range::default(),
+            stack: 0,
+            frames: 0,
+            context,
+            records: Vec::new(),
+        }
+    }
+
+    /// Sets the lowest address of the stack, a [`Stack`].
+    pub(crate) fn set_stack(&mut self, stack: u64) {
+        self.stack = stack;
+    }
+
+    /// The address of a frame's first byte; frame 0 is the entry's.
+    pub(crate) fn frame_base(&self, index: usize) -> u64 {
+        self.stack + ((MAX_FRAMES - 1 - index) * FRAME_BYTES) as u64
+    }
+
+    /// Makes the frame the current one.
+    pub(crate) fn enter_frame(&mut self, index: usize) {
+        self.frames = index + 1;
+        self.frame = Range::new(self.frame_base(index), FRAME_BYTES as u64, true);
+        // The region found last may have been a frame that is gone.
+        self.last = Range::default();
+    }
+
+    /// Replaces the packet or plain memory, after a helper has changed it.
+    pub(crate) fn set_window(&mut self, window: Range) {
+        self.window = window;
+    }
+
+    /// Forgets what belongs to the program before a tail call.
+    pub(crate) fn forget_last(&mut self) {
+        self.last = Range::default();
+    }
+
+    /// Gives memory to the program.
+    pub(crate) fn grant(&mut self, base: u64, bytes: u64) {
+        self.records.push(Range::new(base, bytes, true));
+    }
+
+    /// Takes memory back; returns whether it was given at this address.
+    pub(crate) fn revoke(&mut self, base: u64) -> bool {
+        let found = self.records.iter().position(|r| r.base == base);
+        if let Some(i) = found {
+            self.records.swap_remove(i);
+            self.last = Range::default();
+        }
+        found.is_some()
+    }
+
+    /// The addresses of memory that was given and not taken back.
+    pub(crate) fn granted(&self) -> Vec<u64> {
+        self.records.iter().map(|r| r.base).collect()
+    }
+
+    /// Whether the access lies in the frame, the window or the region found last.
+    #[inline(always)]
+    pub(crate) fn hit(&self, addr: u64, bytes: u64, direction: Direction) -> bool {
+        self.frame.has(addr, bytes, direction)
+            || self.window.has(addr, bytes, direction)
+            || self.last.has(addr, bytes, direction)
+    }
+
+    /// Whether the access lies in any region; remembers where.
+    pub(crate) fn find(
+        &mut self,
+        instance: &Instance,
+        addr: u64,
+        bytes: u64,
+        direction: Direction,
+    ) -> bool {
+        if self.hit(addr, bytes, direction) {
+            return true;
+        }
+        let found = self.search(instance, addr, bytes, direction);
+        if let Some(range) = found {
+            self.last = range;
+        }
+        found.is_some()
+    }
+
+    fn search(
+        &self,
+        instance: &Instance,
+        addr: u64,
+        bytes: u64,
+        direction: Direction,
+    ) -> Option<Range> {
+        let frames =
+            (0..self.frames).map(|i| Range::new(self.frame_base(i), FRAME_BYTES as u64, true));
+        frames
+            .chain(self.records.iter().copied())
+            .find(|range| range.has(addr, bytes, direction))
+            .or_else(|| {
+                let values = instance.slabs().iter().filter_map(|slab| {
+                    let (base, len) = slab.value_at(addr as usize, bytes as usize)?;
+                    Some(Range::new(base as u64, len as u64, slab.writable))
+                });
+                values.into_iter().find(|range| range.has(addr, bytes, direction))
+            })
+    }
+
+    /// The region closest to a refused address, for the message.
+    pub(crate) fn nearest(&self, instance: &Instance, addr: u64) -> Option<NearRegion> {
+        /// Farther away an address says nothing about the region that was meant.
+        const REACH_BYTES: u64 = 64 * 1024;
+        let mut all = Vec::new();
+        for i in 0..self.frames {
+            let frame = Range::new(self.frame_base(i), FRAME_BYTES as u64, true);
+            let name = if i + 1 == self.frames { "stack frame" } else { "stack frame of a caller" };
+            all.push(frame.near(name, addr));
+        }
+        all.push(self.window.near(instance.window_name(), addr));
+        all.push(self.context.near("context", addr));
+        all.extend(self.records.iter().map(|r| r.near("ring-buffer record", addr)));
+        for (map, slab) in instance.named_slabs() {
+            let (base, span) = (slab.base as u64, (slab.stride * slab.count) as u64);
+            let index = addr.wrapping_sub(base).checked_div(slab.stride as u64).unwrap_or(0);
+            let index = if addr < base { 0 } else { index.min(slab.count as u64 - 1) };
+            if span != 0 {
+                let value = base + index * slab.stride as u64;
+                let range = Range::new(value, slab.value_bytes as u64, slab.writable);
+                all.push(range.near(format!("value of map {map}"), addr));
+            }
+        }
+        let distance = |near: &NearRegion| {
+            let past = near.offset.saturating_sub_unsigned(near.bytes).max(0);
+            if near.offset < 0 { near.offset.unsigned_abs() } else { past.unsigned_abs() }
+        };
+        all.into_iter()
+            .filter(|near| near.bytes != 0 && distance(near) < REACH_BYTES)
+            .min_by_key(distance)
+    }
+}
+
+/// Copies bytes out of memory that the program may touch.
+///
+/// # Safety
+/// `addr` is the address of `out.len()` bytes that are valid for reads: checked against
+/// [`Regions`], or part of a program that the verifier accepted.
+pub(crate) unsafe fn copy_from(addr: u64, out: &mut [u8]) {
+    // SAFETY: the caller promises the source; the slices cannot overlap, for `out` is the host's.
+    unsafe { std::ptr::copy_nonoverlapping(addr as *const u8, out.as_mut_ptr(), out.len()) }
+}
+
+/// Copies bytes into memory that the program may touch.
+///
+/// # Safety
+/// As [`copy_from`], for writes.
+pub(crate) unsafe fn copy_to(addr: u64, bytes: &[u8]) {
+    // SAFETY: as in `copy_from`.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), addr as *mut u8, bytes.len()) }
+}

@@ -1,0 +1,280 @@
+//! The state of one run, and the paths of an access that are not the usual one.
+
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::memory::{Range, Regions};
+use crate::trap::TrapKind;
+use ebpfvm_asm::semantics::zero_extend;
+use ebpfvm_asm::{AtomicOp, RmwOp, Size};
+use ebpfvm_spec::ContextDef;
+use ebpfvm_spec::context::{Direction, host_offset};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where a program sent its packet. Recorded, not performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// To a device (`bpf_redirect`).
+    Interface {
+        /// Its number.
+        ifindex: u32,
+        /// `BPF_F_INGRESS` and the like.
+        flags: u64,
+    },
+    /// To an entry of a map (`bpf_redirect_map`).
+    Map {
+        /// Name of the map.
+        map: String,
+        /// Index of the entry.
+        index: u64,
+        /// `BPF_F_BROADCAST` and the like.
+        flags: u64,
+    },
+}
+
+/// The state of a run that helpers and the slow paths share.
+pub(crate) struct Run<'a> {
+    pub(crate) ctx: &'a mut Context,
+    pub(crate) regions: Regions,
+    /// The budget at the start.
+    pub(crate) fuel: i64,
+    /// What of it is used up, set at the end.
+    pub(crate) fuel_used: u64,
+    /// The program that a tail call goes to next.
+    pub(crate) next: Option<Arc<Instance>>,
+    /// Programs that tail calls have entered; alive until the run ends.
+    pub(crate) held: Vec<Arc<Instance>>,
+    /// How many tail calls there were.
+    pub(crate) tail_calls: u32,
+    pub(crate) redirect: Option<Redirect>,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(ctx: &'a mut Context, fuel: u64) -> Run<'a> {
+        let window = window(ctx);
+        let context = match ctx.def() {
+            Some(def) => {
+                let bytes = def.bytes.into();
+                Range::new(ctx.registers().0, bytes, true)
+            }
+            None => Range::default(),
+        };
+        Run {
+            regions: Regions::new(window, context),
+            ctx,
+            fuel: fuel.min(i64::MAX as u64) as i64,
+            fuel_used: 0,
+            next: None,
+            held: Vec::new(),
+            tail_calls: 0,
+            redirect: None,
+        }
+    }
+
+    /// Notes what the run has cost.
+    pub(crate) fn use_fuel(&mut self, left: i64) {
+        self.fuel_used = (self.fuel - left) as u64;
+    }
+
+    /// Takes the new addresses of a changed packet into the regions.
+    pub(crate) fn packet_changed(&mut self) {
+        self.regions.set_window(window(self.ctx));
+    }
+
+    /// A load that is not in the usual regions.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn load_slow(
+        &mut self,
+        instance: &Instance,
+        addr: u64,
+        size: Size,
+    ) -> Result<u64, TrapKind> {
+        let bytes = size.bytes();
+        if self.regions.context.has(addr, bytes.into(), Direction::Read) {
+            let (host, bytes) = self.context_cell(addr, bytes, Direction::Read)?;
+            return Ok(self.ctx.get_cell(host, bytes));
+        }
+        self.find_plain(instance, addr, size, Direction::Read)?;
+        // SAFETY: just found.
+        Ok(unsafe { load_sized(addr, size) })
+    }
+
+    /// A store that is not in the usual regions.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn store_slow(
+        &mut self,
+        instance: &Instance,
+        addr: u64,
+        size: Size,
+        value: u64,
+    ) -> Result<(), TrapKind> {
+        let bytes = size.bytes();
+        if self.regions.context.has(addr, bytes.into(), Direction::Write) {
+            let (host, bytes) = self.context_cell(addr, bytes, Direction::Write)?;
+            self.ctx.set_cell(host, bytes, value);
+            return Ok(());
+        }
+        self.find_plain(instance, addr, size, Direction::Write)?;
+        // SAFETY: just found.
+        unsafe { store_sized(addr, size, value) };
+        Ok(())
+    }
+
+    /// Where an access to the context goes in the host's cells: offset and size.
+    fn context_cell(
+        &self,
+        addr: u64,
+        bytes: u32,
+        direction: Direction,
+    ) -> Result<(u32, u32), TrapKind> {
+        let offset = self.regions.context.offset(addr) as u32;
+        let def: Option<&ContextDef> = self.ctx.def();
+        let field = def.and_then(|d| d.access(self.ctx.prog_type(), offset, bytes, direction));
+        match field {
+            Some(field) => {
+                let scalar = field.kind == ebpfvm_spec::FieldKind::Scalar;
+                Ok((host_offset(field.offset, offset), if scalar { bytes } else { 8 }))
+            }
+            None => Err(TrapKind::Context {
+                context: def.map_or(String::new(), |d| d.name.to_string()),
+                offset: offset.into(),
+                bytes: bytes.into(),
+                direction,
+                field: def.and_then(|d| d.field_at(offset)).map(|f| f.name.to_string()),
+            }),
+        }
+    }
+
+    /// Checks that an access lies in plain memory, not in the context.
+    pub(crate) fn find_plain(
+        &mut self,
+        instance: &Instance,
+        addr: u64,
+        size: Size,
+        direction: Direction,
+    ) -> Result<(), TrapKind> {
+        self.find(instance, addr, size.bytes().into(), direction)
+    }
+
+    /// Checks that memory of any size lies in one region; no memory lies anywhere.
+    pub(crate) fn find(
+        &mut self,
+        instance: &Instance,
+        addr: u64,
+        bytes: u64,
+        direction: Direction,
+    ) -> Result<(), TrapKind> {
+        if bytes == 0 || self.regions.find(instance, addr, bytes, direction) {
+            return Ok(());
+        }
+        let near = self.regions.nearest(instance, addr);
+        Err(TrapKind::Access { address: addr, bytes, direction, near })
+    }
+
+    /// Loads from the packet as `LD_ABS` and `LD_IND` do: in network order; none out of range.
+    pub(crate) fn load_packet(&self, offset: i32, bytes: u32) -> Result<Option<u64>, TrapKind> {
+        let data = match (self.ctx.visible_packet(), self.ctx.memory()) {
+            (Some(packet), _) => packet.data(),
+            (None, Some(memory)) => memory,
+            (None, None) => {
+                let what = "legacy packet loads need a packet or memory to load from";
+                return Err(TrapKind::Unsupported(what.into()));
+            }
+        };
+        // Offsets below zero name the headers (`SKF_NET_OFF`, `SKF_LL_OFF`), which no packet of a
+        // test-run has.
+        let start = usize::try_from(offset).ok();
+        let part = start.and_then(|s| data.get(s..s.checked_add(bytes as usize)?));
+        Ok(part.map(|part| part.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))))
+    }
+}
+
+/// The memory that the program may touch directly.
+fn window(ctx: &mut Context) -> Range {
+    let (base, bytes) = ctx.window();
+    Range::new(base, bytes, ctx.window_writable())
+}
+
+/// Loads a zero-extended value.
+///
+/// # Safety
+/// `addr` is the address of memory of this size that is valid for reads.
+pub(crate) unsafe fn load_sized(addr: u64, size: Size) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match size {
+            Size::B => (addr as *const u8).read_unaligned().into(),
+            Size::H => (addr as *const u16).read_unaligned().into(),
+            Size::W => (addr as *const u32).read_unaligned().into(),
+            Size::Dw => (addr as *const u64).read_unaligned(),
+        }
+    }
+}
+
+/// Stores the low part of a value.
+///
+/// # Safety
+/// `addr` is the address of memory of this size that is valid for writes.
+pub(crate) unsafe fn store_sized(addr: u64, size: Size, value: u64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match size {
+            Size::B => (addr as *mut u8).write_unaligned(value as u8),
+            Size::H => (addr as *mut u16).write_unaligned(value as u16),
+            Size::W => (addr as *mut u32).write_unaligned(value as u32),
+            Size::Dw => (addr as *mut u64).write_unaligned(value),
+        }
+    }
+}
+
+/// Performs an atomic operation and returns the old value, zero-extended (RFC 9669, section 5.3).
+///
+/// An address that is not a multiple of the size, which x86 takes, is atomic only with respect to
+/// others of its kind.
+///
+/// # Safety
+/// `addr` is the address of memory of this size that is valid for reads and writes.
+pub(crate) unsafe fn atomic(op: AtomicOp, size: Size, addr: u64, src: u64, r0: u64) -> u64 {
+    static MISALIGNED: Mutex<()> = Mutex::new(());
+    if !addr.is_multiple_of(size.bytes().into()) {
+        let _guard = MISALIGNED.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let old = load_sized(addr, size);
+            if let Some(new) = ebpfvm_asm::semantics::atomic(op, size, old, src, r0) {
+                store_sized(addr, size, new);
+            }
+            return old;
+        }
+    }
+    macro_rules! perform {
+        ($cell:expr, $ty:ty) => {{
+            let (cell, src) = ($cell, src as $ty);
+            const ORDER: Ordering = Ordering::SeqCst;
+            let old = match op {
+                AtomicOp::Rmw(op) | AtomicOp::Fetch(op) => match op {
+                    RmwOp::Add => cell.fetch_add(src, ORDER),
+                    RmwOp::Or => cell.fetch_or(src, ORDER),
+                    RmwOp::And => cell.fetch_and(src, ORDER),
+                    RmwOp::Xor => cell.fetch_xor(src, ORDER),
+                },
+                AtomicOp::Xchg => cell.swap(src, ORDER),
+                AtomicOp::Cmpxchg => {
+                    let result = cell.compare_exchange(r0 as $ty, src, ORDER, ORDER);
+                    result.unwrap_or_else(|old| old)
+                }
+            };
+            old.into()
+        }};
+    }
+    // SAFETY: valid by the caller's promise, aligned by the test above.
+    let old: u64 = unsafe {
+        match size {
+            Size::Dw => perform!(AtomicU64::from_ptr(addr as *mut u64), u64),
+            _ => perform!(AtomicU32::from_ptr(addr as *mut u32), u32),
+        }
+    };
+    zero_extend(size, old)
+}

@@ -1,0 +1,120 @@
+//! The machine: a platform with code, and a host.
+
+use crate::helper::Helper;
+use crate::host::{Host, SystemHost};
+use crate::instance::{Instance, LinkError, LinkErrorKind};
+use crate::map::{CreateError, Map, MapLimits, MapRef};
+use ebpfvm_spec::{MapDef, Platform, Program};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Makes a [`Vm`].
+pub struct Builder {
+    parts: Parts,
+}
+
+#[derive(Clone)]
+struct Parts {
+    platform: Platform,
+    helpers: BTreeMap<u32, Helper>,
+    host: Arc<dyn Host>,
+    cpus: u32,
+    map_limits: MapLimits,
+}
+
+impl Builder {
+    /// Adds a helper, or replaces the one with its number.
+    pub fn helper(mut self, helper: Helper) -> Builder {
+        self.parts.platform.add_helper(helper.proto.clone());
+        self.parts.helpers.insert(helper.proto.id, helper);
+        self
+    }
+
+    /// Sets the world outside; the default is [`SystemHost`] with one CPU.
+    pub fn host(mut self, host: Arc<dyn Host>) -> Builder {
+        self.parts.host = host;
+        self
+    }
+
+    /// Sets the number of slots of per-CPU maps; the host's CPU numbers must be below it.
+    pub fn cpus(mut self, cpus: u32) -> Builder {
+        self.parts.cpus = cpus.max(1);
+        self
+    }
+
+    /// Sets how much memory maps may take.
+    pub fn map_limits(mut self, limits: MapLimits) -> Builder {
+        self.parts.map_limits = limits;
+        self
+    }
+
+    /// The machine.
+    pub fn build(self) -> Vm {
+        Vm(Arc::new(self.parts))
+    }
+}
+
+/// A machine: what programs may rely on, with code. Cheap to clone, shared between threads.
+#[derive(Clone)]
+pub struct Vm(Arc<Parts>);
+
+impl Vm {
+    /// A machine with Linux's program types and helpers.
+    pub fn linux() -> Builder {
+        Builder {
+            parts: Parts {
+                platform: Platform::linux(),
+                helpers: crate::helper::linux().map(|h| (h.proto.id, h)).collect(),
+                host: Arc::new(SystemHost::new(1)),
+                cpus: 1,
+                map_limits: MapLimits::default(),
+            },
+        }
+    }
+
+    /// A machine with these program types and no helpers.
+    pub fn with_platform(platform: Platform) -> Builder {
+        let mut builder = Vm::linux();
+        builder.parts.platform = platform;
+        builder.parts.helpers.clear();
+        builder
+    }
+
+    /// What programs may rely on.
+    pub fn platform(&self) -> &Platform {
+        &self.0.platform
+    }
+
+    /// The world outside.
+    pub fn host(&self) -> &dyn Host {
+        &*self.0.host
+    }
+
+    /// The number of slots of per-CPU maps.
+    pub fn cpus(&self) -> u32 {
+        self.0.cpus
+    }
+
+    pub(crate) fn helper(&self, id: u32) -> Result<&Helper, LinkErrorKind> {
+        self.0.helpers.get(&id).ok_or_else(|| match self.0.platform.helper(id) {
+            Some(proto) => LinkErrorKind::MissingHelper { id, name: proto.name.to_string() },
+            None => LinkErrorKind::UnknownHelper(id),
+        })
+    }
+
+    /// Makes a map.
+    ///
+    /// # Errors
+    /// [`CreateError`] if the definition is not one that the kernel takes, or too large.
+    pub fn create_map(&self, def: &MapDef) -> Result<MapRef, CreateError> {
+        Map::create(def, self.0.cpus, &self.0.map_limits)
+    }
+
+    /// Binds a program to its maps, in the order in which it names them.
+    ///
+    /// # Errors
+    /// [`LinkError`], with the first instruction that cannot be bound.
+    pub fn link(&self, program: Program, maps: &[MapRef]) -> Result<Arc<Instance>, LinkError> {
+        Instance::link(self, program, maps).map(Arc::new)
+    }
+}
