@@ -1,5 +1,6 @@
 //! The engines behind one trait, so that the comparison knows none of them by name.
 
+mod ebpfvm;
 mod native;
 mod rbpf;
 mod sbpf;
@@ -27,6 +28,8 @@ pub trait Prepared {
 /// All engines. The first is the measure of the others.
 pub const ENGINES: &[Engine] = &[
     Engine { name: "native", prepare: native::prepare },
+    Engine { name: "checked", prepare: ebpfvm::prepare_checked },
+    Engine { name: "interp", prepare: ebpfvm::prepare_unchecked },
     Engine { name: "rbpf", prepare: rbpf::prepare },
     Engine { name: "sbpf", prepare: sbpf::prepare },
 ];
