@@ -38,7 +38,7 @@ fn properties_are_named_with_what_was_expected() {
 
 #[test]
 fn memory_is_refused_before_it_is_allocated() {
-    let limits = MapLimits { map_bytes: 4096, ..MapLimits::default() };
+    let limits = MapLimits { map_bytes: 4096 };
     let def = MapDef::new("m", Kind::Array, 4, 8, 512);
     assert_eq!(Map::bytes_needed(&def, 1, &limits), Ok(4096));
     assert_eq!(Map::create(&def, 1, &limits).unwrap().bytes(), 4096);

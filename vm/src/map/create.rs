@@ -5,6 +5,7 @@ use super::values::Lanes;
 use super::{Map, MapRef, UpdateFlags};
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
@@ -139,7 +140,26 @@ impl Map {
     /// What Linux 6.18 refuses is refused with its error number; nothing is allocated before the
     /// size is known and within the limit.
     pub fn create(def: &MapDef, cpus: u32, limits: &MapLimits) -> Result<MapRef, CreateError> {
-        let (kind, shape) = plan(def, cpus, limits)?;
+        // The standard library's only source of randomness.
+        let seed = RandomState::new().build_hasher().finish();
+        Map::create_seeded(def, cpus, limits, seed)
+    }
+
+    /// As [`Map::create`], with a seed for hash functions and choices at random: with the same seed
+    /// and operations keys come in the same order. Who knows the seed can make keys that collide.
+    ///
+    /// # Errors
+    /// As [`Map::create`].
+    pub fn create_seeded(
+        def: &MapDef,
+        cpus: u32,
+        limits: &MapLimits,
+        seed: u64,
+    ) -> Result<MapRef, CreateError> {
+        let (kind, mut shape) = plan(def, cpus, limits)?;
+        if !def.flags.has(MapFlags::ZERO_SEED) {
+            shape.seed = seed;
+        }
         let bytes = check_size(kind, &shape)?;
         let ops = (kind.build)(&shape)
             .map_err(|_| CreateError::OutOfMemory { map: def.name.clone(), needed: bytes })?;
@@ -199,7 +219,7 @@ fn plan<'a>(
         return Err(CreateError::NoCpus { map: def.name.clone() });
     }
     let lanes = if def.map_type.is_percpu() { Lanes::PerCpu(cpus) } else { Lanes::Shared };
-    Ok((kind, Shape { def, lanes, cpus, limits }))
+    Ok((kind, Shape { def, lanes, cpus, seed: 0, limits }))
 }
 
 fn check_size(kind: &Kind, shape: &Shape<'_>) -> Result<u64, CreateError> {

@@ -8,6 +8,7 @@ use super::MapOps;
 use super::Slab;
 use super::array::Array;
 use super::create::{CreateError, MapLimits};
+use super::hash::Hash;
 use super::memory::OutOfMemory;
 use super::values::Lanes;
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
@@ -34,6 +35,8 @@ pub(super) struct Kind {
     pub(super) map_type: MapType,
     pub(super) key: Size,
     pub(super) value: Size,
+    /// The most bytes that a key and its value may have together.
+    pub(super) element_bytes: Option<u32>,
     pub(super) entries: Entries,
     /// The flags that the kind knows.
     pub(super) flags: u32,
@@ -48,6 +51,8 @@ pub(super) struct Shape<'a> {
     pub(super) def: &'a MapDef,
     pub(super) lanes: Lanes,
     pub(super) cpus: u32,
+    /// Where hash functions start.
+    pub(super) seed: u64,
     pub(super) limits: &'a MapLimits,
 }
 
@@ -69,12 +74,24 @@ const ACCESS: u32 =
 /// `PCPU_MIN_UNIT_SIZE`: what a value may have on one CPU.
 const PERCPU_VALUE_BYTES: u32 = 32 << 10;
 
+/// What a key and its value may have together in a hash table: `KMALLOC_MAX_SIZE` less the kernel's
+/// own part of an element, exclusive.
+const HASH_ELEMENT_BYTES: u32 = (4 << 20) - 48 - 1;
+
+/// What a hash table may hold: the kernel's buckets, 16 bytes each and a power of two, may not
+/// reach 4 GiB.
+const HASH_ENTRIES: u32 = 1 << 27;
+
+/// The flags of hash tables but for the one that per-CPU tables refuse.
+const HASH_FLAGS: u32 = ACCESS | MapFlags::NO_PREALLOC | MapFlags::ZERO_SEED;
+
 /// All kinds that there are.
 pub(super) static KINDS: &[Kind] = &[
     Kind {
         map_type: MapType::Array,
         key: Size::Exactly(4),
         value: Size::UpTo(i32::MAX as u32),
+        element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::MMAPABLE | MapFlags::INNER_MAP,
         bytes: Array::bytes,
@@ -84,10 +101,31 @@ pub(super) static KINDS: &[Kind] = &[
         map_type: MapType::PercpuArray,
         key: Size::Exactly(4),
         value: Size::UpTo(PERCPU_VALUE_BYTES),
+        element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS,
         bytes: Array::bytes,
         build: Array::build,
+    },
+    Kind {
+        map_type: MapType::Hash,
+        key: Size::UpTo(HASH_ELEMENT_BYTES),
+        value: Size::UpTo(HASH_ELEMENT_BYTES),
+        element_bytes: Some(HASH_ELEMENT_BYTES),
+        entries: Entries::UpTo(HASH_ENTRIES),
+        flags: HASH_FLAGS | MapFlags::NUMA_NODE,
+        bytes: Hash::bytes,
+        build: Hash::build,
+    },
+    Kind {
+        map_type: MapType::PercpuHash,
+        key: Size::UpTo(HASH_ELEMENT_BYTES),
+        value: Size::UpTo(PERCPU_VALUE_BYTES),
+        element_bytes: Some(HASH_ELEMENT_BYTES),
+        entries: Entries::UpTo(HASH_ENTRIES),
+        flags: HASH_FLAGS,
+        bytes: Hash::bytes,
+        build: Hash::build,
     },
 ];
 
@@ -144,6 +182,11 @@ impl Kind {
             {
                 return wrong(property, got.to_string(), at_most(most), Errno::E2BIG);
             }
+        }
+        let element_bytes = u64::from(def.key_bytes) + u64::from(def.value_bytes);
+        if let Some(most) = self.element_bytes.filter(|most| element_bytes > u64::from(*most)) {
+            let expected = at_most(most);
+            return wrong("key and value size", element_bytes.to_string(), expected, Errno::E2BIG);
         }
         if def.max_entries > most {
             return wrong("max_entries", def.max_entries.to_string(), at_most(most), Errno::E2BIG);

@@ -7,7 +7,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Bytes of a word.
 pub(super) const WORD: usize = 8;
@@ -63,6 +63,13 @@ impl Memory {
         // aligned to `LINE`; they are only changed as atomics or by programs through raw pointers,
         // which the interior mutability of atomics allows.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.words) }
+    }
+
+    /// The words as two halves each, for memory that is only used so.
+    #[inline]
+    pub(super) fn halves(&self) -> &[AtomicU32] {
+        // SAFETY: as for `words`; a word has the size of two halves and a stricter alignment.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr().cast(), self.words * 2) }
     }
 
     /// The address of a word.

@@ -10,6 +10,7 @@
 mod access;
 mod array;
 mod create;
+mod hash;
 mod kind;
 mod memory;
 mod values;

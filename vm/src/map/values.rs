@@ -62,6 +62,17 @@ impl Values {
         Ok(Values { memory, first: 0, stride, lane_values, lanes, value_bytes })
     }
 
+    /// Values that lie in elements of `stride` words, the first at a word of `memory`.
+    pub(super) fn within(
+        memory: Arc<Memory>,
+        first: usize,
+        stride: usize,
+        count: usize,
+        value_bytes: usize,
+    ) -> Values {
+        Values { memory, first, stride, lane_values: count, lanes: Lanes::Shared, value_bytes }
+    }
+
     /// The bytes that [`zeroed`](Values::zeroed) allocates; `None` if no number holds them.
     pub(super) fn bytes(count: usize, value_bytes: usize, lanes: Lanes) -> Option<u64> {
         let stride = words_for(value_bytes).max(1);

@@ -1,0 +1,154 @@
+//! Hash tables: values by key (`kernel/bpf/hashtab.c`).
+
+mod table;
+
+use super::kind::Shape;
+use super::memory::{OutOfMemory, words_for};
+use super::values::{Lanes, Values};
+use super::{Cpu, MapOps, Slab, UpdateFlags};
+use ebpfvm_spec::Errno;
+use std::ptr::NonNull;
+use table::{Layout, Table};
+
+/// `hash` and `percpu_hash`.
+///
+/// A value that is replaced moves to another element in a shared table, and is written in place in
+/// a per-CPU one, as in the kernel: a program that still holds a pointer to the old value sees
+/// memory of this map that will be used for another entry.
+pub(super) struct Hash {
+    table: Table,
+    values: Values,
+    lanes: Lanes,
+    slabs: [Slab; 1],
+}
+
+/// Whose value an update writes.
+#[derive(Clone, Copy)]
+enum Writer {
+    /// A program: the value of its CPU.
+    Program(Cpu),
+    /// The host: the values of all CPUs.
+    Host,
+}
+
+impl Hash {
+    pub(super) fn bytes(shape: &Shape<'_>) -> Option<u64> {
+        let layout = layout(shape);
+        let elsewhere = match shape.lanes {
+            Lanes::Shared => 0,
+            Lanes::PerCpu(_) => {
+                Values::bytes(layout.elements(), shape.def.value_bytes as usize, shape.lanes)?
+            }
+        };
+        layout.bytes()?.checked_add(elsewhere)
+    }
+
+    pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
+        let layout = layout(shape);
+        let table = Table::new(layout, shape.seed)?;
+        let (count, value_bytes) = (layout.elements(), shape.def.value_bytes as usize);
+        let values = match shape.lanes {
+            Lanes::Shared => {
+                let memory = table.memory().clone();
+                Values::within(memory, layout.value_word(), layout.stride(), count, value_bytes)
+            }
+            Lanes::PerCpu(_) => Values::zeroed(count, value_bytes, shape.lanes)?,
+        };
+        let slabs = [shape.program_slab(values.slab())];
+        Ok(Box::new(Hash { table, values, lanes: shape.lanes, slabs }))
+    }
+
+    /// `htab_map_update_elem` and its per-CPU forms.
+    fn set(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        flags: UpdateFlags,
+        writer: Writer,
+    ) -> Result<(), Errno> {
+        flags.check()?;
+        let bucket = self.table.lock(self.table.hash(key));
+        let old = bucket.find(key);
+        match old {
+            Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
+            None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
+            Some(index) if self.lanes != Lanes::Shared => {
+                self.write_value(index as usize, value, writer);
+                return Ok(());
+            }
+            None if !self.table.count_one() => return Err(Errno::E2BIG),
+            _ => {}
+        }
+        let new = self.table.allocate(key, |index| {
+            if self.lanes != Lanes::Shared {
+                self.values.clear_all(index as usize);
+            }
+            self.write_value(index as usize, value, writer);
+        });
+        match old {
+            Some(old) => bucket.replace(old, new),
+            None => bucket.insert(new),
+        }
+        Ok(())
+    }
+
+    fn write_value(&self, index: usize, value: &[u8], writer: Writer) {
+        match writer {
+            Writer::Program(cpu) => self.values.write(index, cpu, value),
+            Writer::Host => self.values.write_all(index, value),
+        }
+    }
+}
+
+fn layout(shape: &Shape<'_>) -> Layout {
+    let value_words = match shape.lanes {
+        Lanes::Shared => words_for(shape.def.value_bytes as usize),
+        Lanes::PerCpu(_) => 0,
+    };
+    Layout::new(shape.def.max_entries, shape.def.key_bytes, value_words, shape.cpus)
+}
+
+impl MapOps for Hash {
+    #[inline]
+    fn lookup(&self, key: &[u8], cpu: Cpu) -> Option<NonNull<u8>> {
+        self.values.pointer(self.table.find(key)? as usize, cpu)
+    }
+
+    fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags, cpu: Cpu) -> Result<(), Errno> {
+        self.set(key, value, flags, Writer::Program(cpu))
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        let bucket = self.table.lock(self.table.hash(key));
+        bucket.remove(bucket.find(key).ok_or(Errno::ENOENT)?);
+        Ok(())
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        self.table.key_after(key).ok_or(Errno::ENOENT)
+    }
+
+    fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(self.table.keys())
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.table.read(key, |index| self.values.read_all(index as usize)).ok_or(Errno::ENOENT)
+    }
+
+    fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
+        self.set(key, value, flags, Writer::Host)
+    }
+
+    fn take(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        let bucket = self.table.lock(self.table.hash(key));
+        let index = bucket.find(key).ok_or(Errno::ENOENT)?;
+        let value = self.values.read_all(index as usize);
+        bucket.remove(index);
+        Ok(value)
+    }
+
+    fn slabs(&self) -> &[Slab] {
+        &self.slabs
+    }
+}

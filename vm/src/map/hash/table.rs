@@ -1,0 +1,383 @@
+//! A hash table of fixed elements whose readers take no lock.
+//!
+//! Elements lie side by side in one memory and are recycled, never freed. A bucket is a chain of
+//! element indices; the end of a chain names its bucket, so that a reader whose element was recycled
+//! into another bucket under its feet notices and starts again (the kernel's `hlist_nulls`). New
+//! elements go to the head of a chain, therefore a reader that comes back into its bucket by such a
+//! way still meets all elements that were there throughout.
+//!
+//! Each element has a version that is odd while its key and value are written. A reader that finds
+//! its key and the version unchanged has read one element's key, not parts of two.
+//!
+//! Writers hold the lock of their bucket (one lock for several buckets).
+
+use crate::map::memory::{Memory, OutOfMemory, load_word, words_for};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Link word of an element: index of the next element or end marker (low half), hash (high half).
+const LINK: usize = 0;
+/// State word: version (low half), next free element as in [`FreeList`] (high half).
+const STATE: usize = 1;
+/// First word of the key.
+const KEY: usize = 2;
+
+/// Set in a link that ends a chain; the other bits are the number of the bucket.
+const END: u32 = 1 << 31;
+
+/// Index of an element.
+pub(super) type Index = u32;
+
+/// What sizes a table has.
+#[derive(Clone, Copy)]
+pub(super) struct Layout {
+    pub(super) max_entries: u32,
+    pub(super) key_bytes: usize,
+    /// Words of the value that lies in an element; 0 if values lie elsewhere.
+    pub(super) value_words: usize,
+    locks: usize,
+}
+
+impl Layout {
+    pub(super) fn new(max_entries: u32, key_bytes: u32, value_words: usize, cpus: u32) -> Layout {
+        // Four locks for each thread that may write at once make waiting rare.
+        let locks = cpus.saturating_mul(4).clamp(16, 1024).next_power_of_two() as usize;
+        Layout { max_entries, key_bytes: key_bytes as usize, value_words, locks }
+    }
+
+    /// Elements: those that count and one for each writer that replaces a value.
+    pub(super) fn elements(self) -> usize {
+        self.max_entries as usize + self.locks
+    }
+
+    /// The word of an element at which its value starts.
+    pub(super) fn value_word(self) -> usize {
+        KEY + words_for(self.key_bytes)
+    }
+
+    /// Words from element to element.
+    pub(super) fn stride(self) -> usize {
+        self.value_word() + self.value_words
+    }
+
+    fn buckets(self) -> usize {
+        (self.max_entries as usize).next_power_of_two()
+    }
+
+    /// Bytes that the table allocates; `None` if no number holds them.
+    pub(super) fn bytes(self) -> Option<u64> {
+        let words = self.elements().checked_mul(self.stride())?;
+        let words = words.checked_add(self.buckets().div_ceil(2))?;
+        (words as u64).checked_mul(8)
+    }
+}
+
+/// The table.
+pub(super) struct Table {
+    layout: Layout,
+    elements: Arc<Memory>,
+    /// Half a word for each bucket: the first element's index plus 1, or 0.
+    heads: Memory,
+    locks: Box<[Mutex<()>]>,
+    seeds: [u64; 2],
+    /// Entries that count.
+    used: AtomicU32,
+    free: FreeList,
+}
+
+impl Table {
+    pub(super) fn new(layout: Layout, seed: u64) -> Result<Table, OutOfMemory> {
+        let words = layout.elements().checked_mul(layout.stride()).ok_or(OutOfMemory)?;
+        Ok(Table {
+            layout,
+            elements: Arc::new(Memory::zeroed(words)?),
+            heads: Memory::zeroed(layout.buckets().div_ceil(2))?,
+            locks: (0..layout.locks).map(|_| Mutex::new(())).collect(),
+            seeds: [fold(seed ^ 0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03), seed | 1],
+            used: AtomicU32::new(0),
+            free: FreeList::default(),
+        })
+    }
+
+    /// The memory of the elements.
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.elements
+    }
+
+    /// The hash of a key.
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u32 {
+        let mut hash = self.seeds[0];
+        for chunk in key.chunks(8) {
+            hash = fold(hash ^ load_word(chunk), self.seeds[1] ^ 0x8bb8_4b93_962e_acc9);
+        }
+        (hash ^ (hash >> 32)) as u32
+    }
+
+    /// The element of a key, without a lock.
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Option<Index> {
+        let hash = self.hash(key);
+        'again: loop {
+            let bucket = self.bucket(hash);
+            let mut link = self.head(bucket);
+            while link & END == 0 {
+                let word = self.word(link, LINK).load(Acquire);
+                if (word >> 32) as u32 == hash {
+                    let version = self.version(link);
+                    if self.has_key(link, key) {
+                        if self.is_unchanged(link, version) {
+                            return Some(link);
+                        }
+                        continue 'again;
+                    }
+                }
+                link = word as u32;
+            }
+            if link == END | bucket {
+                return None;
+            }
+        }
+    }
+
+    /// Finds a key and gives what `read` makes of its element while it is the key's.
+    pub(super) fn read<T>(&self, key: &[u8], read: impl Fn(Index) -> T) -> Option<T> {
+        loop {
+            let index = self.find(key)?;
+            let version = self.version(index);
+            let same = self.has_key(index, key);
+            let out = read(index);
+            if same && self.is_unchanged(index, version) {
+                return Some(out);
+            }
+        }
+    }
+
+    /// Takes the lock of a key's bucket.
+    pub(super) fn lock(&self, hash: u32) -> Bucket<'_> {
+        self.lock_bucket(self.bucket(hash), hash)
+    }
+
+    fn lock_bucket(&self, bucket: u32, hash: u32) -> Bucket<'_> {
+        let lock = &self.locks[bucket as usize % self.locks.len()];
+        // The lock guards no data of its own; who panicked under it left the chain whole.
+        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        Bucket { table: self, bucket, hash, _guard: guard }
+    }
+
+    /// The keys, bucket by bucket.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        (0..self.layout.buckets() as u32).flat_map(move |bucket| {
+            // An empty bucket needs no lock.
+            if self.head(bucket) & END != 0 {
+                return Vec::new();
+            }
+            let locked = self.lock_bucket(bucket, 0);
+            locked.chain().map(|index| self.key(index)).collect::<Vec<_>>()
+        })
+    }
+
+    /// The key after a key in the order of [`keys`](Table::keys); the first for one that is not
+    /// there.
+    pub(super) fn key_after(&self, key: Option<&[u8]>) -> Option<Vec<u8>> {
+        let mut first_bucket = 0;
+        if let Some(key) = key {
+            let locked = self.lock(self.hash(key));
+            let mut rest = locked.chain().skip_while(|index| !self.has_key(*index, key));
+            if rest.next().is_some() {
+                if let Some(next) = rest.next() {
+                    return Some(self.key(next));
+                }
+                first_bucket = locked.bucket + 1;
+            }
+        }
+        (first_bucket..self.layout.buckets() as u32)
+            .filter(|bucket| self.head(*bucket) & END == 0)
+            .find_map(|bucket| self.lock_bucket(bucket, 0).chain().next().map(|i| self.key(i)))
+    }
+
+    /// Counts one more entry, unless the table is full.
+    pub(super) fn count_one(&self) -> bool {
+        let more = |used| (used < self.layout.max_entries).then_some(used + 1);
+        self.used.fetch_update(AcqRel, Relaxed, more).is_ok()
+    }
+
+    /// Takes an element that is in no chain and lets `fill` write its value.
+    ///
+    /// There is one for each counted entry, and one more for each holder of a bucket's lock. The
+    /// link stays as it was: readers that are on the element go on in the chain that it was in.
+    pub(super) fn allocate(&self, key: &[u8], fill: impl FnOnce(Index)) -> Index {
+        let index = self.free.pop(self);
+        let version = self.version(index);
+        self.word(index, STATE).store(u64::from(version.wrapping_add(1)), Relaxed);
+        // Who sees a word of the new key sees the odd version as well.
+        fence(Release);
+        self.elements.write(index as usize * self.layout.stride() + KEY, key);
+        fill(index);
+        self.word(index, STATE).store(u64::from(version.wrapping_add(2)), Release);
+        index
+    }
+
+    fn bucket(&self, hash: u32) -> u32 {
+        hash & (self.layout.buckets() - 1) as u32
+    }
+
+    /// The first link of a bucket.
+    #[inline]
+    fn head(&self, bucket: u32) -> u32 {
+        match self.heads.halves()[bucket as usize].load(Acquire) {
+            0 => END | bucket,
+            index => index - 1,
+        }
+    }
+
+    fn set_head(&self, bucket: u32, link: u32) {
+        let head = if link & END != 0 { 0 } else { link + 1 };
+        self.heads.halves()[bucket as usize].store(head, Release);
+    }
+
+    #[inline]
+    fn word(&self, index: Index, word: usize) -> &AtomicU64 {
+        &self.elements.words()[index as usize * self.layout.stride() + word]
+    }
+
+    #[inline]
+    fn version(&self, index: Index) -> u32 {
+        self.word(index, STATE).load(Acquire) as u32
+    }
+
+    /// Whether nobody wrote to the element since `version` was read.
+    #[inline]
+    fn is_unchanged(&self, index: Index, version: u32) -> bool {
+        fence(Acquire);
+        version & 1 == 0 && self.word(index, STATE).load(Relaxed) as u32 == version
+    }
+
+    #[inline]
+    fn has_key(&self, index: Index, key: &[u8]) -> bool {
+        self.elements.equals(index as usize * self.layout.stride() + KEY, key)
+    }
+
+    fn key(&self, index: Index) -> Vec<u8> {
+        let mut key = vec![0; self.layout.key_bytes];
+        self.elements.read(index as usize * self.layout.stride() + KEY, &mut key);
+        key
+    }
+}
+
+/// A bucket whose lock is held.
+pub(super) struct Bucket<'a> {
+    table: &'a Table,
+    bucket: u32,
+    hash: u32,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Bucket<'_> {
+    /// The elements in order.
+    fn chain(&self) -> impl Iterator<Item = Index> + '_ {
+        let element = |link: u32| (link & END == 0).then_some(link);
+        std::iter::successors(element(self.table.head(self.bucket)), move |index| {
+            element(self.table.word(*index, LINK).load(Relaxed) as u32)
+        })
+    }
+
+    /// The element of a key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<Index> {
+        self.chain().find(|index| self.table.has_key(*index, key))
+    }
+
+    /// Puts an allocated element at the head of the chain.
+    pub(super) fn insert(&self, index: Index) {
+        let link = u64::from(self.hash) << 32 | u64::from(self.table.head(self.bucket));
+        self.table.word(index, LINK).store(link, Release);
+        self.table.set_head(self.bucket, index);
+    }
+
+    /// Takes an element out of the chain and frees it. Its link stays for readers that are on it.
+    fn unlink(&self, index: Index) {
+        let next = self.table.word(index, LINK).load(Relaxed) as u32;
+        let before = self.chain().take_while(|other| *other != index).last();
+        match before {
+            Some(before) => self.set_next(before, next),
+            None => self.table.set_head(self.bucket, next),
+        }
+        self.table.free.push(self.table, index);
+    }
+
+    /// Puts `new` in the place of `old`, which holds the same key.
+    ///
+    /// Readers find the one or the other at any time.
+    pub(super) fn replace(&self, old: Index, new: Index) {
+        self.insert(new);
+        self.unlink(old);
+    }
+
+    /// Removes a counted element.
+    pub(super) fn remove(&self, index: Index) {
+        self.unlink(index);
+        // Only now: whoever counts an entry finds an element for it.
+        self.table.used.fetch_sub(1, AcqRel);
+    }
+
+    fn set_next(&self, index: Index, next: u32) {
+        let word = self.table.word(index, LINK);
+        word.store(word.load(Relaxed) >> 32 << 32 | u64::from(next), Release);
+    }
+}
+
+/// Elements in no chain: a stack, linked through their state words, and those never used.
+#[derive(Default)]
+struct FreeList {
+    /// The top element's index plus 1, or 0 (low half); a count of changes (high half), by which a
+    /// thread notices that the top that it saw was taken and came back.
+    top: AtomicU64,
+    /// Elements from here on were never used.
+    fresh: AtomicU32,
+}
+
+impl FreeList {
+    fn pop(&self, table: &Table) -> Index {
+        loop {
+            let top = self.top.load(Acquire);
+            if let Some(index) = (top as u32).checked_sub(1) {
+                let below = table.word(index, STATE).load(Relaxed) >> 32;
+                if self.swap_top(top, below) {
+                    return index;
+                }
+            } else {
+                let elements = table.layout.elements() as u32;
+                let more = |fresh| (fresh < elements).then_some(fresh + 1);
+                if let Ok(index) = self.fresh.fetch_update(AcqRel, Relaxed, more) {
+                    return index;
+                }
+                // All are used at least once, and one is free: another thread is about to push it.
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    fn push(&self, table: &Table, index: Index) {
+        let version = u64::from(table.version(index));
+        loop {
+            let top = self.top.load(Acquire);
+            table.word(index, STATE).store(u64::from(top as u32) << 32 | version, Relaxed);
+            if self.swap_top(top, u64::from(index + 1)) {
+                return;
+            }
+        }
+    }
+
+    fn swap_top(&self, seen: u64, element: u64) -> bool {
+        let changes = (seen >> 32).wrapping_add(1);
+        self.top.compare_exchange(seen, changes << 32 | element, AcqRel, Relaxed).is_ok()
+    }
+}
+
+/// Multiplies to 128 bits and folds the halves: each bit of the result depends on all bits of both.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
