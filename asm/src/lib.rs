@@ -11,20 +11,16 @@
 //! - [`code`]: a whole program, addressed by [`Pc`]
 //! - [`builder`]: programs written in Rust
 //! - [`text`]: programs as text, assembler and disassembler
-//! - `arbitrary`: random instructions for fuzzing, with the feature of that name
 //! - [`semantics`]: what each operation computes
 //!
 //! The crate does no I/O and depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "arbitrary")]
-pub mod arbitrary;
 pub mod builder;
 pub mod code;
 pub mod decode;
 pub mod encode;
 pub mod insn;
-mod reference;
 pub mod semantics;
 pub mod slot;
 pub mod table;
@@ -38,6 +34,5 @@ pub use insn::{
     AluOp, AtomicOp, CallTarget, EndianOp, Imm64, Insn, JmpOp, Operand, Reach, Reg, RmwOp, Size,
     Width,
 };
-pub use reference::reference;
 pub use slot::{ByteOrder, Slot};
 pub use table::Op;

@@ -133,17 +133,18 @@ pub struct LoadError {
 }
 
 impl LoadError {
-    /// The verifier's reason: the last line of the log that is neither a statistic nor empty.
+    /// The verifier's reason: the last line of the log that is neither a statistic nor one of the
+    /// states that follow the report of an endless loop.
     pub fn reason(&self) -> Option<&str> {
         reason(&self.log)
     }
 }
 
 fn reason(log: &str) -> Option<&str> {
-    let is_statistic = |line: &str| {
-        ["processed ", "verification time ", "stack depth "].iter().any(|s| line.starts_with(s))
-    };
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !is_statistic(line))
+    const AFTER: [&str; 5] =
+        ["processed ", "verification time ", "stack depth ", "cur state:", "old state:"];
+    let follows = |line: &str| AFTER.iter().any(|start| line.starts_with(start));
+    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !follows(line))
 }
 
 fn last_lines(log: &str) -> String {
@@ -502,6 +503,13 @@ mod tests {
         assert_eq!(kernel.prog_load(&request).unwrap_err().log, "");
         request.insns = &EXIT[..7];
         assert_eq!(kernel.prog_load(&request).unwrap_err().errno, Errno::EINVAL);
+    }
+
+    #[test]
+    fn an_endless_loop_is_the_reason_not_its_states() {
+        let log = "0: (05) goto pc-1\ninfinite loop detected at insn 0\ncur state: R0=0\n\
+                   old state: R0=0\nprocessed 2 insns (limit 1000000)\n";
+        assert_eq!(reason(log), Some("infinite loop detected at insn 0"));
     }
 
     #[test]

@@ -21,12 +21,6 @@ pub(in crate::text) fn looks_like(tokens: &Cursor<'_, '_>) -> Option<bool> {
     match c.word()? {
         "if" | "goto" | "gotol" | "store_release" | "callx" => return Some(true),
         "lock" => return Some(matches!(c.peek_at(1), Some(Token::Punct("*")))),
-        "call" => {
-            let local = matches!(c.peek_at(1), Some(Token::Word("pc")));
-            let kfunc = matches!(c.peek_at(1), Some(Token::Word("kfunc")))
-                && matches!(c.peek_at(2), Some(Token::Punct("#")));
-            return if local || kfunc { Some(true) } else { None };
-        }
         _ => {}
     }
     match c.try_register() {
@@ -289,9 +283,6 @@ fn number(c: &mut Cursor<'_, '_>, dst: Reg, width: Width, opcode: Option<u8>) ->
             Width::W64 => Ok(Insn::LoadImm { dst, value: Imm64::Value(value) }),
             Width::W32 => c.no_such_form("a 64-bit immediate needs a 64-bit register"),
         };
-    }
-    if c.clone().imm32().is_err() && c.clone().imm64().is_ok() {
-        return c.no_such_form("the number does not fit 32 bits; `ll` after it loads 64");
     }
     Ok(Insn::Alu { width, op: AluOp::Mov, dst, src: Operand::Imm(c.imm32()?) })
 }

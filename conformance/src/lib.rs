@@ -1,0 +1,23 @@
+//! Test vectors for eBPF, the engines that they run on, and the runner that brings them together.
+//!
+//! A [`Vector`] is a program, the memory that it is given and what it must give: a value or a
+//! refusal. Vectors are data files in the format of bpf_conformance (`conformance/vectors`). An
+//! [`Engine`] runs programs: an interpreter, a JIT, the Linux kernel. The [`runner`] runs every
+//! vector on every engine; no vector knows an engine, no engine knows a vector.
+//!
+//! - [`vector`]: the file format
+//! - [`engine`]: the trait and what an engine may answer
+//! - [`interpreter`]: the interpreter as an engine
+//! - [`kernel`]: the Linux kernel as an engine
+//! - [`runner`]: directories of vectors, verdicts, reports
+#![forbid(unsafe_code)]
+
+pub mod engine;
+pub mod interpreter;
+pub mod kernel;
+pub mod runner;
+pub mod vector;
+
+pub use engine::{Engine, Outcome, Unavailable};
+pub use runner::{ConformError, Report, Summary, Verdict, conform, engines};
+pub use vector::{Expected, Vector, VectorError};
