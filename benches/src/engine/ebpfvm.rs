@@ -4,21 +4,27 @@ use super::Prepared;
 use crate::{code, workload::Workload};
 use ebpfvm::asm::{ByteOrder, Code};
 use ebpfvm::spec::{ProgType, Program};
-use ebpfvm::{Context, Instance, Outcome, Trap, Vm};
+use ebpfvm::{Context, Instance, Vm};
 use std::sync::Arc;
 
 /// More than any bench program takes.
 const FUEL: u64 = 1 << 32;
 
+/// One run, with the answer or the trap in words.
+type Run = fn(&Instance, &mut Context) -> Result<u64, String>;
+
 struct Interpreter {
     instance: Arc<Instance>,
     context: Context,
-    run: fn(&Instance, &mut Context) -> Result<Outcome, Trap>,
+    run: Run,
 }
 
 /// Every access compared with the memory given, loops charged.
 pub(super) fn prepare_checked(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
-    prepare(workload, |instance, context| instance.run(context, FUEL))
+    prepare(workload, |instance, context| {
+        let outcome = instance.run(context, FUEL);
+        outcome.map(|outcome| outcome.retval).map_err(|trap| trap.to_string())
+    })
 }
 
 /// As verified programs run: loops charged, accesses trusted.
@@ -27,14 +33,12 @@ pub(super) fn prepare_unchecked(workload: &Workload) -> Result<Box<dyn Prepared>
     prepare(workload, |instance, context| {
         // SAFETY: the program has just run in checked mode on equal memory without a trap, and
         // what a bench program does depends on its memory alone.
-        unsafe { instance.run_unchecked(context, FUEL) }
+        let outcome = unsafe { instance.run_unchecked(context, FUEL) };
+        outcome.map(|outcome| outcome.retval).map_err(|trap| trap.to_string())
     })
 }
 
-fn prepare(
-    workload: &Workload,
-    run: fn(&Instance, &mut Context) -> Result<Outcome, Trap>,
-) -> Result<Box<dyn Prepared>, String> {
+fn prepare(workload: &Workload, run: Run) -> Result<Box<dyn Prepared>, String> {
     let bytes = code::link(workload.object_file)?;
     let code = Code::from_bytes(&bytes, ByteOrder::Little).map_err(|error| error.to_string())?;
     let program = Program::from_code(workload.name, ProgType::Raw, code);
@@ -44,10 +48,7 @@ fn prepare(
 
 impl Prepared for Interpreter {
     fn run(&mut self) -> Result<u64, String> {
-        match (self.run)(&self.instance, &mut self.context) {
-            Ok(outcome) => Ok(outcome.retval),
-            Err(trap) => Err(trap.to_string()),
-        }
+        (self.run)(&self.instance, &mut self.context)
     }
 
     fn memory(&self) -> &[u8] {
