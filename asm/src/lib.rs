@@ -7,20 +7,24 @@
 //!
 //! - [`table`]: the instruction set, one row an operation
 //! - [`insn`]: the decoded instruction and its parts
-//! - [`decode`], [`encode`]: between [`Slot`]s (8 bytes) and [`Insn`]s
+//! - [`mod@decode`], [`mod@encode`]: between [`Slot`]s (8 bytes) and [`Insn`]s
 //! - [`code`]: a whole program, addressed by [`Pc`]
 //! - [`builder`]: programs written in Rust
 //! - [`text`]: programs as text, assembler and disassembler
+//! - `arbitrary`: random instructions for fuzzing, with the feature of that name
 //! - [`semantics`]: what each operation computes
 //!
 //! The crate does no I/O and depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "arbitrary")]
+pub mod arbitrary;
 pub mod builder;
 pub mod code;
 pub mod decode;
 pub mod encode;
 pub mod insn;
+mod reference;
 pub mod semantics;
 pub mod slot;
 pub mod table;
@@ -34,5 +38,6 @@ pub use insn::{
     AluOp, AtomicOp, CallTarget, EndianOp, Imm64, Insn, JmpOp, Operand, Reach, Reg, RmwOp, Size,
     Width,
 };
+pub use reference::reference;
 pub use slot::{ByteOrder, Slot};
 pub use table::Op;

@@ -89,7 +89,7 @@ struct Mark<'a> {
     /// The line where the name marks a place, if it does yet.
     placed: Option<usize>,
     /// The first use.
-    used: Option<(Line<'a>, Name<'a>)>,
+    used: Option<(Line<'a>, Name<'a>, Insn)>,
 }
 
 struct Assembler<'a, 's> {
@@ -148,7 +148,7 @@ impl<'a, 's> Assembler<'a, 's> {
             None => self.builder.insn(insn),
             Some(name) => {
                 let mark = self.mark(name.text);
-                mark.used.get_or_insert((line, name));
+                mark.used.get_or_insert((line, name, insn));
                 let label = mark.label;
                 self.builder.insn_to(insn, label)
             }
@@ -171,15 +171,17 @@ impl<'a, 's> Assembler<'a, 's> {
     fn finish(mut self) -> Parsed<Code> {
         for name in &self.names {
             let mark = &self.marks[name];
-            let (None, Some((line, used))) = (mark.placed, mark.used) else { continue };
+            let (None, Some((line, used, insn))) = (mark.placed, mark.used) else { continue };
             if let (Dialect::Mnemonic, "exit", Some(pc)) = (self.dialect, *name, self.first_exit) {
                 self.builder.place_at(mark.label, pc);
                 continue;
             }
             let placed = self.names.iter().filter(|n| self.marks[*n].placed.is_some());
-            let kind = TextErrorKind::UnknownLabel {
-                name: used.text.to_owned(),
-                suggestion: nearest(used.text, placed),
+            let suggestion = nearest(used.text, placed);
+            let name = used.text.to_owned();
+            let kind = match insn {
+                Insn::Call { .. } => TextErrorKind::UnknownFunction { name, suggestion },
+                _ => TextErrorKind::UnknownLabel { name, suggestion },
             };
             return Cursor::new(line, &[]).fail(used.span, kind);
         }
@@ -188,7 +190,7 @@ impl<'a, 's> Assembler<'a, 's> {
                 BuildError::TooFar { offset, .. } => format!(
                     "the label is {offset} slots away, which does not fit 16 bits; `gotol` (ja32) reaches it"
                 ),
-                BuildError::Encode { .. } => "no such instruction in this size or width".to_owned(),
+                BuildError::Encode { error, .. } => error.to_string(),
                 other => other.to_string(),
             };
             let kind = TextErrorKind::NoSuchForm { reason };

@@ -101,17 +101,21 @@ impl<'a, 't> Cursor<'a, 't> {
         expected: impl Into<String>,
         words: impl IntoIterator<Item = S>,
     ) -> Parsed<T> {
-        let found = self.peek().map(|token| match token {
-            Token::Word(word) => word.to_owned(),
-            Token::Punct(punct) => punct.to_owned(),
-            Token::Other(c) => c.to_string(),
-        });
+        let (start, mut end) = self.span();
+        // `%` belongs to the register after it.
+        if let (true, Some(Lexeme { start: next, end: word, .. })) =
+            (self.is("%"), self.tokens.get(self.at + 1))
+            && *next == end
+        {
+            end = *word;
+        }
+        let found = self.peek().map(|_| self.line.text[start..end].to_owned());
         let suggestion = match self.peek() {
             Some(Token::Word(word)) => nearest(word, words),
             _ => None,
         };
         let kind = TextErrorKind::Expected { expected: expected.into(), found, suggestion };
-        self.fail(self.span(), kind)
+        self.fail((start, end), kind)
     }
 
     pub(super) fn is(&self, punct: &str) -> bool {

@@ -47,6 +47,13 @@ pub enum TextErrorKind {
         /// A label that resembles it.
         suggestion: Option<String>,
     },
+    /// A call names neither a function of the program nor a known helper.
+    UnknownFunction {
+        /// The name.
+        name: String,
+        /// A label that resembles it.
+        suggestion: Option<String>,
+    },
     /// The label marks another place already.
     DuplicateLabel {
         /// The name.
@@ -80,6 +87,13 @@ impl fmt::Display for TextErrorKind {
             }
             TextErrorKind::UnknownLabel { name, suggestion } => {
                 write!(f, "there is no label `{name}`")?;
+                hint(f, suggestion)
+            }
+            TextErrorKind::UnknownFunction { name, suggestion } => {
+                write!(
+                    f,
+                    "there is no function `{name}` in the program and no helper of that name is known"
+                )?;
                 hint(f, suggestion)
             }
             TextErrorKind::DuplicateLabel { name, first } => {

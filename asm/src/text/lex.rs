@@ -63,9 +63,9 @@ pub(super) fn tokens(line: &str) -> Vec<Lexeme<'_>> {
             continue;
         }
         let in_word = |i: usize| bytes.get(i).is_some_and(|b| is_word_byte(*b));
-        if line[at..].starts_with("//")
-            || (c == '#' && !(at > 0 && in_word(at - 1) && in_word(at + 1)))
-        {
+        let inside =
+            at > 0 && in_word(at - 1) && (in_word(at + 1) || bytes.get(at + 1) == Some(&b'-'));
+        if line[at..].starts_with("//") || (c == '#' && !inside) {
             break;
         }
         let start = at;

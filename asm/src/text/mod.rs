@@ -37,6 +37,7 @@ use pseudo_c::Spelling;
 
 /// A language that the assembler reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Dialect {
     /// Whichever the first instruction that is in only one of them is written in.
     #[default]
@@ -50,6 +51,7 @@ pub enum Dialect {
 
 /// A form that the disassembler writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Style {
     /// LLVM's pseudo-C, extended where LLVM writes different instructions alike; reads back as the
     /// same program.

@@ -30,10 +30,18 @@ fn mnemonic(c: &Cursor<'_, '_>) -> Option<(Form, usize)> {
 
 /// Whether a statement is of mnemonics; none if it could be another dialect too.
 pub(in crate::text) fn looks_like(tokens: &Cursor<'_, '_>) -> Option<bool> {
+    let first = tokens.word()?;
+    let mut after = tokens.clone();
+    after.skip(1);
     match mnemonic(tokens) {
-        Some((Form { op: Op::Exit | Op::MayGoto | Op::CallHelper, .. }, 1)) => None,
+        Some((Form { op: Op::Exit | Op::MayGoto, .. }, _)) => None,
+        // A word that is none of ours still has operands like ours.
+        Some((Form { op: Op::CallHelper, .. }, 1)) | None => match after.try_register() {
+            Ok(Some(_)) => Some(true),
+            _ if first == "lock" && !after.is("*") => Some(true),
+            _ => None,
+        },
         Some(_) => Some(true),
-        None => None,
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::insn::{Insn, Operand, Reach, Size, Width};
 use crate::table::{Encoding, Field, Op, Source, TABLE, row};
 use crate::text::cursor::size_letter;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// What a mnemonic says about an instruction; the operands say the rest.
@@ -119,8 +119,8 @@ const ALIASES: [(&str, &str); 4] =
     [("swap", "bswap"), ("callx", "call"), ("call helper", "call"), ("call runtime", "call kfunc")];
 
 /// All mnemonics with their forms. `call` is the helper call; its operand tells `callx`.
-pub(super) static WORDS: LazyLock<HashMap<String, Form>> = LazyLock::new(|| {
-    let mut words = HashMap::new();
+pub(super) static WORDS: LazyLock<BTreeMap<String, Form>> = LazyLock::new(|| {
+    let mut words = BTreeMap::new();
     for row in TABLE {
         for form in row.encodings.iter().flat_map(|e| Form::all(row.op, e)) {
             let word = form.word();
@@ -145,3 +145,22 @@ pub(super) static WORDS: LazyLock<HashMap<String, Form>> = LazyLock::new(|| {
     }
     words
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_names_one_operation() {
+        for row in TABLE {
+            for form in row.encodings.iter().flat_map(|e| Form::all(row.op, e)) {
+                let known = WORDS[&form.word()];
+                // The operand of `call` tells a helper from a register.
+                if form.op != Op::CallReg {
+                    assert_eq!(known.op, form.op, "{}", form.word());
+                    assert_eq!(known.word(), form.word());
+                }
+            }
+        }
+    }
+}

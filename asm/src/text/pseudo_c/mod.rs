@@ -1,5 +1,6 @@
 //! The pseudo-C of LLVM and of the kernel's log.
 
+mod access;
 mod parse;
 mod print;
 

@@ -206,7 +206,7 @@ impl Printer<'_> {
             (_, Imm64::Value(value)) => format!("{dst} = {} ll", hex(value as i64)),
             (Spelling::Llvm, _) => {
                 let kind = value.kind() as u8;
-                format!("ld_pseudo\t{dst}, {kind:#x}, {}", hex(low.into()))
+                format!("ld_pseudo\t{dst}, {kind:#x}, {low:#x}")
             }
             (Spelling::Lossless, Imm64::MapFd(fd)) => format!("{dst} = map[fd:{fd}]"),
             (Spelling::Lossless, Imm64::MapFdValue { fd, offset }) => {
