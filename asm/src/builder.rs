@@ -79,7 +79,7 @@ pub enum BuildError {
         offset: i64,
     },
     /// A target is given to an instruction that leads nowhere.
-    #[error("instruction {pc} takes no target: {insn:?}")]
+    #[error("instruction {pc} takes no target: `{insn}`")]
     NoTarget {
         /// The instruction's place.
         pc: Pc,

@@ -1,16 +1,14 @@
 //! From instructions to slots.
 
-use crate::code::Pc;
 use crate::insn::{CallTarget, Imm64, Insn, Operand, Reach, Reg, Size, Width};
 use crate::slot::Slot;
 use crate::table::{Field, Imm64Kind, Op, Source, row};
-use crate::text::{NoSymbols, Style, print};
 
 /// Why an instruction has no encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// The operation does not exist in this size or width, or a number is not one it takes.
-    #[error("there is no instruction `{}`", print(.0, Pc(0), Style::PseudoC, &NoSymbols))]
+    #[error("there is no instruction `{0}`")]
     NoSuchForm(Insn),
     /// The offset of a near jump does not fit 16 bits.
     #[error("jump offset {0} does not fit 16 bits; use the far form (gotol)")]

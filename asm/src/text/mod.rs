@@ -110,6 +110,13 @@ pub fn print(insn: &Insn, pc: Pc, style: Style, symbols: &dyn Symbols) -> String
     }
 }
 
+/// The instruction in [`Style::PseudoC`], with offsets instead of labels.
+impl std::fmt::Display for Insn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&print(self, Pc(0), Style::PseudoC, &NoSymbols))
+    }
+}
+
 /// The label at the place that an offset at `pc` leads to.
 fn target(pc: Pc, offset: i32, symbols: &dyn Symbols) -> Option<String> {
     symbols.label(pc.jump(offset)?)
