@@ -12,6 +12,7 @@ use crate::vm::Vm;
 use ebpfvm_asm::Pc;
 use ebpfvm_spec::{ProgType, Program, Ret};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Why a program cannot be bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,8 +149,12 @@ pub struct Outcome {
     pub fuel_used: u64,
 }
 
+/// Numbers of programs start at 1, as the kernel's.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
 /// A program bound to its maps and helpers. It may run on many threads at once.
 pub struct Instance {
+    id: u32,
     program: Program,
     vm: Vm,
     maps: Vec<MapRef>,
@@ -172,7 +177,8 @@ impl Instance {
         let lowered = lower(&program.code, &mut bindings)?;
         let helpers = bindings.helpers;
         let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
-        Ok(Instance { program, vm: vm.clone(), maps: maps.to_vec(), helpers, slabs, lowered })
+        let id = NEXT_ID.fetch_add(1, Relaxed);
+        Ok(Instance { id, program, vm: vm.clone(), maps: maps.to_vec(), helpers, slabs, lowered })
     }
 
     /// Runs the program in checked mode: every access is compared with the memory that the program
@@ -225,6 +231,11 @@ impl Instance {
         }
         let Run { redirect, fuel_used, .. } = run;
         Ok(Outcome { retval: result?, redirect, fuel_used })
+    }
+
+    /// A number that no other instance of this process has.
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// The program.

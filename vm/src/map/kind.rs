@@ -10,13 +10,15 @@ use super::array::Array;
 use super::create::{CreateError, MapLimits};
 use super::hash::Hash;
 use super::memory::OutOfMemory;
+use super::perf_event_array::PerfEventArray;
+use super::prog_array::ProgArray;
+use super::ringbuf::Ringbuf;
 use super::values::Lanes;
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
 
 /// What a size may be.
 pub(super) enum Size {
     /// 0: the map has none.
-    #[expect(dead_code, reason = "the first kind without keys comes with the ring buffer")]
     Absent,
     /// This many bytes.
     Exactly(u32),
@@ -28,6 +30,8 @@ pub(super) enum Size {
 pub(super) enum Entries {
     /// 1 to so many.
     UpTo(u32),
+    /// Bytes: a power of two and whole pages.
+    Pages,
 }
 
 /// A kind of map.
@@ -82,6 +86,12 @@ const HASH_ELEMENT_BYTES: u32 = (4 << 20) - 48 - 1;
 /// reach 4 GiB.
 const HASH_ENTRIES: u32 = 1 << 27;
 
+/// The flags of arrays of handles.
+const HANDLE_FLAGS: u32 = MapFlags::RDONLY | MapFlags::WRONLY | MapFlags::NUMA_NODE;
+
+/// `PAGE_SIZE` of the kernel that this machine follows, whatever the host has.
+const PAGE_BYTES: u32 = 4096;
+
 /// The flags of hash tables but for the one that per-CPU tables refuse.
 const HASH_FLAGS: u32 = ACCESS | MapFlags::NO_PREALLOC | MapFlags::ZERO_SEED;
 
@@ -108,6 +118,26 @@ pub(super) static KINDS: &[Kind] = &[
         build: Array::build,
     },
     Kind {
+        map_type: MapType::ProgArray,
+        key: Size::Exactly(4),
+        value: Size::Exactly(4),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: HANDLE_FLAGS,
+        bytes: ProgArray::needed,
+        build: ProgArray::build,
+    },
+    Kind {
+        map_type: MapType::PerfEventArray,
+        key: Size::Exactly(4),
+        value: Size::Exactly(4),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: HANDLE_FLAGS | MapFlags::PRESERVE_ELEMS,
+        bytes: PerfEventArray::needed,
+        build: PerfEventArray::build,
+    },
+    Kind {
         map_type: MapType::Hash,
         key: Size::UpTo(HASH_ELEMENT_BYTES),
         value: Size::UpTo(HASH_ELEMENT_BYTES),
@@ -126,6 +156,16 @@ pub(super) static KINDS: &[Kind] = &[
         flags: HASH_FLAGS,
         bytes: Hash::bytes,
         build: Hash::build,
+    },
+    Kind {
+        map_type: MapType::Ringbuf,
+        key: Size::Absent,
+        value: Size::Absent,
+        element_bytes: None,
+        entries: Entries::Pages,
+        flags: MapFlags::NUMA_NODE,
+        bytes: Ringbuf::needed,
+        build: Ringbuf::build,
     },
 ];
 
@@ -172,9 +212,8 @@ impl Kind {
                 return wrong(property, got.to_string(), expected, Errno::EINVAL);
             }
         }
-        let Entries::UpTo(most) = self.entries;
-        if def.max_entries == 0 {
-            return wrong("max_entries", "0".into(), "at least 1".into(), Errno::EINVAL);
+        if let Some(expected) = self.entries.violated(def.max_entries) {
+            return wrong("max_entries", def.max_entries.to_string(), expected, Errno::EINVAL);
         }
         for (property, size, got) in sizes {
             if let Size::UpTo(most) = *size
@@ -188,10 +227,25 @@ impl Kind {
             let expected = at_most(most);
             return wrong("key and value size", element_bytes.to_string(), expected, Errno::E2BIG);
         }
-        if def.max_entries > most {
+        if let Entries::UpTo(most) = self.entries
+            && def.max_entries > most
+        {
             return wrong("max_entries", def.max_entries.to_string(), at_most(most), Errno::E2BIG);
         }
         Ok(())
+    }
+}
+
+impl Entries {
+    /// What the number should be, if it is not; a number above the most is not looked at here.
+    fn violated(&self, got: u32) -> Option<String> {
+        match self {
+            Entries::UpTo(_) => (got == 0).then(|| "at least 1".into()),
+            Entries::Pages => {
+                let fits = got.is_power_of_two() && got >= PAGE_BYTES;
+                (!fits).then(|| format!("bytes: a power of two, at least {PAGE_BYTES}"))
+            }
+        }
     }
 }
 

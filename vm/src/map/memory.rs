@@ -137,6 +137,14 @@ pub(super) fn load_word(bytes: &[u8]) -> u64 {
     u64::from_ne_bytes(word)
 }
 
+/// Allocates a slot for each entry.
+pub(super) fn slots<T>(count: u32, empty: impl Fn() -> T) -> Result<Box<[T]>, OutOfMemory> {
+    let mut slots = Vec::new();
+    slots.try_reserve_exact(count as usize).map_err(|_| OutOfMemory)?;
+    slots.resize_with(count as usize, empty);
+    Ok(slots.into_boxed_slice())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,13 +10,20 @@
 mod access;
 mod array;
 mod create;
+mod handles;
 mod hash;
 mod kind;
 mod memory;
+pub mod perf_event_array;
+mod prog_array;
+pub mod ringbuf;
 mod values;
 
 pub use access::MapError;
 pub use create::{CreateError, MapLimits};
+pub use perf_event_array::PerfEventArray;
+pub use prog_array::ProgArray;
+pub use ringbuf::Ringbuf;
 
 use ebpfvm_spec::{Errno, MapDef};
 use std::any::Any;
