@@ -14,7 +14,12 @@ impl InterpreterEngine {
     /// The interpreter in checked mode: programs need no verdict, since every access is checked as
     /// they run.
     pub fn checked() -> InterpreterEngine {
-        InterpreterEngine { vm: vector_machine() }
+        InterpreterEngine::on(vector_machine())
+    }
+
+    /// The interpreter in checked mode with the helpers of a machine.
+    pub fn on(vm: Vm) -> InterpreterEngine {
+        InterpreterEngine { vm }
     }
 }
 

@@ -9,12 +9,14 @@
 //! - [`engine`]: the trait and what an engine may answer
 //! - [`interpreter`]: the interpreter as an engine
 //! - [`kernel`]: the Linux kernel as an engine
+//! - [`plugin`]: the protocol of the bpf_conformance runner
 //! - [`runner`]: directories of vectors, verdicts, reports
 #![forbid(unsafe_code)]
 
 pub mod engine;
 pub mod interpreter;
 pub mod kernel;
+pub mod plugin;
 pub mod runner;
 pub mod vector;
 
