@@ -201,6 +201,8 @@ pub struct MapDef {
     pub inner: Option<Box<MapDef>>,
     /// Initial entries by index.
     pub values: Vec<(u32, InitialValue)>,
+    /// NUMA node of its memory; counts with the flag `BPF_F_NUMA_NODE`.
+    pub numa_node: u32,
     /// Pinned by name (`LIBBPF_PIN_BY_NAME`).
     pub pinned: bool,
     /// Where it comes from.
@@ -228,6 +230,7 @@ impl MapDef {
             value_type: None,
             inner: None,
             values: Vec::new(),
+            numa_node: 0,
             pinned: false,
             origin: MapOrigin::Declared,
         }

@@ -131,6 +131,11 @@ impl Btf {
         self.len() <= 1
     }
 
+    /// The size of the string table in bytes, the base's included.
+    pub fn string_bytes(&self) -> usize {
+        self.start.strings as usize + self.strings.len()
+    }
+
     /// The set this one goes on from.
     pub fn base(&self) -> Option<&Arc<Btf>> {
         self.base.as_ref()
@@ -194,9 +199,20 @@ impl fmt::Debug for Btf {
     }
 }
 
+/// Longest text that is read, in bytes; what is beyond is cut off. Identifiers of the kernel have at
+/// most 511. A table without zero bytes thus cannot make each of many names cost its whole length.
+pub const MAX_TEXT_BYTES: usize = 4096;
+
 fn text_at(strings: &str, offset: u32) -> &str {
     let Some(rest) = strings.get(offset as usize..) else { return "" };
-    let end = rest.bytes().position(|b| b == 0).unwrap_or(rest.len());
+    let mut end = rest
+        .bytes()
+        .take(MAX_TEXT_BYTES)
+        .position(|b| b == 0)
+        .unwrap_or(rest.len().min(MAX_TEXT_BYTES));
+    while !rest.is_char_boundary(end) {
+        end -= 1;
+    }
     &rest[..end]
 }
 

@@ -1,0 +1,6 @@
+//! Types: reading them from bytes, and showing values and declarations through them.
+
+pub(crate) mod ext;
+pub(crate) mod fixup;
+pub mod read;
+pub(crate) mod wire;

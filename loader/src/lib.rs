@@ -1,0 +1,25 @@
+//! From the bytes of an object file to programs.
+//!
+//! Everything here is a pure function of bytes: no host, no clock, no verdict. Bytes may be hostile;
+//! they give a [`LoadError`] that names file, section and offset, and never a panic, nor memory or
+//! time beyond a multiple of their length.
+//!
+//! - [`object`]: an [`Object`] and its programs, maps and types
+//! - [`section_name`]: what `SEC("...")` says about a program
+//! - [`btf`]: types from bytes
+//! - [`error`]: what can be wrong
+#![forbid(unsafe_code)]
+
+pub mod btf;
+mod elf;
+pub mod error;
+mod functions;
+mod link;
+mod maps;
+pub mod object;
+pub mod section_name;
+
+pub use btf::read::parse_btf;
+pub use elf::RelocKind;
+pub use error::{LoadError, Place, Problem};
+pub use object::{Object, ProgramInfo};

@@ -1,0 +1,318 @@
+//! Joining a program with the functions it calls, and replacing symbols by what they stand for
+//! (`bpf_object__relocate_calls` and `bpf_object__relocate_data` of libbpf).
+
+use crate::btf::ext::Records;
+use crate::elf::{Home, Reloc, RelocKind, Symbol};
+use crate::error::{Fault, Problem, Result};
+use crate::functions::{CodeSection, Function};
+use crate::object::Object;
+use ebpfvm_asm::slot::SLOT_BYTES;
+use ebpfvm_asm::{Code, Pc, Slot};
+use ebpfvm_spec::btf::{Kind, Linkage};
+use ebpfvm_spec::{FuncInfo, LineInfo};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// First slot of a 64-bit immediate load.
+const LOAD_IMM: u8 = 0x18;
+/// A call.
+const CALL: u8 = 0x85;
+/// Source fields of a 64-bit immediate load (`BPF_PSEUDO_*`).
+mod pseudo {
+    pub(super) const FUNC: u8 = 4;
+    pub(super) const MAP_IDX: u8 = 5;
+    pub(super) const MAP_IDX_VALUE: u8 = 6;
+    /// Of a call: the callee is in the program.
+    pub(super) const CALL: u8 = 1;
+}
+
+/// A linked program's code with what is known about it.
+#[derive(Debug)]
+pub(crate) struct Linked {
+    pub(crate) code: Code,
+    pub(crate) funcs: Vec<FuncInfo>,
+    pub(crate) lines: Vec<LineInfo>,
+}
+
+/// What an instruction refers to.
+enum Target {
+    Map(u32),
+    MapValue { map: u32, offset: u32 },
+    Function(usize),
+}
+
+/// Links the function with this index and everything that it can call.
+pub(crate) fn link(object: &Object, entry: usize) -> Result<Linked> {
+    let mut linker = Linker {
+        object,
+        slots: Vec::new(),
+        starts: HashMap::new(),
+        order: Vec::new(),
+        funcs: Vec::new(),
+        lines: Vec::new(),
+    };
+    linker.append(entry)?;
+    // Depth first, as libbpf does it, but with a stack of our own: chains of calls can be long.
+    let mut stack = vec![(entry, 0u32)];
+    while let Some((function, from)) = stack.pop() {
+        if let Some((callee, next)) = linker.relocate(function, from)? {
+            stack.push((function, next));
+            stack.push((callee, 0));
+        }
+    }
+    linker.finish()
+}
+
+struct Linker<'a> {
+    object: &'a Object,
+    slots: Vec<Slot>,
+    /// Start in `slots` of each function that is there.
+    starts: HashMap<usize, u32>,
+    /// Those functions in order.
+    order: Vec<usize>,
+    funcs: Vec<FuncInfo>,
+    lines: Vec<LineInfo>,
+}
+
+impl<'a> Linker<'a> {
+    fn function(&self, index: usize) -> (&'a Function, &'a CodeSection) {
+        let f = &self.object.functions.list[index];
+        (f, &self.object.functions.sections[&f.section])
+    }
+
+    /// Appends a function as it stands in its section, with its lines and types.
+    fn append(&mut self, index: usize) -> Result<()> {
+        let (f, section) = self.function(index);
+        let start = self.slots.len() as u32;
+        self.starts.insert(index, start);
+        self.order.push(index);
+        self.slots.extend_from_slice(&section.slots[f.start as usize..][..f.slots as usize]);
+
+        let records = self.object.ext.get(&section.name);
+        let bytes = f.start * SLOT_BYTES as u32..(f.start + f.slots) * SLOT_BYTES as u32;
+        let pc = |offset: u32| Pc(start + (offset - bytes.start) / SLOT_BYTES as u32);
+        let types = records.map_or(&[][..], |r| within(&r.funcs, |f| f.offset, &bytes));
+        let type_id = types.first().filter(|t| t.offset == bytes.start).map(|t| t.type_id);
+        let (name, is_global) = (f.name.clone(), self.is_global(f, type_id));
+        self.funcs.push(FuncInfo { start: Pc(start), name, type_id, is_global });
+        for line in records.map_or(&[][..], |r| within(&r.lines, |l| l.offset, &bytes)) {
+            self.lines.push(LineInfo {
+                pc: pc(line.offset),
+                file: line.file.clone(),
+                text: line.text.clone(),
+                line: line.line,
+                column: line.column,
+            });
+        }
+        if let Some(core) = records.and_then(|r| within(&r.cores, |c| c.offset, &bytes).first()) {
+            return Err(self.object.core_unsupported(core).at(&section.name, core.offset.into()));
+        }
+        Ok(())
+    }
+
+    fn is_global(&self, f: &Function, type_id: Option<ebpfvm_spec::btf::TypeId>) -> bool {
+        let kind = self.object.btf.as_ref().zip(type_id).and_then(|(b, id)| b.kind(id));
+        f.is_global && !matches!(kind, Some(Kind::Func { linkage: Linkage::Static, .. }))
+    }
+
+    /// Relocates a function from slot `from` on. Stops after a reference to a function that was not
+    /// there yet: gives it and where to go on.
+    fn relocate(&mut self, index: usize, from: u32) -> Result<Option<(usize, u32)>> {
+        let (f, section) = self.function(index);
+        let base = self.starts[&index];
+        let mut at = from;
+        while at < f.slots {
+            let slot = self.slots[(base + at) as usize];
+            let place = f.start + at;
+            let fault = |p: Problem| p.at(&section.name, u64::from(place) * SLOT_BYTES as u64);
+            let reloc = section.reloc_at(place);
+            let width = if slot.opcode == LOAD_IMM { 2 } else { 1 };
+            let target = match reloc {
+                Some(reloc) => Some(self.target(section, slot, place, reloc)?),
+                None if slot.opcode == CALL && slot.src == pseudo::CALL => {
+                    let to = i64::from(place) + 1 + i64::from(slot.imm);
+                    Some(self.callee(f.section, to).map_err(|p| fault(*p))?)
+                }
+                None => None,
+            };
+            let Some(target) = target else {
+                at += width;
+                continue;
+            };
+            let second = (base + at + 1) as usize;
+            if slot.opcode == LOAD_IMM && at + 1 >= f.slots {
+                let (function, slot) = (f.name.clone(), at as usize);
+                let kind = ebpfvm_asm::DecodeErrorKind::Truncated;
+                return Err(fault(Problem::Insn { function, slot, kind }));
+            }
+            match target {
+                Target::Map(map) => {
+                    self.set(base + at, pseudo::MAP_IDX, map as i32);
+                    self.slots[second].imm = 0;
+                }
+                Target::MapValue { map, offset } => {
+                    self.set(base + at, pseudo::MAP_IDX_VALUE, map as i32);
+                    self.slots[second].imm = offset as i32;
+                }
+                Target::Function(callee) => {
+                    let is_new = !self.starts.contains_key(&callee);
+                    if is_new {
+                        self.append(callee)?;
+                    }
+                    let offset = self.starts[&callee] as i32 - (base + at) as i32 - 1;
+                    if slot.opcode == LOAD_IMM {
+                        self.set(base + at, pseudo::FUNC, offset);
+                        self.slots[second].imm = 0;
+                    } else {
+                        self.set(base + at, pseudo::CALL, offset);
+                    }
+                    if is_new {
+                        return Ok(Some((callee, at + width)));
+                    }
+                }
+            }
+            at += width;
+        }
+        Ok(None)
+    }
+
+    fn set(&mut self, slot: u32, src: u8, imm: i32) {
+        let slot = &mut self.slots[slot as usize];
+        (slot.src, slot.imm) = (src, imm);
+    }
+
+    /// What a relocated instruction refers to.
+    fn target(
+        &self,
+        section: &CodeSection,
+        slot: Slot,
+        place: u32,
+        reloc: &Reloc,
+    ) -> Result<Target> {
+        let object = self.object;
+        let symbol = &object.symbols[reloc.symbol];
+        let fault = |p: Problem| p.at(&section.name, u64::from(place) * SLOT_BYTES as u64);
+        let is_load = slot.opcode == LOAD_IMM;
+        let fits = match reloc.kind {
+            RelocKind::R64_64 => is_load,
+            RelocKind::R64_32 => slot.opcode == CALL && slot.src == pseudo::CALL,
+            _ => false,
+        };
+        let name = object.symbol_name(symbol);
+        if !fits {
+            let expected = "R_BPF_64_64 on a 64-bit immediate load or R_BPF_64_32 on a local call";
+            let (kind, opcode) = (reloc.kind, slot.opcode);
+            return Err(fault(Problem::RelocInsn { kind, symbol: name, opcode, expected }));
+        }
+        let home = match symbol.home {
+            Home::Section(home) => home,
+            Home::Undefined => {
+                return Err(fault(Problem::Extern {
+                    what: object.extern_what(&name),
+                    symbol: name,
+                }));
+            }
+            Home::Special(_) => {
+                let expected = "a function, a map or a variable of this object";
+                let section = object.home_name(symbol);
+                return Err(fault(Problem::RelocTarget { symbol: name, section, expected }));
+            }
+        };
+        let value = symbol.value as i64;
+        let imm = i64::from(slot.imm);
+        let bytes = SLOT_BYTES as i64;
+        if object.functions.sections.contains_key(&home) {
+            // A call holds the distance to the callee in slots, less one; a load the byte offset.
+            let (whole, to) = if is_load {
+                let at = value.wrapping_add(imm);
+                (at % bytes == 0, at / bytes)
+            } else {
+                (value % bytes == 0, (value / bytes) + imm + 1)
+            };
+            let to = if whole { to } else { -1 };
+            return self.callee(home, to).map_err(|p| fault(*p));
+        }
+        self.data(symbol, home, value, imm, is_load).map_err(|p| fault(*p))
+    }
+
+    fn data(
+        &self,
+        symbol: &Symbol,
+        home: usize,
+        value: i64,
+        imm: i64,
+        is_load: bool,
+    ) -> std::result::Result<Target, Box<Problem>> {
+        let object = self.object;
+        let section = || object.section_names[home].clone();
+        if is_load {
+            let offset = value.wrapping_add(imm);
+            if let Some(map) = object.map_places.by_place.get(&(home, offset as u64)) {
+                return Ok(Target::Map(*map));
+            }
+            if let Some(map) = object.map_places.by_section.get(&home) {
+                let bytes = object.maps[*map as usize].value_bytes;
+                // One past the end is a valid address, for loops over a whole section.
+                if offset < 0 || offset > i64::from(bytes) {
+                    let section = section();
+                    return Err(Box::new(Problem::DataOffset { section, offset, bytes }));
+                }
+                return Ok(Target::MapValue { map: *map, offset: offset as u32 });
+            }
+        }
+        let expected = if is_load {
+            "a function, a map, or a variable in .data, .rodata or .bss"
+        } else {
+            "a function"
+        };
+        let symbol = object.symbol_name(symbol);
+        Err(Box::new(Problem::RelocTarget { symbol, section: section(), expected }))
+    }
+
+    fn callee(&self, section: usize, slot: i64) -> std::result::Result<Target, Box<Problem>> {
+        let found = u32::try_from(slot).ok().and_then(|s| self.object.functions.at(section, s));
+        found.map(Target::Function).ok_or_else(|| {
+            let section = self.object.section_names[section].clone();
+            Box::new(Problem::NoFunction { section, slot })
+        })
+    }
+
+    fn finish(self) -> Result<Linked> {
+        let code = Code::decode(&self.slots).map_err(|err| self.decode_fault(err))?;
+        Ok(Linked { code, funcs: self.funcs, lines: self.lines })
+    }
+
+    fn decode_fault(&self, err: ebpfvm_asm::DecodeError) -> Box<Fault> {
+        let position = self.funcs.partition_point(|f| f.start.index() <= err.slot) - 1;
+        let (f, section) = self.function(self.order[position]);
+        let slot = err.slot - self.funcs[position].start.index();
+        let offset = (f.start as usize + slot) * SLOT_BYTES;
+        Problem::Insn { function: f.name.clone(), slot, kind: err.kind }
+            .at(&section.name, offset as u64)
+    }
+}
+
+impl CodeSection {
+    fn reloc_at(&self, slot: u32) -> Option<&Reloc> {
+        let offset = u64::from(slot) * SLOT_BYTES as u64;
+        let i = self.relocs.binary_search_by_key(&offset, |r| r.offset).ok()?;
+        Some(&self.relocs[i])
+    }
+}
+
+/// The records whose offsets lie in the range; they are in order.
+fn within<'a, T>(records: &'a [T], offset: impl Fn(&T) -> u32, range: &Range<u32>) -> &'a [T] {
+    let start = records.partition_point(|r| offset(r) < range.start);
+    let end = records.partition_point(|r| offset(r) < range.end);
+    &records[start..end]
+}
+
+impl Records {
+    /// Whether an offset lies off the start of an instruction.
+    pub(crate) fn misaligned(&self) -> Option<u32> {
+        let lines = self.lines.iter().map(|l| l.offset);
+        let funcs = self.funcs.iter().map(|f| f.offset);
+        let cores = self.cores.iter().map(|c| c.offset);
+        lines.chain(funcs).chain(cores).find(|o| o % SLOT_BYTES as u32 != 0)
+    }
+}

@@ -1,0 +1,69 @@
+//! The maps of an object, in libbpf's order: those declared in `.maps`, then the legacy `maps`
+//! section, then one for each data section.
+
+mod data;
+mod declared;
+mod legacy;
+
+use crate::elf::{Elf, Home};
+use crate::error::{MapProblem, Problem, Result};
+use crate::functions::Functions;
+use ebpfvm_spec::MapDef;
+use ebpfvm_spec::btf::Btf;
+use std::collections::HashMap;
+
+/// Section of BTF map definitions.
+pub(crate) const DECLARED: &str = ".maps";
+/// Section of legacy map definitions.
+pub(crate) const LEGACY: &str = "maps";
+
+/// The maps and where references to them point.
+#[derive(Debug, Default)]
+pub(crate) struct Maps {
+    pub(crate) defs: Vec<MapDef>,
+    /// By section and offset of the definition.
+    pub(crate) by_place: HashMap<(usize, u64), u32>,
+    /// By data section.
+    pub(crate) by_section: HashMap<usize, u32>,
+}
+
+impl Maps {
+    /// Reads all definitions. `object_name` is the prefix of data maps' names.
+    pub(crate) fn read(
+        elf: &Elf<'_>,
+        btf: Option<&Btf>,
+        functions: &Functions,
+        object_name: &str,
+    ) -> Result<Maps> {
+        let mut maps = Maps::default();
+        if let Some(section) = elf.section_index(DECLARED) {
+            let btf = btf.ok_or_else(|| Problem::MapsWithoutBtf.in_section(DECLARED))?;
+            declared::read(elf, section, btf, functions, &mut maps)?;
+        }
+        if let Some(section) = elf.section_index(LEGACY) {
+            legacy::read(elf, section, &mut maps)?;
+        }
+        data::read(elf, btf, object_name, &mut maps)?;
+        Ok(maps)
+    }
+
+    fn add(&mut self, section: usize, offset: u64, def: MapDef) {
+        self.by_place.insert((section, offset), self.defs.len() as u32);
+        self.defs.push(def);
+    }
+}
+
+/// A problem of one map.
+fn of_map(map: &str, problem: MapProblem) -> Problem {
+    Problem::Map { map: map.into(), problem }
+}
+
+/// The global symbols defined in a section: offset, name, size.
+fn symbols_in<'a>(
+    elf: &'a Elf<'_>,
+    section: usize,
+) -> impl Iterator<Item = &'a crate::elf::Symbol> + 'a {
+    elf.symbols
+        .iter()
+        .filter(move |s| s.home == Home::Section(section) && !s.is_section && !s.name.is_empty())
+}

@@ -1,0 +1,320 @@
+//! An object file as a whole.
+
+use crate::btf::ext::{self, CoreRecord, Ext};
+use crate::btf::{fixup, read};
+use crate::elf::{Elf, Home, Symbol};
+use crate::error::{BtfProblem, LoadError, Problem, Result as Faulty};
+use crate::functions::Functions;
+use crate::link::{self, Linked};
+use crate::maps::Maps;
+use crate::section_name::{self, Meaning};
+use ebpfvm_asm::ByteOrder;
+use ebpfvm_spec::btf::{Btf, Kind, KindTag};
+use ebpfvm_spec::{AttachType, MapDef, Platform, ProgType, Program};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// An object file, opened: its programs, maps and types.
+#[derive(Debug)]
+pub struct Object {
+    file: String,
+    order: ByteOrder,
+    license: String,
+    version: Option<u32>,
+    pub(crate) functions: Functions,
+    pub(crate) symbols: Vec<Symbol>,
+    pub(crate) section_names: Vec<String>,
+    pub(crate) maps: Arc<[MapDef]>,
+    pub(crate) map_places: Maps,
+    pub(crate) btf: Option<Arc<Btf>>,
+    pub(crate) ext: Ext,
+    programs: Vec<ProgramInfo>,
+}
+
+/// A program of an object before it is linked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramInfo {
+    /// Name of the function.
+    pub name: String,
+    /// Section, as the file spells it.
+    pub section: String,
+    /// Type; none if the section's name is not known.
+    pub prog_type: Option<ProgType>,
+    /// Expected attach type.
+    pub attach_type: AttachType,
+    /// What it attaches to, from the section's name: `do_exit` of `kprobe/do_exit`.
+    pub attach_target: Option<String>,
+    /// Whether it is loaded unless asked otherwise (no `?` before the section's name).
+    pub autoload: bool,
+    /// `BPF_F_*` load flags, such as [`section_name::SLEEPABLE`].
+    pub flags: u32,
+    /// Whether the attach target is looked up in the kernel's BTF.
+    pub needs_attach_btf: bool,
+    /// Size in slots, without the functions it calls.
+    pub slots: u32,
+}
+
+impl ProgramInfo {
+    /// Whether it may sleep.
+    pub fn is_sleepable(&self) -> bool {
+        self.flags & section_name::SLEEPABLE != 0
+    }
+
+    /// Whether it takes packets in several buffers.
+    pub fn has_frags(&self) -> bool {
+        self.flags & section_name::XDP_HAS_FRAGS != 0
+    }
+}
+
+impl Object {
+    /// Opens an object file.
+    ///
+    /// `file` names it in messages; its last part up to the first dot is the object's name, from
+    /// which names of data maps are made.
+    ///
+    /// # Errors
+    /// [`LoadError`]: what in the file is wrong and where.
+    pub fn parse(bytes: &[u8], file: &str) -> Result<Object, LoadError> {
+        Object::read(bytes, file).map_err(|fault| fault.named(file))
+    }
+
+    fn read(bytes: &[u8], file: &str) -> Faulty<Object> {
+        let elf = Elf::parse(bytes)?;
+        let btf = read_btf(&elf)?;
+        let ext = read_ext(&elf, btf.as_deref())?;
+        let functions = Functions::read(&elf)?;
+        let mut map_places = Maps::read(&elf, btf.as_deref(), &functions, object_name(file))?;
+        let programs = functions.programs().map(|(i, _)| program_info(&functions, i)).collect();
+        Ok(Object {
+            file: file.into(),
+            order: elf.order,
+            license: license(&elf),
+            version: version(&elf)?,
+            maps: std::mem::take(&mut map_places.defs).into(),
+            map_places,
+            btf,
+            ext,
+            programs,
+            functions,
+            section_names: elf.sections.into_iter().map(|s| s.name).collect(),
+            symbols: elf.symbols,
+        })
+    }
+
+    /// The programs in order of their sections and positions.
+    pub fn programs(&self) -> &[ProgramInfo] {
+        &self.programs
+    }
+
+    /// The maps: declared ones in order of declaration, then data sections.
+    pub fn maps(&self) -> &[MapDef] {
+        &self.maps
+    }
+
+    /// The types.
+    pub fn btf(&self) -> Option<&Arc<Btf>> {
+        self.btf.as_ref()
+    }
+
+    /// The licence; empty if the file names none.
+    pub fn license(&self) -> &str {
+        &self.license
+    }
+
+    /// `KERNEL_VERSION` in the section `version`.
+    pub fn version(&self) -> Option<u32> {
+        self.version
+    }
+
+    /// The byte order of the code and of initial values of data sections.
+    pub fn byte_order(&self) -> ByteOrder {
+        self.order
+    }
+
+    /// The name given to [`Object::parse`].
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Links a program for a platform.
+    ///
+    /// # Errors
+    /// There is no such program, its type is not known or not on the platform, or it refers to
+    /// something that cannot be resolved.
+    pub fn program(&self, name: &str, platform: &Platform) -> Result<Program, LoadError> {
+        let program = self.link(name)?;
+        if program.prog_type == ProgType::Unspec {
+            let (name, section) = (program.name, program.section);
+            return Err(self.error(Problem::UnknownSectionName { name, section }));
+        }
+        if platform.prog_type(program.prog_type).is_none() {
+            let (name, prog_type) = (name.into(), program.prog_type);
+            return Err(self.error(Problem::NotOnPlatform { name, prog_type }));
+        }
+        Ok(program)
+    }
+
+    /// Links a program whatever the platform, as disassembling and inspecting need it. Its type is
+    /// [`ProgType::Unspec`] if the section's name is not known; the caller may set another.
+    ///
+    /// # Errors
+    /// There is no such program, or it refers to something that cannot be resolved.
+    pub fn link(&self, name: &str) -> Result<Program, LoadError> {
+        let Some(index) = self.functions.program(name) else {
+            let known = self.programs.iter().map(|p| p.name.clone()).collect();
+            return Err(self.error(Problem::NoProgram { name: name.into(), known }));
+        };
+        let info = program_info(&self.functions, index);
+        let Linked { code, funcs, lines } =
+            link::link(self, index).map_err(|fault| fault.named(&self.file))?;
+        Ok(Program {
+            name: info.name,
+            section: info.section,
+            prog_type: info.prog_type.unwrap_or(ProgType::Unspec),
+            attach_type: info.attach_type,
+            flags: info.flags,
+            license: self.license.clone(),
+            code,
+            funcs,
+            lines,
+            maps: self.maps.clone(),
+            btf: self.btf.clone(),
+        })
+    }
+
+    fn error(&self, problem: Problem) -> LoadError {
+        problem.anywhere().named(&self.file)
+    }
+
+    /// The name of a symbol, or of its section for section symbols.
+    pub(crate) fn symbol_name(&self, symbol: &Symbol) -> String {
+        if symbol.name.is_empty() { self.home_name(symbol) } else { symbol.name.clone() }
+    }
+
+    pub(crate) fn home_name(&self, symbol: &Symbol) -> String {
+        match symbol.home {
+            Home::Section(i) => self.section_names[i].clone(),
+            Home::Undefined => "(undefined)".into(),
+            Home::Special(n) => format!("(special {n:#x})"),
+        }
+    }
+
+    /// What an extern symbol would be, as far as the types tell.
+    pub(crate) fn extern_what(&self, name: &str) -> &'static str {
+        let Some(btf) = &self.btf else { return "symbol" };
+        if btf.find(name, KindTag::Func).is_some() {
+            return "kernel function";
+        }
+        let var = btf.find(name, KindTag::Var);
+        let holds = |section: &str| {
+            let id = btf.find(section, KindTag::Datasec);
+            let Some(Kind::Datasec { vars, .. }) = id.and_then(|id| btf.kind(id)) else {
+                return false;
+            };
+            btf.list(vars).iter().any(|v| Some(v.type_id) == var)
+        };
+        match () {
+            () if holds(".kconfig") => "value of the kernel's configuration",
+            () if holds(".ksyms") => "kernel variable",
+            () => "symbol",
+        }
+    }
+
+    pub(crate) fn core_unsupported(&self, record: &CoreRecord) -> Problem {
+        let kind = match record.kind {
+            0 => "byte offset",
+            1 => "byte size",
+            2 => "existence",
+            3 => "signedness",
+            4 => "left shift",
+            5 => "right shift",
+            6 => "local type id",
+            7 => "target type id",
+            8 => "type existence",
+            9 => "type size",
+            10 => "enumerator existence",
+            11 => "enumerator value",
+            12 => "type match",
+            _ => "unknown kind",
+        };
+        let text = self.btf.as_ref().map_or_else(String::new, |btf| {
+            format!("type '{}', access {}", btf.name(record.type_id), btf.str(record.access))
+        });
+        Problem::CoreUnsupported { kind, access: text }
+    }
+}
+
+/// libbpf's name of an object: the last part of the path up to the first dot, at most 15 bytes.
+fn object_name(file: &str) -> &str {
+    let base = file.rsplit('/').next().unwrap_or(file);
+    let base = base.split('.').next().unwrap_or(base);
+    let mut end = base.len().min(15);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    &base[..end]
+}
+
+fn program_info(functions: &Functions, index: usize) -> ProgramInfo {
+    let f = &functions.list[index];
+    let section = functions.sections[&f.section].name.clone();
+    let Meaning { row, target, autoload } = section_name::meaning(&section);
+    ProgramInfo {
+        name: f.name.clone(),
+        prog_type: row.map(|r| r.prog_type),
+        attach_type: row.map(|r| r.attach_type).unwrap_or_default(),
+        attach_target: target.map(Into::into),
+        autoload: autoload && row.is_some(),
+        flags: row.map_or(0, |r| r.load_flags),
+        needs_attach_btf: row.is_some_and(|r| r.needs_attach_btf),
+        slots: f.slots,
+        section,
+    }
+}
+
+fn read_btf(elf: &Elf<'_>) -> Faulty<Option<Arc<Btf>>> {
+    const NAME: &str = ".BTF";
+    let Some(section) = elf.section(NAME) else { return Ok(None) };
+    let build = || {
+        let mut builder = read::builder(section.data, None)?;
+        fixup::fix(elf, &mut builder)?;
+        builder.finish().map_err(BtfProblem::from)
+    };
+    Ok(Some(Arc::new(read::in_section(NAME, build())?)))
+}
+
+fn read_ext(elf: &Elf<'_>, btf: Option<&Btf>) -> Faulty<Ext> {
+    const NAME: &str = ".BTF.ext";
+    let (Some(section), Some(btf)) = (elf.section(NAME), btf) else { return Ok(Ext::new()) };
+    let names: HashSet<&str> = elf.sections.iter().map(|s| s.name.as_str()).collect();
+    let ext = read::in_section(NAME, ext::parse(section.data, btf, &names))?;
+    for (name, records) in &ext {
+        if let Some(offset) = records.misaligned() {
+            let what = "the offset of a record";
+            let expected = "a multiple of 8".into();
+            return Err(Problem::Size { what, found: offset.into(), expected }.in_section(name));
+        }
+    }
+    Ok(ext)
+}
+
+fn license(elf: &Elf<'_>) -> String {
+    /// Longer than any licence the kernel compares with, short enough to show.
+    const MAX_BYTES: usize = 128;
+    let bytes = elf.section("license").map_or(&[][..], |s| s.data);
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len()).min(MAX_BYTES);
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+fn version(elf: &Elf<'_>) -> Faulty<Option<u32>> {
+    const NAME: &str = "version";
+    let Some(section) = elf.section(NAME) else { return Ok(None) };
+    let Ok(bytes) = <[u8; 4]>::try_from(section.data) else {
+        let (what, found) = ("the size of the version", section.bytes);
+        return Err(Problem::Size { what, found, expected: "4".into() }.in_section(NAME));
+    };
+    Ok(Some(match elf.order {
+        ByteOrder::Little => u32::from_le_bytes(bytes),
+        ByteOrder::Big => u32::from_be_bytes(bytes),
+    }))
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Compiles the test objects with clang 19. The objects are committed: tests need no compiler.
+set -euo pipefail
+cd "$(dirname "$0")"
+clang=${CLANG:-clang-19}
+command -v "$clang" >/dev/null || { echo "skipped: no $clang"; exit 0; }
+for source in *.c; do
+	name=${source%.c}
+	"$clang" -O2 -g -Wno-ignored-attributes --target=bpfel -mcpu=v3 -ffile-prefix-map="$PWD"=. -c "$source" -o "$name.o"
+done
+"$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c data.c -o data_be.o
+"$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c calls.c -o calls_be.o
+"$clang" -O2 -g -Wno-ignored-attributes --target=bpfel -mcpu=v4 -ffile-prefix-map="$PWD"=. -c calls.c -o calls_v4.o
