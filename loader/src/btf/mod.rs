@@ -3,4 +3,5 @@
 pub(crate) mod ext;
 pub(crate) mod fixup;
 pub mod read;
+pub mod value;
 pub(crate) mod wire;

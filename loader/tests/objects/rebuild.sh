@@ -10,4 +10,5 @@ for source in *.c; do
 done
 "$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c data.c -o data_be.o
 "$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c calls.c -o calls_be.o
+"$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c values.c -o values_be.o
 "$clang" -O2 -g -Wno-ignored-attributes --target=bpfel -mcpu=v4 -ffile-prefix-map="$PWD"=. -c calls.c -o calls_v4.o
