@@ -162,7 +162,13 @@ impl Map {
     /// `EEXIST`, `ENOENT`, `E2BIG` (full or index out of range), `EINVAL` (flags), `EPERM` if the
     /// map is frozen or the host may only read.
     pub fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
-        self.host("write", Some(key), Some(value), Side::Write, |ops| ops.write(key, value, flags))
+        self.host("write", Some(key), Some(value), Side::Write, |ops| {
+            // The system call asks before the kind does: no value of ours has a spin lock.
+            if flags.0 & UpdateFlags::F_LOCK.0 != 0 {
+                return Err(Errno::EINVAL);
+            }
+            ops.write(key, value, flags)
+        })
     }
 
     /// Removes a key.
