@@ -5,21 +5,28 @@ use ebpfvm::{Context, DEFAULT_FUEL, Helper, Vm};
 use ebpfvm_asm::{Code, Slot};
 use ebpfvm_spec::{Platform, ProgType, Program};
 
-/// The interpreter on plain memory, with Linux's helpers.
+/// The interpreter on plain memory.
 pub struct InterpreterEngine {
+    name: &'static str,
     vm: Vm,
 }
 
 impl InterpreterEngine {
-    /// The interpreter in checked mode: programs need no verdict, since every access is checked as
-    /// they run.
+    /// The interpreter in checked mode with Linux's helpers: programs need no verdict, since every
+    /// access is checked as they run.
     pub fn checked() -> InterpreterEngine {
-        InterpreterEngine::on(vector_machine())
+        InterpreterEngine { name: "checked", vm: vector_machine() }
+    }
+
+    /// The interpreter as the machine runs a program by itself: without checks if there is a verdict
+    /// that says so. Vectors come without a verdict, so they run checked.
+    pub fn by_verdict() -> InterpreterEngine {
+        InterpreterEngine { name: "interp", ..InterpreterEngine::checked() }
     }
 
     /// The interpreter in checked mode with the helpers of a machine.
     pub fn on(vm: Vm) -> InterpreterEngine {
-        InterpreterEngine { vm }
+        InterpreterEngine { vm, ..InterpreterEngine::checked() }
     }
 }
 
@@ -35,7 +42,7 @@ fn vector_machine() -> Vm {
 
 impl Engine for InterpreterEngine {
     fn name(&self) -> &str {
-        "checked"
+        self.name
     }
 
     fn run(&self, program: &[Slot], memory: Option<&[u8]>) -> Outcome {
