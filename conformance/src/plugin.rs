@@ -104,6 +104,10 @@ fn elf_program(file: &[u8]) -> Result<Vec<u8>, PluginError> {
         s.name() == Ok("main") && s.kind() != SymbolKind::Section && s.is_definition()
     };
     let main = elf.symbols().find(is_main);
+    if main.is_none() && elf.section_by_name("xdp").is_some() {
+        let what = "a program for XDP (--xdp_prolog), but tests run on plain memory here";
+        return Err(fail(what.into()));
+    }
     let index = main.as_ref().and_then(|main| main.section_index());
     let section = match index {
         Some(index) => elf.section_by_index(index).map_err(|e| fail(e.to_string()))?,

@@ -168,7 +168,10 @@ fn assembled(
     let text: Vec<&str> = lines.iter().map(|(_, text)| *text).collect();
     let slots = match assemble(&text.join("\n"), Dialect::Mnemonic) {
         Ok(code) => code.encode().map_err(|e| (first, e.to_string())),
-        Err(e) => Err((lines.get(e.line - 1).map_or(first, |(line, _)| *line), e.kind.to_string())),
+        Err(e) => Err((
+            lines.get(e.line.saturating_sub(1)).map_or(first, |(line, _)| *line),
+            e.kind.to_string(),
+        )),
     };
     match slots {
         Ok(slots) => Ok(Ok(slots)),
@@ -362,5 +365,20 @@ mod tests {
             error("-- asm\nexit\n-- raw\n0\n-- result\n1").starts_with("v.data:3: section `asm`")
         );
         assert!(error("mov\n").starts_with("v.data:1: expected a comment"));
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic() {
+        let text = "# c\n-- asm\nlddw %r1, 0x10\nl: jne %r1, 2, l\nexit\n-- mem\n00 ff\n-- raw\n\
+                    0x95\n-- no register offset\n-- result\n0x1\n";
+        let other =
+            ["-", "--", "0x", "é", "\n", "-- error\n", "99999999999999999999", "%", "[", "#"];
+        for at in 0..text.len() {
+            let path = Path::new("v.data");
+            let _ = Vector::parse(path, &text[..at]);
+            for insert in other {
+                let _ = Vector::parse(path, &format!("{}{insert}{}", &text[..at], &text[at..]));
+            }
+        }
     }
 }

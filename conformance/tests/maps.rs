@@ -2,7 +2,7 @@
 //! numbers, and the same operations give the same results, errors and contents.
 
 use ebpfvm::map::{Map, MapError, MapLimits, MapRef, UpdateFlags};
-use ebpfvm_kernel::{Kernel, Map as KernelMap, MapError as KernelError, MapRequest};
+use ebpfvm_kernel::{Kernel, Map as KernelMap, MapError as KernelError, MapRequest, report_skip};
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
 use std::collections::BTreeMap;
 
@@ -13,11 +13,12 @@ fn kernel(test: &str) -> Option<Kernel> {
     match Kernel::probe() {
         Ok(kernel) if kernel.version() >= (6, 18) => Some(kernel),
         Ok(kernel) => {
-            eprintln!("SKIPPED {test}: the rules are those of 6.18, not {}", kernel.release());
+            let why = format!("the rules are those of 6.18, not {}", kernel.release());
+            report_skip(test, why);
             None
         }
         Err(e) => {
-            eprintln!("SKIPPED {test}: {e}");
+            report_skip(test, e);
             None
         }
     }

@@ -3,6 +3,7 @@
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_conformance::runner::vector_files;
 use ebpfvm_conformance::{Expected, Vector};
+use ebpfvm_kernel::report_skip;
 use object::write::{Object, StandardSection, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
 use std::io::Write;
@@ -74,7 +75,7 @@ fn the_shared_vectors_pass() {
     let dir: PathBuf =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/bpf_conformance");
     if !dir.is_dir() {
-        eprintln!("SKIPPED the_shared_vectors_pass: they are not beside the workspace");
+        report_skip("the_shared_vectors_pass", "they are not beside the workspace");
         return;
     }
     assert_eq!(run_dir(&dir), 224);

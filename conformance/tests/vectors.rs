@@ -2,7 +2,7 @@
 
 use ebpfvm_conformance::runner::{engines, run_dir, vector_files};
 use ebpfvm_conformance::{Engine, Outcome, Summary, Vector, Verdict};
-use ebpfvm_kernel::Kernel;
+use ebpfvm_kernel::{Kernel, report_skip};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn ours() -> PathBuf {
 fn shared(test: &str) -> Option<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors/bpf_conformance");
     if !dir.is_dir() {
-        eprintln!("SKIPPED {test}: the shared vectors are not beside the workspace");
+        report_skip(test, "the shared vectors are not beside the workspace");
         return None;
     }
     Some(dir)
@@ -24,6 +24,9 @@ fn shared(test: &str) -> Option<PathBuf> {
 /// Runs a directory on all engines. Engines without a verifier of their own may skip nothing.
 fn run_all(dir: &Path) -> BTreeMap<String, Summary> {
     let engines = engines("all").unwrap();
+    if let Err(e) = Kernel::probe() {
+        report_skip(&format!("{} on the kernel", dir.display()), e);
+    }
     let mut failures = String::new();
     let mut summaries: BTreeMap<String, Summary> = BTreeMap::new();
     run_dir(dir, &engines, |report| {
@@ -84,7 +87,7 @@ const HEADER: &str = "\
 
 #[test]
 fn the_kernel_refuses_what_is_listed() {
-    let skip = |why: &str| eprintln!("SKIPPED the_kernel_refuses_what_is_listed: {why}");
+    let skip = |why: &str| report_skip("the_kernel_refuses_what_is_listed", why);
     match Kernel::probe() {
         Ok(kernel) if kernel.version() == (6, 18) => {}
         Ok(kernel) => {
