@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::memory::{Range, Regions};
+use crate::packet::MIN_BYTES;
 use crate::trap::TrapKind;
 use ebpfvm_asm::semantics::zero_extend;
 use ebpfvm_asm::{AtomicOp, RmwOp, Size};
@@ -31,6 +32,11 @@ pub enum Redirect {
         flags: u64,
     },
 }
+
+/// Where offsets of legacy packet loads count from the network header (`linux/filter.h`).
+const SKF_NET_OFF: i32 = -0x10_0000;
+/// Where they count from the link-layer header.
+const SKF_LL_OFF: i32 = -0x20_0000;
 
 /// The state of a run that helpers and the slow paths share.
 pub(crate) struct Run<'a> {
@@ -174,6 +180,9 @@ impl<'a> Run<'a> {
     }
 
     /// Loads from the packet as `LD_ABS` and `LD_IND` do: in network order; none out of range.
+    ///
+    /// Offsets below zero count from a header, whether or not the program sees it
+    /// (`bpf_internal_load_pointer_neg_helper`).
     pub(crate) fn load_packet(&self, offset: i32, bytes: u32) -> Result<Option<u64>, TrapKind> {
         let data = match (self.ctx.visible_packet(), self.ctx.memory()) {
             (Some(packet), _) => packet.data(),
@@ -183,10 +192,15 @@ impl<'a> Run<'a> {
                 return Err(TrapKind::Unsupported(what.into()));
             }
         };
-        // Offsets below zero name the headers (`SKF_NET_OFF`, `SKF_LL_OFF`), which no packet of a
-        // test-run has.
-        let start = usize::try_from(offset).ok();
-        let part = start.and_then(|s| data.get(s..s.checked_add(bytes as usize)?));
+        let frame = || self.ctx.packet_data();
+        let (data, offset) = match offset {
+            0.. => (Some(data), offset),
+            SKF_NET_OFF.. => (frame().and_then(|f| f.get(MIN_BYTES..)), offset - SKF_NET_OFF),
+            SKF_LL_OFF.. => (frame(), offset - SKF_LL_OFF),
+            _ => (None, 0),
+        };
+        let start = offset as usize;
+        let part = data.and_then(|data| data.get(start..start.checked_add(bytes as usize)?));
         Ok(part.map(|part| part.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))))
     }
 }

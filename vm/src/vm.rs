@@ -4,7 +4,7 @@ use crate::helper::Helper;
 use crate::host::{Host, SystemHost};
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::map::{CreateError, Map, MapLimits, MapRef};
-use ebpfvm_spec::{MapDef, Platform, Program};
+use ebpfvm_spec::{MapDef, MapType, Platform, Program};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,11 +102,16 @@ impl Vm {
         })
     }
 
-    /// Makes a map.
+    /// Makes a map. A `perf_event_array` without a capacity gets a slot for each CPU, as libbpf
+    /// has it.
     ///
     /// # Errors
     /// [`CreateError`] if the definition is not one that the kernel takes, or too large.
     pub fn create_map(&self, def: &MapDef) -> Result<MapRef, CreateError> {
+        if def.map_type == MapType::PerfEventArray && def.max_entries == 0 {
+            let def = MapDef { max_entries: self.0.cpus, ..def.clone() };
+            return Map::create(&def, self.0.cpus, &self.0.map_limits);
+        }
         Map::create(def, self.0.cpus, &self.0.map_limits)
     }
 
