@@ -76,7 +76,30 @@ fn cases() -> Vec<Case> {
         case(PercpuHash, 4, 12, 16, 0, Order::Free),
         case(PercpuHash, 16, 8, 5, MapFlags::NO_PREALLOC, Order::Free),
         case(Ringbuf, 0, 0, 4096, 0, Order::Defined),
+        case(Queue, 0, 9, 5, 0, Order::Defined),
+        case(Stack, 0, 16, 5, 0, Order::Defined),
+        prefixes(case(LpmTrie, 8, 7, 12, MapFlags::NO_PREALLOC, Order::Defined)),
+        prefixes(case(LpmTrie, 20, 8, 30, MapFlags::NO_PREALLOC, Order::Defined)),
+        case(BloomFilter, 0, 8, 4096, 0, Order::Defined),
     ]
+}
+
+/// Keys of tries: prefixes of a few numbers, of all lengths and one too long.
+fn prefixes(mut case: Case) -> Case {
+    let data_bytes = case.def.key_bytes as usize - 4;
+    let mut numbers = Numbers(7);
+    case.keys = (0..60)
+        .map(|n| {
+            let bits = numbers.below(data_bytes * 8 + 1) as u32 + u32::from(n == 0);
+            let bits = if n % 3 == 0 { bits.min(9) } else { bits };
+            let bits = if n == 1 { data_bytes as u32 * 8 + 1 } else { bits };
+            // Few different starts, so that prefixes lie within one another.
+            let mut data = vec![[0xaa, 0xab, 0x2a][numbers.below(3)]; data_bytes];
+            data[data_bytes - 1] = numbers.next() as u8;
+            [bits.to_ne_bytes().to_vec(), data].concat()
+        })
+        .collect();
+    case
 }
 
 /// Numbers that are the same in every run (xorshift).
@@ -145,7 +168,15 @@ fn follow(case: &Case, our: &Map, their: &KernelMap, numbers: &mut Numbers) {
         let key = &case.keys[numbers.below(case.keys.len())];
         let value = numbers.bytes(our.host_value_bytes());
         let flags = [0, 0, 0, 0, 1, 2, 3, 4, 1 << 40][numbers.below(9)];
+        // A lookup in a Bloom filter takes a value, which others do not.
+        let is_bloom = case.def.map_type == MapType::BloomFilter;
         match numbers.below(if case.def.key_bytes == 0 { 6 } else { 8 }) {
+            3 if is_bloom => {
+                // Members of both are found; the filters may differ about strangers.
+                let mut value = value;
+                assert_eq!(our.push(&value, UpdateFlags::ANY), Ok(()));
+                assert_eq!(our.peek(&mut value), Ok(()), "{name}, step {step}");
+            }
             0..3 => {
                 let got = ours(our.write(key, &value, UpdateFlags(flags)));
                 let expected = theirs(their.update(key, &value, flags));
@@ -233,12 +264,13 @@ fn the_same_definitions_are_refused() {
         for extra in [1, 15, 16, u64::MAX] {
             compare(MapDef { extra, ..def.clone() });
         }
-        let big = [1 << 15, (1 << 15) + 1, (4 << 20) - 49, 4 << 20, 1 << 31, u32::MAX];
+        let big = [1 << 15, (1 << 15) + 1, 4194024, 4194025, 4194255, 4 << 20, (4 << 20) + 1];
+        let huge = [1 << 31, u32::MAX];
         let small = [0, 1, 3, 4, 5, 7, 8, 12, 16, 260, 261];
-        for key_bytes in small.into_iter().chain(big) {
+        for key_bytes in small.into_iter().chain(big).chain(huge) {
             compare(MapDef { key_bytes, max_entries: def.max_entries, ..def.clone() });
         }
-        for value_bytes in small.into_iter().chain(big) {
+        for value_bytes in small.into_iter().chain(big).chain(huge) {
             // An array would really allocate a value of almost 2 GiB; 2 GiB it refuses.
             compare(MapDef { value_bytes, ..def.clone() });
         }

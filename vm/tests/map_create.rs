@@ -16,7 +16,7 @@ fn properties_are_named_with_what_was_expected() {
         (def(4, 0, 1), Errno::EINVAL, "value size is 0, expected at least 1 byte"),
         (def(4, 4, 0), Errno::EINVAL, "max_entries is 0, expected at least 1"),
         (def(4, 1 << 31, 1), Errno::E2BIG, "value size is 2147483648, expected at most 2147483647"),
-        (MapDef { extra: 1, ..def(4, 4, 1) }, Errno::EINVAL, "map_extra is 1, expected 0"),
+        (MapDef { extra: 1, ..def(4, 4, 1) }, Errno::EINVAL, "map_extra is 1, expected at most 0"),
         (
             MapDef { flags: MapFlags(MapFlags::NO_PREALLOC), ..def(4, 4, 1) },
             Errno::EINVAL,

@@ -139,6 +139,42 @@ impl Map {
         if sized { self.ops.delete(key) } else { Err(Errno::EINVAL) }
     }
 
+    /// Adds a value to a map without keys, as `map_push_elem`.
+    ///
+    /// # Errors
+    /// `E2BIG` if the map is full, `EINVAL` (flags, size), `EPERM` where programs may only read,
+    /// `ENOTSUPP` of other kinds.
+    pub fn push(&self, value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
+        self.program_writes()?;
+        self.sized_value(value)?;
+        self.ops.push(value, flags)
+    }
+
+    /// Moves the first value out of a map without keys, as `map_pop_elem`.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none, with the value filled with zeros; else as [`Map::push`].
+    pub fn pop(&self, value: &mut [u8]) -> Result<(), Errno> {
+        self.program_writes()?;
+        self.sized_value(value)?;
+        self.ops.pop(value)
+    }
+
+    /// Copies the first value out of a map without keys, or asks a Bloom filter whether it has the
+    /// value, as `map_peek_elem`.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none (the value is filled with zeros) or the filter has it not, `EINVAL`
+    /// (size), `ENOTSUPP` of other kinds.
+    pub fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
+        self.sized_value(value)?;
+        self.ops.peek(value)
+    }
+
+    fn sized_value(&self, value: &[u8]) -> Result<(), Errno> {
+        if value.len() == self.def.value_bytes as usize { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
     /// The verifier refuses programs that write to such maps; engines that run without a verdict
     /// rely on this.
     fn program_writes(&self) -> Result<(), Errno> {
@@ -200,6 +236,12 @@ impl Map {
     /// without keys.
     pub fn entries(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
         self.ops.keys().filter_map(|key| self.ops.read(&key).ok().map(|value| (key, value)))
+    }
+
+    /// The values of a map without keys, first out first. Empty for other kinds and for Bloom
+    /// filters.
+    pub fn values(&self) -> Vec<Vec<u8>> {
+        self.ops.values()
     }
 
     /// Takes the right to write from the host for ever (`BPF_MAP_FREEZE`).

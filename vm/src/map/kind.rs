@@ -7,11 +7,14 @@
 use super::MapOps;
 use super::Slab;
 use super::array::Array;
+use super::bloom_filter::BloomFilter;
 use super::create::{CreateError, MapLimits};
 use super::hash::Hash;
+use super::lpm_trie::LpmTrie;
 use super::memory::OutOfMemory;
 use super::perf_event_array::PerfEventArray;
 use super::prog_array::ProgArray;
+use super::queue_stack::QueueStack;
 use super::ringbuf::Ringbuf;
 use super::values::Lanes;
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
@@ -22,8 +25,10 @@ pub(super) enum Size {
     Absent,
     /// This many bytes.
     Exactly(u32),
-    /// At least one byte, at most so many.
+    /// At least one byte, at most so many: `E2BIG` above.
     UpTo(u32),
+    /// From so many bytes to so many: `EINVAL` beyond either.
+    Within(u32, u32),
 }
 
 /// What `max_entries` may be.
@@ -44,6 +49,10 @@ pub(super) struct Kind {
     pub(super) entries: Entries,
     /// The flags that the kind knows.
     pub(super) flags: u32,
+    /// The flags that it demands.
+    pub(super) demanded: u32,
+    /// The bits of `map_extra` that mean something.
+    pub(super) extra: u64,
     /// The size that the map will have in bytes; `None` if no number holds it.
     pub(super) bytes: fn(&Shape<'_>) -> Option<u64>,
     /// Makes the storage.
@@ -78,9 +87,16 @@ const ACCESS: u32 =
 /// `PCPU_MIN_UNIT_SIZE`: what a value may have on one CPU.
 const PERCPU_VALUE_BYTES: u32 = 32 << 10;
 
-/// What a key and its value may have together in a hash table: `KMALLOC_MAX_SIZE` less the kernel's
-/// own part of an element, exclusive.
-const HASH_ELEMENT_BYTES: u32 = (4 << 20) - 48 - 1;
+/// `KMALLOC_MAX_SIZE`: what the kernel allocates in one piece.
+const KMALLOC_BYTES: u32 = 4 << 20;
+
+/// What a key and its value may have together in a hash table: one piece less the kernel's own part
+/// of an element, exclusive.
+const HASH_ELEMENT_BYTES: u32 = KMALLOC_BYTES - 48 - 1;
+
+/// What a value may have in a trie: one piece less the longest data and the kernel's own part of a
+/// node.
+const LPM_VALUE_BYTES: u32 = KMALLOC_BYTES - 256 - 24;
 
 /// What a hash table may hold: the kernel's buckets, 16 bytes each and a power of two, may not
 /// reach 4 GiB.
@@ -104,6 +120,8 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::MMAPABLE | MapFlags::INNER_MAP,
+        demanded: 0,
+        extra: 0,
         bytes: Array::bytes,
         build: Array::build,
     },
@@ -114,6 +132,8 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS,
+        demanded: 0,
+        extra: 0,
         bytes: Array::bytes,
         build: Array::build,
     },
@@ -124,6 +144,8 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: HANDLE_FLAGS,
+        demanded: 0,
+        extra: 0,
         bytes: ProgArray::needed,
         build: ProgArray::build,
     },
@@ -134,6 +156,8 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: HANDLE_FLAGS | MapFlags::PRESERVE_ELEMS,
+        demanded: 0,
+        extra: 0,
         bytes: PerfEventArray::needed,
         build: PerfEventArray::build,
     },
@@ -144,6 +168,8 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: Some(HASH_ELEMENT_BYTES),
         entries: Entries::UpTo(HASH_ENTRIES),
         flags: HASH_FLAGS | MapFlags::NUMA_NODE,
+        demanded: 0,
+        extra: 0,
         bytes: Hash::bytes,
         build: Hash::build,
     },
@@ -154,6 +180,8 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: Some(HASH_ELEMENT_BYTES),
         entries: Entries::UpTo(HASH_ENTRIES),
         flags: HASH_FLAGS,
+        demanded: 0,
+        extra: 0,
         bytes: Hash::bytes,
         build: Hash::build,
     },
@@ -164,8 +192,58 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::Pages,
         flags: MapFlags::NUMA_NODE,
+        demanded: 0,
+        extra: 0,
         bytes: Ringbuf::needed,
         build: Ringbuf::build,
+    },
+    Kind {
+        map_type: MapType::Queue,
+        key: Size::Absent,
+        value: Size::UpTo(KMALLOC_BYTES),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: ACCESS | MapFlags::NUMA_NODE,
+        demanded: 0,
+        extra: 0,
+        bytes: QueueStack::needed,
+        build: QueueStack::build,
+    },
+    Kind {
+        map_type: MapType::Stack,
+        key: Size::Absent,
+        value: Size::UpTo(KMALLOC_BYTES),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: ACCESS | MapFlags::NUMA_NODE,
+        demanded: 0,
+        extra: 0,
+        bytes: QueueStack::needed,
+        build: QueueStack::build,
+    },
+    Kind {
+        map_type: MapType::LpmTrie,
+        key: Size::Within(5, 260),
+        value: Size::Within(1, LPM_VALUE_BYTES),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::NO_PREALLOC,
+        demanded: MapFlags::NO_PREALLOC,
+        extra: 0,
+        bytes: LpmTrie::needed,
+        build: LpmTrie::build,
+    },
+    Kind {
+        map_type: MapType::BloomFilter,
+        key: Size::Absent,
+        value: Size::UpTo(KMALLOC_BYTES),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::ZERO_SEED,
+        demanded: 0,
+        extra: 0xf,
+        bytes: BloomFilter::needed,
+        build: BloomFilter::build,
     },
 ];
 
@@ -188,12 +266,16 @@ impl Kind {
             })
         };
         // What is EINVAL comes before what is E2BIG, as in the kernel.
-        if def.extra != 0 {
-            return wrong("map_extra", def.extra.to_string(), "0".into(), Errno::EINVAL);
+        if def.extra & !self.extra != 0 {
+            return wrong("map_extra", def.extra.to_string(), at_most(self.extra), Errno::EINVAL);
         }
         let unknown = def.flags.0 & !self.flags;
         if unknown != 0 {
             let expected = format!("flags out of {}", MapFlags(self.flags));
+            return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
+        }
+        if !def.flags.has(self.demanded) {
+            let expected = format!("{} among them", MapFlags(self.demanded));
             return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
         }
         for (both, names) in [
@@ -256,10 +338,13 @@ impl Size {
             Size::Absent => (got != 0).then(|| "0: this kind has none".into()),
             Size::Exactly(bytes) => (got != bytes).then(|| format!("{bytes} bytes")),
             Size::UpTo(_) => (got == 0).then(|| "at least 1 byte".into()),
+            Size::Within(least, most) => (!(least..=most).contains(&got))
+                .then(|| format!("at least {least} and at most {most} bytes")),
         }
     }
 }
 
-fn at_most(most: u32) -> String {
+fn at_most(most: impl Into<u64>) -> String {
+    let most = most.into();
     format!("at most {most}")
 }

@@ -9,13 +9,17 @@
 
 mod access;
 mod array;
+mod bloom_filter;
 mod create;
 mod handles;
 mod hash;
+mod hash_function;
 mod kind;
+mod lpm_trie;
 mod memory;
 pub mod perf_event_array;
 mod prog_array;
+mod queue_stack;
 pub mod ringbuf;
 mod values;
 
@@ -160,6 +164,39 @@ pub trait MapOps: Any + Send + Sync {
     fn take(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
         let _ = key;
         Err(Errno::ENOTSUPP)
+    }
+
+    /// Adds a value to a map without keys.
+    ///
+    /// # Errors
+    /// `E2BIG` if the map is full, `EINVAL` (flags).
+    fn push(&self, value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
+        let _ = (value, flags);
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// Moves the first value out of a map without keys.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none: then the value is filled with zeros.
+    fn pop(&self, value: &mut [u8]) -> Result<(), Errno> {
+        let _ = value;
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// Copies the first value out of a map without keys; of a Bloom filter, asks whether it has the
+    /// value.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none, as for [`pop`](MapOps::pop); of a Bloom filter, if it has not.
+    fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
+        let _ = value;
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// The values of a map without keys, first out first.
+    fn values(&self) -> Vec<Vec<u8>> {
+        Vec::new()
     }
 
     /// Takes back memory that a program got from this map and still holds when its run ends: a

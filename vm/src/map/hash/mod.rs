@@ -1,6 +1,6 @@
 //! Hash tables: values by key (`kernel/bpf/hashtab.c`).
 
-mod table;
+pub(super) mod table;
 
 use super::kind::Shape;
 use super::memory::{OutOfMemory, words_for};

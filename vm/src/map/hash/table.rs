@@ -11,7 +11,8 @@
 //!
 //! Writers hold the lock of their bucket (one lock for several buckets).
 
-use crate::map::memory::{Memory, OutOfMemory, load_word, words_for};
+use crate::map::hash_function::HashFunction;
+use crate::map::memory::{Memory, OutOfMemory, words_for};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,37 +28,42 @@ const KEY: usize = 2;
 const END: u32 = 1 << 31;
 
 /// Index of an element.
-pub(super) type Index = u32;
+pub(in crate::map) type Index = u32;
 
 /// What sizes a table has.
 #[derive(Clone, Copy)]
-pub(super) struct Layout {
-    pub(super) max_entries: u32,
-    pub(super) key_bytes: usize,
+pub(in crate::map) struct Layout {
+    pub(in crate::map) max_entries: u32,
+    pub(in crate::map) key_bytes: usize,
     /// Words of the value that lies in an element; 0 if values lie elsewhere.
-    pub(super) value_words: usize,
+    pub(in crate::map) value_words: usize,
     locks: usize,
 }
 
 impl Layout {
-    pub(super) fn new(max_entries: u32, key_bytes: u32, value_words: usize, cpus: u32) -> Layout {
+    pub(in crate::map) fn new(
+        max_entries: u32,
+        key_bytes: u32,
+        value_words: usize,
+        cpus: u32,
+    ) -> Layout {
         // Four locks for each thread that may write at once make waiting rare.
         let locks = cpus.saturating_mul(4).clamp(16, 1024).next_power_of_two() as usize;
         Layout { max_entries, key_bytes: key_bytes as usize, value_words, locks }
     }
 
     /// Elements: those that count and one for each writer that replaces a value.
-    pub(super) fn elements(self) -> usize {
+    pub(in crate::map) fn elements(self) -> usize {
         self.max_entries as usize + self.locks
     }
 
     /// The word of an element at which its value starts.
-    pub(super) fn value_word(self) -> usize {
+    pub(in crate::map) fn value_word(self) -> usize {
         KEY + words_for(self.key_bytes)
     }
 
     /// Words from element to element.
-    pub(super) fn stride(self) -> usize {
+    pub(in crate::map) fn stride(self) -> usize {
         self.value_word() + self.value_words
     }
 
@@ -66,7 +72,7 @@ impl Layout {
     }
 
     /// Bytes that the table allocates; `None` if no number holds them.
-    pub(super) fn bytes(self) -> Option<u64> {
+    pub(in crate::map) fn bytes(self) -> Option<u64> {
         let words = self.elements().checked_mul(self.stride())?;
         let words = words.checked_add(self.buckets().div_ceil(2))?;
         (words as u64).checked_mul(8)
@@ -74,50 +80,46 @@ impl Layout {
 }
 
 /// The table.
-pub(super) struct Table {
+pub(in crate::map) struct Table {
     layout: Layout,
     elements: Arc<Memory>,
     /// Half a word for each bucket: the first element's index plus 1, or 0.
     heads: Memory,
     locks: Box<[Mutex<()>]>,
-    seeds: [u64; 2],
+    hash_function: HashFunction,
     /// Entries that count.
     used: AtomicU32,
     free: FreeList,
 }
 
 impl Table {
-    pub(super) fn new(layout: Layout, seed: u64) -> Result<Table, OutOfMemory> {
+    pub(in crate::map) fn new(layout: Layout, seed: u64) -> Result<Table, OutOfMemory> {
         let words = layout.elements().checked_mul(layout.stride()).ok_or(OutOfMemory)?;
         Ok(Table {
             layout,
             elements: Arc::new(Memory::zeroed(words)?),
             heads: Memory::zeroed(layout.buckets().div_ceil(2))?,
             locks: (0..layout.locks).map(|_| Mutex::new(())).collect(),
-            seeds: [fold(seed ^ 0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03), seed | 1],
+            hash_function: HashFunction::new(seed),
             used: AtomicU32::new(0),
             free: FreeList::default(),
         })
     }
 
     /// The memory of the elements.
-    pub(super) fn memory(&self) -> &Arc<Memory> {
+    pub(in crate::map) fn memory(&self) -> &Arc<Memory> {
         &self.elements
     }
 
     /// The hash of a key.
     #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> u32 {
-        let mut hash = self.seeds[0];
-        for chunk in key.chunks(8) {
-            hash = fold(hash ^ load_word(chunk), self.seeds[1] ^ 0x8bb8_4b93_962e_acc9);
-        }
-        (hash ^ (hash >> 32)) as u32
+    pub(in crate::map) fn hash(&self, key: &[u8]) -> u32 {
+        self.hash_function.hash(key) as u32
     }
 
     /// The element of a key, without a lock.
     #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> Option<Index> {
+    pub(in crate::map) fn find(&self, key: &[u8]) -> Option<Index> {
         let hash = self.hash(key);
         'again: loop {
             let bucket = self.bucket(hash);
@@ -142,7 +144,7 @@ impl Table {
     }
 
     /// Finds a key and gives what `read` makes of its element while it is the key's.
-    pub(super) fn read<T>(&self, key: &[u8], read: impl Fn(Index) -> T) -> Option<T> {
+    pub(in crate::map) fn read<T>(&self, key: &[u8], read: impl Fn(Index) -> T) -> Option<T> {
         loop {
             let index = self.find(key)?;
             let version = self.version(index);
@@ -155,7 +157,7 @@ impl Table {
     }
 
     /// Takes the lock of a key's bucket.
-    pub(super) fn lock(&self, hash: u32) -> Bucket<'_> {
+    pub(in crate::map) fn lock(&self, hash: u32) -> Bucket<'_> {
         self.lock_bucket(self.bucket(hash), hash)
     }
 
@@ -167,7 +169,7 @@ impl Table {
     }
 
     /// The keys, bucket by bucket.
-    pub(super) fn keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+    pub(in crate::map) fn keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         (0..self.layout.buckets() as u32).flat_map(move |bucket| {
             // An empty bucket needs no lock.
             if self.head(bucket) & END != 0 {
@@ -180,7 +182,7 @@ impl Table {
 
     /// The key after a key in the order of [`keys`](Table::keys); the first for one that is not
     /// there.
-    pub(super) fn key_after(&self, key: Option<&[u8]>) -> Option<Vec<u8>> {
+    pub(in crate::map) fn key_after(&self, key: Option<&[u8]>) -> Option<Vec<u8>> {
         let mut first_bucket = 0;
         if let Some(key) = key {
             let locked = self.lock(self.hash(key));
@@ -198,7 +200,7 @@ impl Table {
     }
 
     /// Counts one more entry, unless the table is full.
-    pub(super) fn count_one(&self) -> bool {
+    pub(in crate::map) fn count_one(&self) -> bool {
         let more = |used| (used < self.layout.max_entries).then_some(used + 1);
         self.used.fetch_update(AcqRel, Relaxed, more).is_ok()
     }
@@ -207,7 +209,7 @@ impl Table {
     ///
     /// There is one for each counted entry, and one more for each holder of a bucket's lock. The
     /// link stays as it was: readers that are on the element go on in the chain that it was in.
-    pub(super) fn allocate(&self, key: &[u8], fill: impl FnOnce(Index)) -> Index {
+    pub(in crate::map) fn allocate(&self, key: &[u8], fill: impl FnOnce(Index)) -> Index {
         let index = self.free.pop(self);
         let version = self.version(index);
         self.word(index, STATE).store(u64::from(version.wrapping_add(1)), Relaxed);
@@ -267,7 +269,7 @@ impl Table {
 }
 
 /// A bucket whose lock is held.
-pub(super) struct Bucket<'a> {
+pub(in crate::map) struct Bucket<'a> {
     table: &'a Table,
     bucket: u32,
     hash: u32,
@@ -284,12 +286,12 @@ impl Bucket<'_> {
     }
 
     /// The element of a key.
-    pub(super) fn find(&self, key: &[u8]) -> Option<Index> {
+    pub(in crate::map) fn find(&self, key: &[u8]) -> Option<Index> {
         self.chain().find(|index| self.table.has_key(*index, key))
     }
 
     /// Puts an allocated element at the head of the chain.
-    pub(super) fn insert(&self, index: Index) {
+    pub(in crate::map) fn insert(&self, index: Index) {
         let link = u64::from(self.hash) << 32 | u64::from(self.table.head(self.bucket));
         self.table.word(index, LINK).store(link, Release);
         self.table.set_head(self.bucket, index);
@@ -309,13 +311,13 @@ impl Bucket<'_> {
     /// Puts `new` in the place of `old`, which holds the same key.
     ///
     /// Readers find the one or the other at any time.
-    pub(super) fn replace(&self, old: Index, new: Index) {
+    pub(in crate::map) fn replace(&self, old: Index, new: Index) {
         self.insert(new);
         self.unlink(old);
     }
 
     /// Removes a counted element.
-    pub(super) fn remove(&self, index: Index) {
+    pub(in crate::map) fn remove(&self, index: Index) {
         self.unlink(index);
         // Only now: whoever counts an entry finds an element for it.
         self.table.used.fetch_sub(1, AcqRel);
@@ -373,11 +375,4 @@ impl FreeList {
         let changes = (seen >> 32).wrapping_add(1);
         self.top.compare_exchange(seen, changes << 32 | element, AcqRel, Relaxed).is_ok()
     }
-}
-
-/// Multiplies to 128 bits and folds the halves: each bit of the result depends on all bits of both.
-#[inline]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
 }
