@@ -31,6 +31,7 @@ fn exercise(bytes: &[u8]) {
         }
     }
     let Some(btf) = object.btf() else { return };
+    let _ = ebpfvm_loader::btf::c::header(btf);
     let data = vec![0; 4096];
     for map in object.maps() {
         if let Some(id) = map.value_type {

@@ -1,5 +1,6 @@
 //! Types: reading them from bytes, and showing values and declarations through them.
 
+pub mod c;
 pub(crate) mod ext;
 pub(crate) mod fixup;
 pub mod read;
