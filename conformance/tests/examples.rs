@@ -141,8 +141,11 @@ impl Example {
         if prog_type != ProgType::Raw {
             retval = retval as u32 as u64;
         }
-        let data = context.packet_data().or(context.memory()).unwrap_or_default();
-        let mut data = data.to_vec();
+        // What an XDP program leaves begins with its metadata.
+        let xdp = context.visible_packet().filter(|_| prog_type == ProgType::Xdp);
+        let data = xdp.map(|packet| packet.data_with_meta());
+        let data = data.or(context.packet_data()).or(context.memory());
+        let mut data = data.unwrap_or_default().to_vec();
         if matches!(prog_type, ProgType::SocketFilter | ProgType::CgroupSkb) {
             // The kernel blanks the header that the program did not see; the machine keeps it.
             data[..ETHERNET_BYTES].fill(0);
