@@ -28,6 +28,9 @@ pub enum LinkErrorKind {
     /// A jump or call goes into the second slot of a wide instruction.
     #[error("the target, instruction {0}, is the second half of a 64-bit immediate load")]
     TargetInWide(Pc),
+    /// An instruction writes to the frame pointer.
+    #[error("r10 is the frame pointer and read-only")]
+    WritesFramePointer,
     /// The platform has no such helper.
     #[error("there is no helper number {0}")]
     UnknownHelper(u32),
@@ -186,7 +189,7 @@ impl Instance {
     ///
     /// # Errors
     /// The trap that stopped it.
-    pub fn run(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Trap> {
+    pub fn run(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Box<Trap>> {
         self.expect_context(ctx)?;
         let mut run = Run::new(ctx, fuel);
         // SAFETY: checked mode asks nothing of the program.
@@ -202,7 +205,7 @@ impl Instance {
     /// # Safety
     /// The program must be safe to run on this context. That is so if it has run in checked mode
     /// without a trap on the same memory and depends on nothing else, such as time.
-    pub unsafe fn run_unchecked(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Trap> {
+    pub unsafe fn run_unchecked(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Box<Trap>> {
         self.expect_context(ctx)?;
         if ctx.def().is_some() {
             let what = "running without checks needs a verified program or plain memory";
@@ -214,7 +217,7 @@ impl Instance {
         self.finish(run, result)
     }
 
-    fn expect_context(&self, ctx: &Context) -> Result<(), Trap> {
+    fn expect_context(&self, ctx: &Context) -> Result<(), Box<Trap>> {
         if ctx.prog_type() == self.program.prog_type {
             return Ok(());
         }
@@ -224,13 +227,13 @@ impl Instance {
     }
 
     /// Ends a run: records that the program reserved and did not submit are given back.
-    fn finish(&self, run: Run<'_>, result: Result<u64, Trap>) -> Result<Outcome, Trap> {
+    fn finish(&self, run: Run<'_>, result: Result<u64, Box<Trap>>) -> Result<Outcome, Box<Trap>> {
         for address in run.regions.granted() {
             let programs = std::iter::once(self).chain(run.held.iter().map(|i| &**i));
             programs.flat_map(|i| &i.maps).for_each(|map| map.take_back(address));
         }
-        let Run { redirect, fuel_used, .. } = run;
-        Ok(Outcome { retval: result?, redirect, fuel_used })
+        let fuel_used = run.fuel_used();
+        Ok(Outcome { retval: result?, redirect: run.redirect, fuel_used })
     }
 
     /// A number that no other instance of this process has.
@@ -286,15 +289,11 @@ impl Instance {
     }
 
     /// The trap at an operation.
-    pub(crate) fn trap(&self, index: usize, kind: TrapKind) -> Trap {
+    pub(crate) fn trap(&self, index: usize, kind: TrapKind) -> Box<Trap> {
         let pc = self.lowered.pcs[index];
         let line = self.program.line(pc);
-        Trap {
-            program: self.program.name.clone(),
-            pc,
-            kind,
-            line: line.map(|l| format!("{}:{}: {}", l.file, l.line, l.text.trim())),
-        }
+        let line = line.map(|l| format!("{}:{}: {}", l.file, l.line, l.text.trim()));
+        Box::new(Trap { program: self.program.name.clone(), pc, kind, line })
     }
 }
 

@@ -67,6 +67,9 @@ pub(crate) struct Regions {
     last: Range,
     /// The lowest address of the stack; frames are filled from the top.
     stack: u64,
+    /// Size of each frame in use, the entry's first. A frame may be smaller than its place: what
+    /// the function cannot reach is not set to zero and must not be seen through other pointers.
+    frame_bytes: [u32; MAX_FRAMES],
     /// Number of frames in use.
     frames: usize,
     /// The program's view of the context: loads and stores in it are translated.
@@ -83,6 +86,7 @@ impl Regions {
             window,
             last: Range::default(),
             stack: 0,
+            frame_bytes: [0; MAX_FRAMES],
             frames: 0,
             context,
             records: Vec::new(),
@@ -94,27 +98,44 @@ impl Regions {
         self.stack = stack;
     }
 
-    /// The address of a frame's first byte; frame 0 is the entry's.
-    pub(crate) fn frame_base(&self, index: usize) -> u64 {
-        self.stack + ((MAX_FRAMES - 1 - index) * FRAME_BYTES) as u64
+    /// The address after a frame's last byte: what `r10` holds in it.
+    fn frame_top(&self, index: usize) -> u64 {
+        self.stack + ((MAX_FRAMES - index) * FRAME_BYTES) as u64
     }
 
-    /// Makes the frame the current one.
-    pub(crate) fn enter_frame(&mut self, index: usize) {
-        self.frames = index + 1;
-        self.frame = Range::new(self.frame_base(index), FRAME_BYTES as u64, true);
+    fn frame_range(&self, index: usize) -> Range {
+        let bytes = u64::from(self.frame_bytes[index]);
+        Range::new(self.frame_top(index) - bytes, bytes, true)
+    }
+
+    /// Enters a frame of this size; returns the address after its last byte.
+    ///
+    /// # Panics
+    /// If all frames are in use.
+    pub(crate) fn push_frame(&mut self, bytes: u32) -> u64 {
+        self.frame_bytes[self.frames] = bytes;
+        self.frames += 1;
+        self.frame_changed()
+    }
+
+    /// Leaves the current frame; returns the address after the last byte of the one before, or 0
+    /// after the entry's.
+    pub(crate) fn pop_frame(&mut self) -> u64 {
+        self.frames -= 1;
+        self.frame_changed()
+    }
+
+    fn frame_changed(&mut self) -> u64 {
         // The region found last may have been a frame that is gone.
         self.last = Range::default();
+        let Some(index) = self.frames.checked_sub(1) else { return 0 };
+        self.frame = self.frame_range(index);
+        self.frame_top(index)
     }
 
     /// Replaces the packet or plain memory, after a helper has changed it.
     pub(crate) fn set_window(&mut self, window: Range) {
         self.window = window;
-    }
-
-    /// Forgets what belongs to the program before a tail call.
-    pub(crate) fn forget_last(&mut self) {
-        self.last = Range::default();
     }
 
     /// Gives memory to the program.
@@ -140,9 +161,15 @@ impl Regions {
     /// Whether the access lies in the frame, the window or the region found last.
     #[inline(always)]
     pub(crate) fn hit(&self, addr: u64, bytes: u64, direction: Direction) -> bool {
-        self.frame.has(addr, bytes, direction)
-            || self.window.has(addr, bytes, direction)
+        self.window.has(addr, bytes, direction)
+            || self.frame.has(addr, bytes, direction)
             || self.last.has(addr, bytes, direction)
+    }
+
+    /// Address and length of the part of the window where a load of any size may start.
+    #[inline(always)]
+    pub(crate) fn any_load(&self) -> (u64, u64) {
+        (self.window.base, self.window.read_bytes.saturating_sub(7))
     }
 
     /// Whether the access lies in any region; remembers where.
@@ -170,8 +197,7 @@ impl Regions {
         bytes: u64,
         direction: Direction,
     ) -> Option<Range> {
-        let frames =
-            (0..self.frames).map(|i| Range::new(self.frame_base(i), FRAME_BYTES as u64, true));
+        let frames = (0..self.frames).map(|i| self.frame_range(i));
         frames
             .chain(self.records.iter().copied())
             .find(|range| range.has(addr, bytes, direction))
@@ -190,7 +216,7 @@ impl Regions {
         const REACH_BYTES: u64 = 64 * 1024;
         let mut all = Vec::new();
         for i in 0..self.frames {
-            let frame = Range::new(self.frame_base(i), FRAME_BYTES as u64, true);
+            let frame = self.frame_range(i);
             let name = if i + 1 == self.frames { "stack frame" } else { "stack frame of a caller" };
             all.push(frame.near(name, addr));
         }

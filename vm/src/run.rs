@@ -2,13 +2,16 @@
 
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::memory::{Range, Regions};
+use crate::interp::exec::Frames;
+use crate::interp::op::Op;
+use crate::memory::{MAX_FRAMES, Range, Regions};
 use crate::packet::MIN_BYTES;
 use crate::trap::TrapKind;
 use ebpfvm_asm::semantics::zero_extend;
 use ebpfvm_asm::{AtomicOp, RmwOp, Size};
 use ebpfvm_spec::ContextDef;
 use ebpfvm_spec::context::{Direction, host_offset};
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,14 +41,35 @@ const SKF_NET_OFF: i32 = -0x10_0000;
 /// Where they count from the link-layer header.
 const SKF_LL_OFF: i32 = -0x20_0000;
 
-/// The state of a run that helpers and the slow paths share.
+/// What a caller needs back when its callee returns.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    pub(crate) ip: *const Op,
+    pub(crate) instance: *const Instance,
+    pub(crate) saved: [u64; 4],
+    pub(crate) may_goto: u32,
+}
+
+/// The state of a run that handlers, helpers and the slow paths share.
 pub(crate) struct Run<'a> {
     pub(crate) ctx: &'a mut Context,
     pub(crate) regions: Regions,
     /// The budget at the start.
-    pub(crate) fuel: i64,
-    /// What of it is used up, set at the end.
-    pub(crate) fuel_used: u64,
+    pub(crate) fuel: u64,
+    /// What is left of it, less what the handlers have at hand; below zero when it is used up.
+    pub(crate) fuel_left: i64,
+    /// The program that runs: the entry, or one of `held`.
+    pub(crate) instance: *const Instance,
+    /// Where to go on, or where it stopped.
+    pub(crate) ip: *const Op,
+    /// Why it stopped.
+    pub(crate) trap: Option<TrapKind>,
+    /// The callers of the current function; those below `depth` are set.
+    pub(crate) frames: Frames,
+    /// Number of callers.
+    pub(crate) depth: usize,
+    /// How often `may_goto` still falls through in this frame.
+    pub(crate) may_goto: u32,
     /// The program that a tail call goes to next.
     pub(crate) next: Option<Arc<Instance>>,
     /// Programs that tail calls have entered; alive until the run ends.
@@ -68,8 +92,14 @@ impl<'a> Run<'a> {
         Run {
             regions: Regions::new(window, context),
             ctx,
-            fuel: fuel.min(i64::MAX as u64) as i64,
-            fuel_used: 0,
+            fuel,
+            fuel_left: fuel.min(i64::MAX as u64) as i64,
+            instance: std::ptr::null(),
+            ip: std::ptr::null(),
+            trap: None,
+            frames: [MaybeUninit::uninit(); MAX_FRAMES],
+            depth: 0,
+            may_goto: 0,
             next: None,
             held: Vec::new(),
             tail_calls: 0,
@@ -77,9 +107,23 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Notes what the run has cost.
-    pub(crate) fn use_fuel(&mut self, left: i64) {
-        self.fuel_used = (self.fuel - left) as u64;
+    /// What the run has cost so far.
+    pub(crate) fn fuel_used(&self) -> u64 {
+        self.fuel.saturating_sub(self.fuel_left.max(0) as u64)
+    }
+
+    /// Enters a stack frame of this size; returns what `r10` holds in it.
+    ///
+    /// # Safety
+    /// The regions have a stack with room for another frame.
+    #[inline(always)]
+    pub(crate) unsafe fn enter_frame(&mut self, bytes: u32) -> u64 {
+        let top = self.regions.push_frame(bytes);
+        if bytes != 0 {
+            // SAFETY: the frame lies in the stack. What a function cannot reach is left as it is.
+            unsafe { (top as *mut u8).sub(bytes as usize).write_bytes(0, bytes as usize) };
+        }
+        top
     }
 
     /// Takes the new addresses of a changed packet into the regions.
@@ -87,70 +131,50 @@ impl<'a> Run<'a> {
         self.regions.set_window(window(self.ctx));
     }
 
-    /// A load that is not in the usual regions.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn load_slow(
-        &mut self,
-        instance: &Instance,
-        addr: u64,
-        size: Size,
-    ) -> Result<u64, TrapKind> {
-        let bytes = size.bytes();
-        if self.regions.context.has(addr, bytes.into(), Direction::Read) {
-            let (host, bytes) = self.context_cell(addr, bytes, Direction::Read)?;
-            return Ok(self.ctx.get_cell(host, bytes));
-        }
-        self.find_plain(instance, addr, size, Direction::Read)?;
-        // SAFETY: just found.
-        Ok(unsafe { load_sized(addr, size) })
+    /// Loads from the context; none if the address is not in it.
+    pub(crate) fn load_context(&self, addr: u64, size: Size) -> Option<Result<u64, TrapKind>> {
+        let cell = self.context_cell(addr, size, Direction::Read)?;
+        Some(cell.map(|(host, bytes)| self.ctx.get_cell(host, bytes)))
     }
 
-    /// A store that is not in the usual regions.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn store_slow(
+    /// Stores to the context; none if the address is not in it.
+    pub(crate) fn store_context(
         &mut self,
-        instance: &Instance,
         addr: u64,
         size: Size,
         value: u64,
-    ) -> Result<(), TrapKind> {
-        let bytes = size.bytes();
-        if self.regions.context.has(addr, bytes.into(), Direction::Write) {
-            let (host, bytes) = self.context_cell(addr, bytes, Direction::Write)?;
-            self.ctx.set_cell(host, bytes, value);
-            return Ok(());
-        }
-        self.find_plain(instance, addr, size, Direction::Write)?;
-        // SAFETY: just found.
-        unsafe { store_sized(addr, size, value) };
-        Ok(())
+    ) -> Option<Result<(), TrapKind>> {
+        let cell = self.context_cell(addr, size, Direction::Write)?;
+        Some(cell.map(|(host, bytes)| self.ctx.set_cell(host, bytes, value)))
     }
 
-    /// Where an access to the context goes in the host's cells: offset and size.
+    /// Where an access to the context goes in the host's cells: offset and size. None if the
+    /// address is not in the context.
     fn context_cell(
         &self,
         addr: u64,
-        bytes: u32,
+        size: Size,
         direction: Direction,
-    ) -> Result<(u32, u32), TrapKind> {
+    ) -> Option<Result<(u32, u32), TrapKind>> {
+        let bytes = size.bytes();
+        let def: &ContextDef = self.ctx.def()?;
+        if !self.regions.context.has(addr, bytes.into(), direction) {
+            return None;
+        }
         let offset = self.regions.context.offset(addr) as u32;
-        let def: Option<&ContextDef> = self.ctx.def();
-        let field = def.and_then(|d| d.access(self.ctx.prog_type(), offset, bytes, direction));
-        match field {
+        Some(match def.access(self.ctx.prog_type(), offset, bytes, direction) {
             Some(field) => {
                 let scalar = field.kind == ebpfvm_spec::FieldKind::Scalar;
                 Ok((host_offset(field.offset, offset), if scalar { bytes } else { 8 }))
             }
             None => Err(TrapKind::Context {
-                context: def.map_or(String::new(), |d| d.name.to_string()),
+                context: def.name.to_string(),
                 offset: offset.into(),
                 bytes: bytes.into(),
                 direction,
-                field: def.and_then(|d| d.field_at(offset)).map(|f| f.name.to_string()),
+                field: def.field_at(offset).map(|f| f.name.to_string()),
             }),
-        }
+        })
     }
 
     /// Checks that an access lies in plain memory, not in the context.

@@ -1,82 +1,237 @@
 //! From instructions to the interpreter's operations: targets resolved and checked, helpers and
 //! maps bound.
 
+use super::fuse::fuse;
+use super::handler::handler;
 use super::op::{self, Op, OpCode};
 use crate::instance::{Bindings, LinkError, LinkErrorKind};
+use crate::memory::FRAME_BYTES;
 use ebpfvm_asm::{
     AtomicOp, ByteOrder, CallTarget, Code, EndianOp, Imm64, Insn, Operand, Pc, Reg, Size, Width,
 };
+use std::sync::OnceLock;
 
 /// A program in the interpreter's form.
 #[derive(Debug)]
 pub(crate) struct Lowered {
-    /// The operations; the last is [`OpCode::FellOff`].
+    /// The operations for checked mode; the last is [`OpCode::FellOff`].
     pub(crate) ops: Box<[Op]>,
-    /// The position of each operation's instruction.
+    /// The same for running without checks, made when it is first needed.
+    unchecked: OnceLock<Box<[Op]>>,
+    /// The position of each operation's first instruction.
     pub(crate) pcs: Box<[Pc]>,
+    /// Bytes of stack that the entry function uses.
+    pub(crate) stack_bytes: u32,
+}
+
+/// After so many operations in a row there is a [`OpCode::Pause`], which bounds the depth of the
+/// native stack where the compiler does not turn a handler's last call into a jump.
+const RUN_LENGTH: usize = 512;
+
+impl Lowered {
+    /// The operations for running with or without checks.
+    pub(crate) fn ops<const CHECKED: bool>(&self) -> &[Op] {
+        if CHECKED {
+            return &self.ops;
+        }
+        self.unchecked.get_or_init(|| {
+            let unchecked = |op: &Op| Op { run: handler::<false>(op.code), ..*op };
+            self.ops.iter().map(unchecked).collect()
+        })
+    }
 }
 
 /// Lowers a program.
 ///
 /// # Errors
-/// A jump or call that leaves the program or goes into a wide instruction, or something that this
-/// machine does not have.
+/// A jump or call that leaves the program or goes into a wide instruction, a write to `r10`, or
+/// something that this machine does not have.
 pub(crate) fn lower(code: &Code, bindings: &mut Bindings<'_>) -> Result<Lowered, LinkError> {
-    let mut index_of = vec![None; code.len() + 1];
-    let mut pcs = Vec::new();
-    for (pc, _) in code.iter() {
-        index_of[pc.index()] = Some(pcs.len());
+    let functions = functions(code);
+    let mut lowering = Lowering { code, functions, bindings, is_target: vec![false; code.len()] };
+    let at = |pc| move |kind| LinkError { pc: Some(pc), kind };
+    for (pc, insn) in code.iter() {
+        lowering.check(pc, insn).map_err(at(pc))?;
+    }
+    let mut ops: Vec<Op> = Vec::with_capacity(code.len() + 1);
+    let mut pcs: Vec<Pc> = Vec::with_capacity(code.len() + 1);
+    let mut index_of = vec![0; code.len()];
+    for (pc, insn) in code.iter() {
+        let op = lowering.one(pc, insn).map_err(at(pc))?;
+        if !lowering.is_target[pc.index()]
+            && let Some(last) = ops.last_mut()
+            && let Some(fused) = fuse(*last, op)
+        {
+            *last = fused;
+            continue;
+        }
+        if ops.len() % RUN_LENGTH == RUN_LENGTH - 1 {
+            ops.push(Op::blank(OpCode::Pause));
+            pcs.push(pc);
+        }
+        index_of[pc.index()] = ops.len() as i32;
+        ops.push(op);
         pcs.push(pc);
     }
-    let mut lowering = Lowering { code, index_of, lengths: function_lengths(code), bindings };
-    let mut ops = Vec::with_capacity(pcs.len() + 1);
-    for (i, (pc, insn)) in code.iter().enumerate() {
-        ops.push(lowering.one(i, pc, insn).map_err(|kind| LinkError { pc: Some(pc), kind })?);
+    // Until here an operation that jumps has the target's position for its offset.
+    for (i, op) in ops.iter_mut().enumerate() {
+        if op.code.jumps() {
+            op.off = index_of[op.off as usize] - i as i32 - 1;
+        }
     }
-    ops.push(blank(OpCode::FellOff));
+    ops.push(Op::blank(OpCode::FellOff));
     pcs.push(Pc(code.len() as u32));
-    Ok(Lowered { ops: ops.into(), pcs: pcs.into() })
+    ops.iter_mut().for_each(|op| op.run = handler::<true>(op.code));
+    let stack_bytes = lowering.function(Pc(0)).stack_bytes;
+    let unchecked = OnceLock::new();
+    Ok(Lowered { ops: ops.into(), unchecked, pcs: pcs.into(), stack_bytes })
 }
 
-/// The number of slots from each function's start to the next function, by start.
-fn function_lengths(code: &Code) -> Vec<(Pc, u32)> {
+/// A function of the program, as far as calls need to know it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Function {
+    start: Pc,
+    /// Slots to the next function: no path through it without a loop is longer.
+    slots: u32,
+    /// Bytes of stack that it can reach.
+    stack_bytes: u32,
+}
+
+fn functions(code: &Code) -> Vec<Function> {
     let mut starts: Vec<Pc> = code
         .iter()
         .filter_map(|(pc, insn)| pc.jump(insn.function_offset()?))
+        .filter(|pc| pc.index() < code.len())
         .chain([Pc(0)])
         .collect();
     starts.sort_unstable();
     starts.dedup();
     let ends = starts.iter().skip(1).copied().chain([Pc(code.len() as u32)]);
-    starts.iter().copied().zip(ends).map(|(s, e)| (s, e.0.saturating_sub(s.0))).collect()
+    let mut functions: Vec<Function> = starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| Function { start: *start, slots: end.0 - start.0, stack_bytes: 0 })
+        .collect();
+    for (pc, insn) in code.iter() {
+        let last = functions.partition_point(|f| f.start <= pc) - 1;
+        let bytes = &mut functions[last].stack_bytes;
+        *bytes = (*bytes).max(stack_bytes(insn));
+    }
+    // A jump into another function shares its frame: such programs get whole frames.
+    let crossing = code.iter().any(|(pc, insn)| {
+        let target = insn.jump_offset().and_then(|offset| pc.jump(offset));
+        let function = |pc| functions.partition_point(|f| f.start <= pc);
+        target.is_some_and(|target| function(target) != function(pc))
+    });
+    let falls_through = functions.iter().skip(1).any(|f| {
+        let before = code.iter().take_while(|(pc, _)| *pc < f.start).last();
+        before.is_some_and(|(_, insn)| !insn.ends_block())
+    });
+    if crossing || falls_through {
+        functions.iter_mut().for_each(|f| f.stack_bytes = FRAME_BYTES as u32);
+    }
+    functions
 }
 
-fn blank(code: OpCode) -> Op {
-    Op { code, dst: 0, src: 0, off: 0, imm: 0 }
+/// How many bytes of the frame an instruction can reach: what it accesses through `r10`, or the
+/// whole frame if it takes the frame's address.
+fn stack_bytes(insn: &Insn) -> u32 {
+    const ALL: u32 = FRAME_BYTES as u32;
+    let direct = |base: Reg, offset: i16| match base {
+        Reg::R10 if (-(ALL as i16)..0).contains(&offset) => (-i32::from(offset)) as u32,
+        Reg::R10 => ALL,
+        _ => 0,
+    };
+    let taken = |src: Operand| if src == Operand::Reg(Reg::R10) { ALL } else { 0 };
+    // Cut to whole words, as zeroing likes it.
+    let bytes = match *insn {
+        Insn::Load { base, offset, .. }
+        | Insn::LoadSx { base, offset, .. }
+        | Insn::LoadAcquire { base, offset, .. } => direct(base, offset),
+        Insn::Store { base, offset, src, .. } => direct(base, offset).max(taken(src)),
+        Insn::Atomic { base, offset, src, .. } | Insn::StoreRelease { base, offset, src, .. } => {
+            direct(base, offset).max(taken(src.into()))
+        }
+        Insn::Alu { src, .. } => taken(src),
+        Insn::Movsx { src, .. } | Insn::AddrSpaceCast { src, .. } => taken(src.into()),
+        _ => 0,
+    };
+    bytes.next_multiple_of(8)
+}
+
+/// The register that an instruction writes, if it names one.
+fn written(insn: &Insn) -> Option<Reg> {
+    match *insn {
+        Insn::Alu { dst, .. }
+        | Insn::Neg { dst, .. }
+        | Insn::Movsx { dst, .. }
+        | Insn::Endian { dst, .. }
+        | Insn::AddrSpaceCast { dst, .. }
+        | Insn::LoadImm { dst, .. }
+        | Insn::Load { dst, .. }
+        | Insn::LoadSx { dst, .. }
+        | Insn::LoadAcquire { dst, .. } => Some(dst),
+        Insn::Atomic { op, src, .. } => op.fetches_into(src),
+        _ => None,
+    }
 }
 
 struct Lowering<'a, 'b> {
     code: &'a Code,
-    index_of: Vec<Option<usize>>,
-    lengths: Vec<(Pc, u32)>,
+    functions: Vec<Function>,
     bindings: &'a mut Bindings<'b>,
+    is_target: Vec<bool>,
 }
 
 impl Lowering<'_, '_> {
-    /// The offset in operations from the operation after `index` to the target of a jump.
-    fn target(&self, index: usize, pc: Pc, offset: i32) -> Result<i32, LinkErrorKind> {
+    /// Checks what the dispatch loop relies on, and notes where control can come to.
+    fn check(&mut self, pc: Pc, insn: &Insn) -> Result<(), LinkErrorKind> {
+        if written(insn) == Some(Reg::R10) {
+            return Err(LinkErrorKind::WritesFramePointer);
+        }
+        for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
+            let target = self.target(pc, offset)?;
+            self.is_target[target.index()] = true;
+        }
+        Ok(())
+    }
+
+    /// The target of a jump or call.
+    fn target(&self, pc: Pc, offset: i32) -> Result<Pc, LinkErrorKind> {
         let target = pc.jump(offset).filter(|t| t.index() < self.code.len());
         let target = target.ok_or(LinkErrorKind::TargetOutside {
             target: i64::from(pc.0) + 1 + i64::from(offset),
             slots: self.code.len(),
         })?;
-        let to = self.index_of[target.index()].ok_or(LinkErrorKind::TargetInWide(target))?;
-        Ok(to as i32 - index as i32 - 1)
+        match self.code.get(target) {
+            Some(_) => Ok(target),
+            None => Err(LinkErrorKind::TargetInWide(target)),
+        }
     }
 
-    fn one(&mut self, index: usize, pc: Pc, insn: &Insn) -> Result<Op, LinkErrorKind> {
+    /// The function that starts at `pc`; [`functions`] has found all that are called.
+    fn function(&self, pc: Pc) -> Function {
+        self.functions.iter().find(|f| f.start == pc).copied().unwrap_or_default()
+    }
+
+    /// A jump: its target and what going backward costs.
+    fn jump(&self, pc: Pc, offset: i32) -> Result<(i32, u32), LinkErrorKind> {
+        let target = self.target(pc, offset)?;
+        Ok((target.0 as i32, (pc.0 + 1).saturating_sub(target.0)))
+    }
+
+    /// The form of a load or store that needs no check, if it lies in the frame for certain.
+    fn settle(&self, op: Op, base: Reg, size: Size) -> Op {
+        let inside = -(FRAME_BYTES as i32)..=-(size.bytes() as i32);
+        match op::in_frame(op.code) {
+            Some(code) if base == Reg::R10 && inside.contains(&op.off) => Op { code, ..op },
+            _ => op,
+        }
+    }
+
+    fn one(&mut self, pc: Pc, insn: &Insn) -> Result<Op, LinkErrorKind> {
         let two = |code, dst: Reg, src: Operand| {
-            let mut op = Op { dst: dst.number(), ..blank(code) };
+            let mut op = Op { dst: dst.number(), lhs: dst.number(), ..Op::blank(code) };
             match src {
                 Operand::Reg(r) => op.src = r.number(),
                 Operand::Imm(v) => op.imm = v.into(),
@@ -107,14 +262,17 @@ impl Lowering<'_, '_> {
             Insn::Endian { op, size, dst } => two(endian(op, size), dst, Operand::Reg(dst)),
             Insn::AddrSpaceCast { .. } => return Err(LinkErrorKind::NeedsArena),
             Insn::LoadImm { dst, value } => {
-                Op { imm: self.imm64(index, pc, value)?, ..two(OpCode::LoadImm, dst, dst.into()) }
+                Op { imm: self.imm64(pc, value)?, ..two(OpCode::LoadImm, dst, dst.into()) }
             }
-            Insn::Load { size, dst, base, offset } => memory(op::load(size), dst, base, offset),
+            Insn::Load { size, dst, base, offset } => {
+                self.settle(memory(op::load(size), dst, base, offset), base, size)
+            }
             Insn::LoadSx { size, dst, base, offset } => {
                 memory(op::load_sx(size), dst, base, offset)
             }
             Insn::Store { size, base, offset, src } => {
-                Op { off: offset.into(), ..two(op::store(size, src), base, src) }
+                let op = Op { off: offset.into(), ..two(op::store(size, src), base, src) };
+                self.settle(op, base, size)
             }
             Insn::Atomic { op, size, base, offset, src } => {
                 let code = if size == Size::W { OpCode::AtomicW } else { OpCode::AtomicDw };
@@ -128,53 +286,52 @@ impl Lowering<'_, '_> {
                 Op { imm: size.bytes().into(), ..memory(OpCode::StoreRelease, base, src, offset) }
             }
             Insn::LoadAbs { size, offset } => {
-                Op { imm: offset.into(), off: size.bytes() as i32, ..blank(OpCode::LoadAbs) }
+                Op { imm: offset.into(), off: size.bytes() as i32, ..Op::blank(OpCode::LoadAbs) }
             }
             Insn::LoadInd { size, index, offset } => Op {
                 imm: offset.into(),
                 off: size.bytes() as i32,
                 src: index.number(),
-                ..blank(OpCode::LoadInd)
+                ..Op::blank(OpCode::LoadInd)
             },
             Insn::Jump { offset, .. } => {
-                Op { off: self.target(index, pc, offset)?, ..blank(OpCode::Jump) }
+                let (off, cost) = self.jump(pc, offset)?;
+                Op { off, imm: Op::jump_imm(0, cost), ..Op::blank(OpCode::Jump) }
             }
-            Insn::JumpIf { width, op, dst, src, offset } => Op {
-                off: self.target(index, pc, offset.into())?,
-                ..two(op::jump(op, width, src), dst, src)
-            },
+            Insn::JumpIf { width, op, dst, src, offset } => {
+                let (off, cost) = self.jump(pc, offset.into())?;
+                let op = two(op::jump(op, width, src), dst, src);
+                Op { off, imm: Op::jump_imm(op.imm as i32, cost), ..op }
+            }
             Insn::MayGoto { offset } => {
-                Op { off: self.target(index, pc, offset.into())?, ..blank(OpCode::MayGoto) }
+                let (off, cost) = self.jump(pc, offset.into())?;
+                Op { off, imm: Op::jump_imm(0, cost), ..Op::blank(OpCode::MayGoto) }
             }
             Insn::Call { target } => match target {
                 CallTarget::Helper(id) => {
                     let (index, may_enter) = self.bindings.helper(id)?;
                     let code = if may_enter { OpCode::TailCall } else { OpCode::CallHelper };
-                    Op { imm: index as i64, ..blank(code) }
+                    Op { imm: index as i64, ..Op::blank(code) }
                 }
                 CallTarget::Local { offset } => {
-                    let off = self.target(index, pc, offset)?;
-                    let start = pc.jump(offset).unwrap_or_default();
-                    let length = self.lengths.iter().find(|(s, _)| *s == start);
-                    let imm = length.map_or(0, |(_, n)| i64::from(*n));
-                    Op { off, imm, ..blank(OpCode::CallLocal) }
+                    let start = self.target(pc, offset)?;
+                    let Function { slots, stack_bytes, .. } = self.function(start);
+                    let imm = i64::from(slots) << 32 | i64::from(stack_bytes);
+                    Op { off: start.0 as i32, imm, ..Op::blank(OpCode::CallLocal) }
                 }
                 CallTarget::Kfunc { btf_id, .. } => return Err(LinkErrorKind::Kfunc(btf_id)),
                 CallTarget::Reg(reg) => two(OpCode::CallReg, reg, reg.into()),
             },
-            Insn::Exit => blank(OpCode::Exit),
+            Insn::Exit => Op::blank(OpCode::Exit),
         })
     }
 
-    fn imm64(&mut self, index: usize, pc: Pc, value: Imm64) -> Result<i64, LinkErrorKind> {
+    fn imm64(&mut self, pc: Pc, value: Imm64) -> Result<i64, LinkErrorKind> {
         let address = match value {
             Imm64::Value(v) => v,
             Imm64::MapIdx(i) => self.bindings.map(i)?,
             Imm64::MapIdxValue { index, offset } => self.bindings.map_value(index, offset)?,
-            Imm64::Func { offset } => {
-                self.target(index, pc, offset)?;
-                crate::instance::func_token(pc.jump(offset).unwrap_or_default())
-            }
+            Imm64::Func { offset } => crate::instance::func_token(self.target(pc, offset)?),
             Imm64::MapFd(fd) | Imm64::MapFdValue { fd, .. } => {
                 return Err(LinkErrorKind::FileDescriptor(fd));
             }
