@@ -81,6 +81,13 @@ fn cases() -> Vec<Case> {
         prefixes(case(LpmTrie, 8, 7, 12, MapFlags::NO_PREALLOC, Order::Defined)),
         prefixes(case(LpmTrie, 20, 8, 30, MapFlags::NO_PREALLOC, Order::Defined)),
         case(BloomFilter, 0, 8, 4096, 0, Order::Defined),
+        case(Devmap, 4, 4, 5, 0, Order::Defined),
+        case(Devmap, 4, 8, 5, 0, Order::Defined),
+        case(DevmapHash, 4, 4, 5, 0, Order::Free),
+        case(DevmapHash, 4, 8, 5, 0, Order::Free),
+        case(Cpumap, 4, 4, 3, 0, Order::Defined),
+        case(Cpumap, 4, 8, 3, 0, Order::Defined),
+        case(Xskmap, 4, 4, 5, 0, Order::Defined),
     ]
 }
 
@@ -120,6 +127,25 @@ impl Numbers {
     fn bytes(&mut self, bytes: usize) -> Vec<u8> {
         (0..bytes).map(|_| self.next() as u8).collect()
     }
+}
+
+/// A value: any bytes, but for maps of targets a target that the kernel has, or none.
+fn value(def: &MapDef, bytes: usize, numbers: &mut Numbers) -> Vec<u8> {
+    use MapType::{Cpumap, Devmap, DevmapHash};
+    if !matches!(def.map_type, Devmap | DevmapHash | Cpumap) {
+        return numbers.bytes(bytes);
+    }
+    // The first device is the loopback device; a queue of one packet is a queue.
+    let mut target = u32::from(numbers.below(4) != 0);
+    if def.map_type == Cpumap && numbers.below(20) == 0 {
+        target = 16385;
+    }
+    // A number that is no program, seldom one that looks like a file.
+    let program = [0, -1, i32::MIN, 1 << 20][numbers.below(4)];
+    let mut value = target.to_ne_bytes().to_vec();
+    value.extend(program.to_ne_bytes());
+    value.truncate(bytes);
+    value
 }
 
 fn request(def: &MapDef) -> MapRequest<'_> {
@@ -166,7 +192,7 @@ fn follow(case: &Case, our: &Map, their: &KernelMap, numbers: &mut Numbers) {
     let name = our.def().map_type.name();
     for step in 0..OPERATIONS {
         let key = &case.keys[numbers.below(case.keys.len())];
-        let value = numbers.bytes(our.host_value_bytes());
+        let value = value(&case.def, our.host_value_bytes(), numbers);
         let flags = [0, 0, 0, 0, 1, 2, 3, 4, 1 << 40][numbers.below(9)];
         // A lookup in a Bloom filter takes a value, which others do not.
         let is_bloom = case.def.map_type == MapType::BloomFilter;
@@ -278,6 +304,13 @@ fn the_same_definitions_are_refused() {
             compare(MapDef { key_bytes, value_bytes: 8, max_entries: 1, ..def.clone() });
         }
         let mut entries = vec![0, 1, 2, 3, 4095, 4096, 8192, 12288];
+        if def.map_type == MapType::Cpumap {
+            // Between these lies NR_CPUS, which is the kernel's configuration.
+            entries = vec![0, 1, 2, 3, 4, 8193, u32::MAX];
+        }
+        if def.map_type == MapType::DevmapHash {
+            entries.extend([(1 << 31) + 1, u32::MAX]);
+        }
         // What hash tables refuse without allocating.
         if matches!(def.map_type, MapType::Hash | MapType::PercpuHash) {
             entries.extend([(1 << 27) + 1, 1 << 31, u32::MAX]);

@@ -171,6 +171,12 @@ impl Map {
         self.ops.peek(value)
     }
 
+    /// Where `bpf_redirect_map` sends packets for an index: the number of a device, the length of a
+    /// CPU's queue, or the queue of a socket. `None` for other kinds, too.
+    pub fn target(&self, index: u32) -> Option<u32> {
+        self.ops.target(index)
+    }
+
     fn sized_value(&self, value: &[u8]) -> Result<(), Errno> {
         if value.len() == self.def.value_bytes as usize { Ok(()) } else { Err(Errno::EINVAL) }
     }

@@ -16,6 +16,7 @@ use super::perf_event_array::PerfEventArray;
 use super::prog_array::ProgArray;
 use super::queue_stack::QueueStack;
 use super::ringbuf::Ringbuf;
+use super::targets::{DevmapHash, Targets};
 use super::values::Lanes;
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
 
@@ -25,6 +26,8 @@ pub(super) enum Size {
     Absent,
     /// This many bytes.
     Exactly(u32),
+    /// One or the other number of bytes.
+    Either(u32, u32),
     /// At least one byte, at most so many: `E2BIG` above.
     UpTo(u32),
     /// From so many bytes to so many: `EINVAL` beyond either.
@@ -33,8 +36,10 @@ pub(super) enum Size {
 
 /// What `max_entries` may be.
 pub(super) enum Entries {
-    /// 1 to so many.
+    /// 1 to so many: `E2BIG` above.
     UpTo(u32),
+    /// 1 to so many: `EINVAL` above.
+    Within(u32),
     /// Bytes: a power of two and whole pages.
     Pages,
 }
@@ -104,6 +109,9 @@ const HASH_ENTRIES: u32 = 1 << 27;
 
 /// The flags of arrays of handles.
 const HANDLE_FLAGS: u32 = MapFlags::RDONLY | MapFlags::WRONLY | MapFlags::NUMA_NODE;
+
+/// `NR_CPUS` of the kernel that this machine follows (it differs between configurations).
+const KERNEL_CPUS: u32 = 256;
 
 /// `PAGE_SIZE` of the kernel that this machine follows, whatever the host has.
 const PAGE_BYTES: u32 = 4096;
@@ -245,6 +253,54 @@ pub(super) static KINDS: &[Kind] = &[
         bytes: BloomFilter::needed,
         build: BloomFilter::build,
     },
+    Kind {
+        map_type: MapType::Devmap,
+        key: Size::Exactly(4),
+        value: Size::Either(4, 8),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: HANDLE_FLAGS,
+        demanded: 0,
+        extra: 0,
+        bytes: Targets::needed,
+        build: Targets::build,
+    },
+    Kind {
+        map_type: MapType::DevmapHash,
+        key: Size::Exactly(4),
+        value: Size::Either(4, 8),
+        element_bytes: None,
+        entries: Entries::Within(1 << 31),
+        flags: HANDLE_FLAGS,
+        demanded: 0,
+        extra: 0,
+        bytes: Hash::bytes,
+        build: DevmapHash::build,
+    },
+    Kind {
+        map_type: MapType::Cpumap,
+        key: Size::Exactly(4),
+        value: Size::Either(4, 8),
+        element_bytes: None,
+        entries: Entries::UpTo(KERNEL_CPUS),
+        flags: MapFlags::NUMA_NODE,
+        demanded: 0,
+        extra: 0,
+        bytes: Targets::needed,
+        build: Targets::build,
+    },
+    Kind {
+        map_type: MapType::Xskmap,
+        key: Size::Exactly(4),
+        value: Size::Exactly(4),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: HANDLE_FLAGS,
+        demanded: 0,
+        extra: 0,
+        bytes: Targets::needed,
+        build: Targets::build,
+    },
 ];
 
 impl Kind {
@@ -323,6 +379,9 @@ impl Entries {
     fn violated(&self, got: u32) -> Option<String> {
         match self {
             Entries::UpTo(_) => (got == 0).then(|| "at least 1".into()),
+            Entries::Within(most) => {
+                (!(1..=*most).contains(&got)).then(|| format!("at least 1 and at most {most}"))
+            }
             Entries::Pages => {
                 let fits = got.is_power_of_two() && got >= PAGE_BYTES;
                 (!fits).then(|| format!("bytes: a power of two, at least {PAGE_BYTES}"))
@@ -337,6 +396,7 @@ impl Size {
         match *self {
             Size::Absent => (got != 0).then(|| "0: this kind has none".into()),
             Size::Exactly(bytes) => (got != bytes).then(|| format!("{bytes} bytes")),
+            Size::Either(a, b) => (got != a && got != b).then(|| format!("{a} or {b} bytes")),
             Size::UpTo(_) => (got == 0).then(|| "at least 1 byte".into()),
             Size::Within(least, most) => (!(least..=most).contains(&got))
                 .then(|| format!("at least {least} and at most {most} bytes")),

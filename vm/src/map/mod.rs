@@ -21,6 +21,7 @@ pub mod perf_event_array;
 mod prog_array;
 mod queue_stack;
 pub mod ringbuf;
+mod targets;
 mod values;
 
 pub use access::MapError;
@@ -28,6 +29,7 @@ pub use create::{CreateError, MapLimits};
 pub use perf_event_array::PerfEventArray;
 pub use prog_array::ProgArray;
 pub use ringbuf::Ringbuf;
+pub use targets::Targets;
 
 use ebpfvm_spec::{Errno, MapDef};
 use std::any::Any;
@@ -197,6 +199,13 @@ pub trait MapOps: Any + Send + Sync {
     /// The values of a map without keys, first out first.
     fn values(&self) -> Vec<Vec<u8>> {
         Vec::new()
+    }
+
+    /// Where `bpf_redirect_map` sends packets for an index: the number of a device, the length of a
+    /// CPU's queue, or the queue of a socket.
+    fn target(&self, index: u32) -> Option<u32> {
+        let _ = index;
+        None
     }
 
     /// Takes back memory that a program got from this map and still holds when its run ends: a

@@ -44,6 +44,10 @@ impl Hash {
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
+        Ok(Box::new(Hash::new(shape)?))
+    }
+
+    pub(super) fn new(shape: &Shape<'_>) -> Result<Hash, OutOfMemory> {
         let layout = layout(shape);
         let table = Table::new(layout, shape.seed)?;
         let (count, value_bytes) = (layout.elements(), shape.def.value_bytes as usize);
@@ -55,7 +59,7 @@ impl Hash {
             Lanes::PerCpu(_) => Values::zeroed(count, value_bytes, shape.lanes)?,
         };
         let slabs = [shape.program_slab(values.slab())];
-        Ok(Box::new(Hash { table, values, lanes: shape.lanes, slabs }))
+        Ok(Hash { table, values, lanes: shape.lanes, slabs })
     }
 
     /// `htab_map_update_elem` and its per-CPU forms.
