@@ -1,8 +1,12 @@
 //! Loading and test-running programs.
 
-use crate::sys::{
-    self, Command, Fd, ObjectInfoAttr, ProgLoadAttr, TestRunAttr, address, address_mut, length,
-};
+mod info;
+mod run;
+
+pub use info::ProgInfo;
+pub use run::{TestRun, TestRunResult};
+
+use crate::sys::{self, Command, Fd, ProgLoadAttr, address, address_mut, length};
 use crate::{Btf, Kernel, VerifierStats, object_name};
 use ebpfvm_spec::{AttachType, Errno, ProgType};
 
@@ -256,44 +260,6 @@ impl Kernel {
     }
 }
 
-/// What to run a program on: the parameters of `BPF_PROG_TEST_RUN`.
-#[derive(Clone, Debug, Default)]
-pub struct TestRun<'a> {
-    /// The packet; at least 14 bytes for programs on packets.
-    pub data_in: &'a [u8],
-    /// How many bytes of the packet afterwards are wanted.
-    pub data_out_capacity: usize,
-    /// The context as the program type defines it, such as `struct xdp_md`.
-    pub ctx_in: &'a [u8],
-    /// How many bytes of the context afterwards are wanted.
-    pub ctx_out_capacity: usize,
-    /// How often to run; 0 means once. The packet is not restored in between.
-    pub repeat: u32,
-    /// `BPF_F_TEST_*` bits.
-    pub flags: u32,
-    /// The CPU to run on, for the flag that asks for one.
-    pub cpu: u32,
-    /// Packets a batch, for the flag that sends packets.
-    pub batch_count: u32,
-}
-
-/// What a test run gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TestRunResult {
-    /// The low half of r0, as the program type's runner reports it.
-    pub retval: u32,
-    /// Average time of one run.
-    pub duration_ns: u32,
-    /// The packet afterwards, as far as it was wanted.
-    pub data_out: Vec<u8>,
-    /// The size of the packet afterwards.
-    pub data_out_bytes: usize,
-    /// The context afterwards, as far as it was wanted; for [`ProgType::Syscall`] programs always all of it.
-    pub ctx_out: Vec<u8>,
-    /// The size of the context afterwards.
-    pub ctx_out_bytes: usize,
-}
-
 impl Prog {
     /// The file descriptor, for instructions and map values that name a program.
     pub fn fd(&self) -> i32 {
@@ -308,149 +274,6 @@ impl Prog {
     /// The statistics in the log, if it has any.
     pub fn stats(&self) -> Option<VerifierStats> {
         VerifierStats::parse(&self.log)
-    }
-
-    /// Runs the program on the given data (`BPF_PROG_TEST_RUN`).
-    ///
-    /// # Errors
-    /// The kernel's error number: `EOPNOTSUPP` or `ENOTSUPP` for a type that has no test run,
-    /// `EINVAL` for data that the type does not take. Outputs longer than their capacity are cut,
-    /// which is no error.
-    pub fn test_run(&self, request: &TestRun<'_>) -> Result<TestRunResult, Errno> {
-        let mut data_out = vec![0; request.data_out_capacity];
-        let mut ctx_out = vec![0; request.ctx_out_capacity];
-        // The kernel writes a [`ProgType::Syscall`] program's context back where it was read.
-        let mut ctx_in = request.ctx_in.to_vec();
-        let mut attr = TestRunAttr {
-            prog_fd: self.fd.number() as u32,
-            data_in_bytes: length(request.data_in.len())?,
-            data_out_bytes: length(data_out.len())?,
-            data_in: address(request.data_in),
-            data_out: address_mut(&mut data_out),
-            repeat: request.repeat,
-            ctx_in_bytes: length(ctx_in.len())?,
-            ctx_out_bytes: length(ctx_out.len())?,
-            ctx_in: address_mut(&mut ctx_in),
-            ctx_out: address_mut(&mut ctx_out),
-            flags: request.flags,
-            cpu: request.cpu,
-            batch_count: request.batch_count,
-            ..TestRunAttr::default()
-        };
-        // SAFETY: all four buffers live through the call and have the lengths given; the packet
-        // given is only read, the others are owned here.
-        let result = unsafe { sys::bpf(Command::ProgTestRun, &mut attr) };
-        let (data_out_bytes, ctx_out_bytes) =
-            (attr.data_out_bytes as usize, attr.ctx_out_bytes as usize);
-        match result {
-            // A short buffer gets what fits, and everything else is reported as usual.
-            Err(Errno::ENOSPC)
-                if data_out_bytes > data_out.len() || ctx_out_bytes > ctx_out.len() => {}
-            Err(errno) => return Err(errno),
-            Ok(_) => {}
-        }
-        data_out.truncate(data_out_bytes);
-        ctx_out.truncate(ctx_out_bytes);
-        let (ctx_out, ctx_out_bytes) = match self.prog_type {
-            ProgType::Syscall => {
-                let bytes = ctx_in.len();
-                (ctx_in, bytes)
-            }
-            _ => (ctx_out, ctx_out_bytes),
-        };
-        Ok(TestRunResult {
-            retval: attr.retval,
-            duration_ns: attr.duration_ns,
-            data_out,
-            data_out_bytes,
-            ctx_out,
-            ctx_out_bytes,
-        })
-    }
-
-    /// What the kernel tells about the loaded program (`BPF_OBJ_GET_INFO_BY_FD`).
-    ///
-    /// # Errors
-    /// The kernel's error number.
-    pub fn info(&self) -> Result<ProgInfo, Errno> {
-        let sizes = self.raw_info(&mut [], &mut [])?;
-        let mut jited = vec![0; sizes.u32_at(RawProgInfo::JITED_BYTES) as usize];
-        let mut xlated = vec![0; sizes.u32_at(RawProgInfo::XLATED_BYTES) as usize];
-        let info = self.raw_info(&mut jited, &mut xlated)?;
-        // Both are left out for readers without the right to see addresses.
-        jited.truncate(info.u32_at(RawProgInfo::JITED_BYTES) as usize);
-        xlated.truncate(info.u32_at(RawProgInfo::XLATED_BYTES) as usize);
-        Ok(ProgInfo {
-            id: info.u32_at(RawProgInfo::ID),
-            tag: info.bytes_at(RawProgInfo::TAG),
-            verified_insns: info.u32_at(RawProgInfo::VERIFIED_INSNS),
-            jited,
-            xlated,
-        })
-    }
-
-    fn raw_info(&self, jited: &mut [u8], xlated: &mut [u8]) -> Result<RawProgInfo, Errno> {
-        let mut info = RawProgInfo([0; RawProgInfo::BYTES]);
-        info.set_u32(RawProgInfo::JITED_BYTES, length(jited.len())?);
-        info.set_u32(RawProgInfo::XLATED_BYTES, length(xlated.len())?);
-        info.set_u64(RawProgInfo::JITED, address_mut(jited));
-        info.set_u64(RawProgInfo::XLATED, address_mut(xlated));
-        let mut attr = ObjectInfoAttr {
-            fd: self.fd.number() as u32,
-            info_bytes: RawProgInfo::BYTES as u32,
-            info: address_mut(&mut info.0),
-        };
-        // SAFETY: the info and both buffers in it are borrowed mutably, live through the call and
-        // have the lengths given; all other lengths in the info are 0.
-        unsafe { sys::bpf(Command::ObjectInfo, &mut attr) }?;
-        Ok(info)
-    }
-}
-
-/// What the kernel tells about a loaded program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgInfo {
-    /// Number of the program while it is loaded.
-    pub id: u32,
-    /// Hash of the instructions.
-    pub tag: [u8; 8],
-    /// How many instructions the verifier processed.
-    pub verified_insns: u32,
-    /// The machine code, empty without a JIT.
-    pub jited: Vec<u8>,
-    /// The instructions after the verifier's rewriting, with addresses taken out.
-    pub xlated: Vec<u8>,
-}
-
-/// `struct bpf_prog_info`, as bytes with the offsets of the fields used.
-struct RawProgInfo([u8; RawProgInfo::BYTES]);
-
-impl RawProgInfo {
-    const BYTES: usize = 232;
-    const ID: usize = 4;
-    const TAG: usize = 8;
-    const JITED_BYTES: usize = 16;
-    const XLATED_BYTES: usize = 20;
-    const JITED: usize = 24;
-    const XLATED: usize = 32;
-    const VERIFIED_INSNS: usize = 216;
-
-    fn bytes_at<const N: usize>(&self, offset: usize) -> [u8; N] {
-        let mut bytes = [0; N];
-        bytes.copy_from_slice(&self.0[offset..offset + N]);
-        bytes
-    }
-
-    fn u32_at(&self, offset: usize) -> u32 {
-        u32::from_ne_bytes(self.bytes_at(offset))
-    }
-
-    fn set_u32(&mut self, offset: usize, value: u32) {
-        self.0[offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
-    }
-
-    fn set_u64(&mut self, offset: usize, value: u64) {
-        self.0[offset..offset + 8].copy_from_slice(&value.to_ne_bytes());
     }
 }
 
