@@ -107,6 +107,11 @@ impl ProgTypeSet {
         ProgTypeSet(self.0 | other.0)
     }
 
+    /// Types in this set but not in the other.
+    pub const fn without(self, other: ProgTypeSet) -> ProgTypeSet {
+        ProgTypeSet(self.0 & !other.0)
+    }
+
     /// Whether the type is in the set.
     pub const fn contains(self, prog_type: ProgType) -> bool {
         self.0 >> prog_type as u64 & 1 == 1

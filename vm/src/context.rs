@@ -1,6 +1,7 @@
 //! The context of a run: the cells that `r1` points to, and the packet or memory behind it.
 
 use crate::packet::{Packet, PacketError};
+use crate::skb::Skb;
 use ebpfvm_spec::context::host_offset;
 use ebpfvm_spec::{ContextDef, Field, FieldKind, Platform, ProgType};
 use std::sync::{Arc, OnceLock};
@@ -65,6 +66,8 @@ pub struct Context {
     /// The host's cells, `def.host_bytes()` long.
     cells: Box<[u64]>,
     behind: Behind,
+    /// What helpers know of a socket buffer.
+    pub(crate) skb: Skb,
 }
 
 /// Linux's layouts, made once.
@@ -86,6 +89,7 @@ impl Context {
             def: None,
             cells: Box::default(),
             behind: Behind::Memory(memory.into()),
+            skb: Skb::default(),
         }
     }
 
@@ -101,7 +105,8 @@ impl Context {
         };
         let cells = vec![0; def.host_bytes().div_ceil(8) as usize].into_boxed_slice();
         let behind = Behind::Packet { packet, hidden: 0 };
-        let mut context = Context { prog_type, def: Some(def), cells, behind };
+        let skb = Skb::default();
+        let mut context = Context { prog_type, def: Some(def), cells, behind, skb };
         context.init(data);
         Ok(context)
     }
@@ -131,9 +136,11 @@ impl Context {
             self.put("ingress_ifindex", LOOPBACK_IFINDEX);
         } else {
             // Only the classifier sees the Ethernet header.
-            if !matches!(self.prog_type, ProgType::SchedCls | ProgType::SchedAct) {
+            let sees_mac = matches!(self.prog_type, ProgType::SchedCls | ProgType::SchedAct);
+            if !sees_mac {
                 self.hide(crate::packet::MIN_BYTES);
             }
+            self.skb = Skb::new(if sees_mac { crate::packet::MIN_BYTES } else { 0 });
             self.put("ifindex", LOOPBACK_IFINDEX);
             self.put("pkt_type", packet_type(&data[..6]));
             self.put("protocol", u64::from(u16::from_ne_bytes([data[12], data[13]])));

@@ -5,6 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// The distance of timer ticks in nanoseconds: 250 in a second, as in most distributions' kernels.
+pub const TICK_NS: u64 = 4_000_000;
+
 /// The world outside a program: time, chance, identity, output.
 ///
 /// The defaults are those of a quiet, fixed world; [`SystemHost`] is the real one.
@@ -17,6 +20,29 @@ pub trait Host: Send + Sync {
     /// Nanoseconds since boot, counting sleep (`CLOCK_BOOTTIME`).
     fn boot_ns(&self) -> u64 {
         self.monotonic_ns()
+    }
+
+    /// Nanoseconds of international atomic time (`CLOCK_TAI`).
+    fn tai_ns(&self) -> u64 {
+        self.monotonic_ns()
+    }
+
+    /// The monotonic time of the last timer tick (`CLOCK_MONOTONIC_COARSE`): a multiple of
+    /// [`TICK_NS`].
+    fn coarse_ns(&self) -> u64 {
+        self.monotonic_ns() / TICK_NS * TICK_NS
+    }
+
+    /// The number of timer ticks since five minutes before boot, by the kernel's counting: it
+    /// begins shortly before its 32-bit part wraps (`INITIAL_JIFFIES`).
+    fn jiffies(&self) -> u64 {
+        const INITIAL: u64 = (300 * 1_000_000_000 / TICK_NS as i64).wrapping_neg() as u32 as u64;
+        INITIAL + self.monotonic_ns() / TICK_NS
+    }
+
+    /// The NUMA node of the CPU.
+    fn numa_node(&self) -> u32 {
+        0
     }
 
     /// A random number.
@@ -32,6 +58,16 @@ pub trait Host: Send + Sync {
     /// Thread group in the upper half, thread in the lower.
     fn pid_tgid(&self) -> u64 {
         0
+    }
+
+    /// Group of the current task in the upper half, user in the lower.
+    fn uid_gid(&self) -> u64 {
+        0
+    }
+
+    /// The number of the current task's cgroup (version 2).
+    fn cgroup_id(&self) -> u64 {
+        1
     }
 
     /// Name of the current task, zero-terminated.
@@ -97,6 +133,13 @@ impl Host for SystemHost {
         // The clock's zero is arbitrary; a day keeps differences to earlier times positive.
         const DAY_NS: u64 = 86_400_000_000_000;
         DAY_NS + self.start.elapsed().as_nanos() as u64
+    }
+
+    fn tai_ns(&self) -> u64 {
+        // TAI has been 37 s ahead of UTC since 2017; no leap second is planned.
+        const TAI_OFFSET_S: u64 = 37;
+        let utc = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        utc.as_nanos() as u64 + TAI_OFFSET_S * 1_000_000_000
     }
 
     fn random_u32(&self) -> u32 {

@@ -260,6 +260,10 @@ impl Instance {
         self.vm.host()
     }
 
+    pub(crate) fn cpus(&self) -> u32 {
+        self.vm.cpus()
+    }
+
     pub(crate) fn helpers(&self) -> &[Helper] {
         &self.helpers
     }

@@ -31,6 +31,7 @@ pub mod map;
 mod memory;
 pub mod packet;
 mod run;
+mod skb;
 pub mod trap;
 mod vm;
 

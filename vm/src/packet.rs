@@ -1,5 +1,7 @@
 //! A packet in its buffer: room before, metadata, data, room after.
 
+use ebpfvm_spec::Errno;
+
 /// Room before the data of an XDP packet (`XDP_PACKET_HEADROOM`).
 pub const XDP_HEADROOM_BYTES: usize = 256;
 
@@ -40,7 +42,8 @@ pub enum PacketError {
 
 /// A packet.
 ///
-/// The buffer never moves while the packet lives, so that addresses given to a program stay valid.
+/// The buffer moves only when a helper that changes the packet needs more room than there is; the
+/// addresses that a program has are invalid then in any case.
 #[derive(Clone, Debug)]
 pub struct Packet {
     buffer: Box<[u8]>,
@@ -74,8 +77,7 @@ impl Packet {
             n if n > max => return Err(PacketError::TooLong { bytes: n, max }),
             _ => {}
         }
-        // A socket buffer grows by reallocation, which addresses would not survive: it has all the
-        // room from the start, up to a page for the usual small packet.
+        // Room up to a page for the usual small packet, so that it need not move to grow.
         let limit = headroom + max.min(data.len().max(XDP_MAX_BYTES));
         let mut buffer = vec![0; limit].into_boxed_slice();
         let end = headroom + data.len();
@@ -161,21 +163,74 @@ impl Packet {
         true
     }
 
-    /// Moves the start of the metadata by `delta` bytes (`bpf_xdp_adjust_meta`). Returns whether
-    /// the metadata then lies before the data, is a multiple of 4 and at most 252 bytes.
-    pub fn adjust_meta(&mut self, delta: i32) -> bool {
+    /// Moves the start of the metadata by `delta` bytes (`bpf_xdp_adjust_meta`).
+    ///
+    /// # Errors
+    /// `EINVAL` if it would not lie in the room before the data, `EACCES` if its size would not be
+    /// a multiple of 4 or above 252 bytes.
+    pub fn adjust_meta(&mut self, delta: i32) -> Result<(), Errno> {
         const FRAME_HEADER_BYTES: usize = 40;
         const META_MAX_BYTES: usize = 252;
-        let Some(meta) = self.meta.checked_add_signed(delta as isize) else { return false };
+        let meta = self.meta.checked_add_signed(delta as isize).ok_or(Errno::EINVAL)?;
         if meta < FRAME_HEADER_BYTES || meta > self.start {
-            return false;
+            return Err(Errno::EINVAL);
         }
         let bytes = self.start - meta;
         if !bytes.is_multiple_of(4) || bytes > META_MAX_BYTES {
-            return false;
+            return Err(Errno::EACCES);
         }
         self.meta = meta;
+        Ok(())
+    }
+
+    /// Inserts zero bytes at `offset` of the data: what is before moves toward the front
+    /// (`skb_cow`, `skb_push`). Addresses change if the room before is too small.
+    pub(crate) fn insert(&mut self, offset: usize, bytes: usize) {
+        let room = self.start;
+        if bytes > room {
+            self.grow(bytes - room, 0);
+        }
+        let (start, offset) = (self.start - bytes, offset.min(self.end - self.start));
+        self.buffer.copy_within(self.start..self.start + offset, start);
+        self.buffer[start + offset..start + offset + bytes].fill(0);
+        (self.meta, self.start) = (start, start);
+    }
+
+    /// Removes bytes at `offset` of the data: what is before moves toward the end. Returns whether
+    /// there were as many.
+    pub(crate) fn remove(&mut self, offset: usize, bytes: usize) -> bool {
+        if offset.saturating_add(bytes) > self.end - self.start {
+            return false;
+        }
+        self.buffer.copy_within(self.start..self.start + offset, self.start + bytes);
+        self.start += bytes;
+        self.meta = self.start;
         true
+    }
+
+    /// Makes the data `bytes` long by cutting or adding zeros at its end, whatever room there was.
+    pub(crate) fn resize(&mut self, bytes: usize) {
+        let end = self.start + bytes;
+        if end > self.limit {
+            self.grow(0, end - self.limit);
+        }
+        if end > self.end {
+            self.buffer[self.end..end].fill(0);
+        }
+        self.end = end;
+    }
+
+    /// Takes a larger buffer with more room before and after.
+    fn grow(&mut self, before: usize, after: usize) {
+        let limit = self.limit + before + after;
+        let mut buffer = vec![0; limit].into_boxed_slice();
+        buffer[self.meta + before..self.end + before]
+            .copy_from_slice(&self.buffer[self.meta..self.end]);
+        self.buffer = buffer;
+        self.meta += before;
+        self.start += before;
+        self.end += before;
+        self.limit = limit;
     }
 
     /// Hides (`pull`) or shows the first bytes of the data, such as the Ethernet header that some

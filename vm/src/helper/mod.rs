@@ -3,6 +3,26 @@
 //! A helper is declared once, prototype and code side by side. Its code sees the program only
 //! through [`Call`], which checks what it hands out against the memory that the program was given
 //! (in checked mode), so that the code itself has no `unsafe`.
+//!
+//! Linux's helpers are in files by family. To add one: its prototype in `spec`'s table, its code
+//! in the file of its family, a row in `linux.rs`.
+
+mod checksum;
+mod format;
+mod host;
+mod linux;
+mod maps;
+mod output;
+mod print;
+mod probe;
+mod redirect;
+mod skb;
+mod skb_shape;
+mod string;
+mod tail_call;
+mod xdp;
+
+pub use linux::{REFUSED, linux};
 
 use crate::context::Context;
 use crate::host::Host;
@@ -12,7 +32,7 @@ use crate::memory::{copy_from, copy_to};
 use crate::run::{Redirect, Run};
 use crate::trap::TrapKind;
 use ebpfvm_spec::context::Direction;
-use ebpfvm_spec::{Errno, HelperProto};
+use ebpfvm_spec::{Arg, Errno, HelperProto, ProgType};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -41,9 +61,40 @@ impl Helper {
     }
 }
 
-/// The result of an operation with an error number, as `r0` gets it.
-pub fn result(outcome: Result<u64, Errno>) -> u64 {
-    outcome.unwrap_or_else(Errno::to_ret)
+/// Why a helper does not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The program gets an error number in `r0` and goes on.
+    Errno(Errno),
+    /// The run ends.
+    Trap(TrapKind),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Stop {
+        Stop::Errno(errno)
+    }
+}
+
+impl From<TrapKind> for Stop {
+    fn from(trap: TrapKind) -> Stop {
+        Stop::Trap(trap)
+    }
+}
+
+/// What a helper brings: `r0`, or why not.
+pub type Outcome = Result<u64, Stop>;
+
+/// An outcome as the machine takes it: an error number goes into `r0`, negated.
+///
+/// # Errors
+/// The trap, if it is one.
+pub fn result(outcome: Outcome) -> Result<u64, TrapKind> {
+    match outcome {
+        Ok(value) => Ok(value),
+        Err(Stop::Errno(errno)) => Ok(errno.to_ret()),
+        Err(Stop::Trap(trap)) => Err(trap),
+    }
 }
 
 /// A call of a helper: its arguments, and the world through the program's eyes.
@@ -74,6 +125,25 @@ impl<'c, 'r> Call<'c, 'r> {
     /// If `number` is not 1 to 5.
     pub fn arg(&self, number: usize) -> u64 {
         self.args[number - 1]
+    }
+
+    /// The low half of an argument, for parameters of type `u32`.
+    pub fn arg_u32(&self, number: usize) -> u32 {
+        self.arg(number) as u32
+    }
+
+    /// Refuses flags that a helper does not know.
+    ///
+    /// # Errors
+    /// `EINVAL` if the argument has a bit outside `known`.
+    pub fn flags(&self, number: usize, known: u64) -> Result<u64, Errno> {
+        let flags = self.arg(number);
+        if flags & !known == 0 { Ok(flags) } else { Err(Errno::EINVAL) }
+    }
+
+    /// The type of the program that calls.
+    pub fn prog_type(&self) -> ProgType {
+        self.instance.prog_type()
     }
 
     /// The program that calls.
@@ -111,6 +181,55 @@ impl<'c, 'r> Call<'c, 'r> {
         // SAFETY: checked above, or the verifier has checked the argument against the prototype.
         unsafe { copy_from(self.arg(number), &mut out) };
         Ok(out)
+    }
+
+    /// A number of bytes, an argument that the prototype declares as a size.
+    ///
+    /// # Errors
+    /// A trap if it is above what the verifier lets pass (`BPF_MAX_VAR_SIZ`), or 0 where the
+    /// prototype does not take that.
+    pub fn size(&self, number: usize) -> Result<usize, TrapKind> {
+        const MAX_BYTES: u64 = 1 << 29;
+        let size = self.arg(number);
+        if size >= MAX_BYTES {
+            return Err(self.bad_arg(number, "is not a size below 512 MiB"));
+        }
+        if size == 0 && self.proto.args[number - 1] == (Arg::Size { zero: false }) {
+            return Err(self.bad_arg(number, "is a size and must not be 0"));
+        }
+        Ok(size as usize)
+    }
+
+    /// Copies the memory that an argument points to, as long as the next argument says.
+    ///
+    /// # Errors
+    /// A trap if the program may not read it, or gives no address where one is needed.
+    pub fn memory(&mut self, number: usize) -> Result<Bytes, TrapKind> {
+        let bytes = self.size(number + 1)?;
+        self.read(number, bytes)
+    }
+
+    /// Copies memory from anywhere, as the kernel's `copy_from_kernel_nofault`: none where the
+    /// program itself has no memory, for there the host's begins.
+    pub fn probe(&mut self, address: u64, bytes: usize) -> Option<Bytes> {
+        self.run.find(self.instance, address, bytes as u64, Direction::Read).ok()?;
+        let mut out = SmallVec::from_elem(0, bytes);
+        // SAFETY: found in the program's memory just now.
+        unsafe { copy_from(address, &mut out) };
+        Some(out)
+    }
+
+    /// Copies a string up to its zero byte, which is not part of the result, but at most `max`
+    /// bytes; none where memory ends before that.
+    pub fn probe_str(&mut self, address: u64, max: usize) -> Option<Bytes> {
+        let mut out = Bytes::new();
+        while out.len() < max {
+            match self.probe(address.wrapping_add(out.len() as u64), 1)?[0] {
+                0 => break,
+                byte => out.push(byte),
+            }
+        }
+        Some(out)
     }
 
     /// Copies bytes to where an argument points to.
@@ -187,9 +306,14 @@ impl<'c, 'r> Call<'c, 'r> {
         Err(self.bad_arg(number, "is not a record that the program reserved"))
     }
 
-    /// Records where the packet goes, in place of any redirect before.
-    pub fn set_redirect(&mut self, redirect: Redirect) {
-        self.run.redirect = Some(redirect);
+    /// Records where the packet goes, or that it goes nowhere, in place of any redirect before.
+    pub fn set_redirect(&mut self, redirect: Option<Redirect>) {
+        self.run.redirect = redirect;
+    }
+
+    /// The number of CPUs that per-CPU maps were made for.
+    pub fn cpus(&self) -> u32 {
+        self.instance.cpus()
     }
 
     /// Goes to another program when the helper returns, if fewer than 33 tail calls were made
@@ -213,8 +337,4 @@ impl<'c, 'r> Call<'c, 'r> {
             expected: expected.into(),
         }
     }
-}
-/// Linux's helpers.
-pub fn linux() -> impl Iterator<Item = Helper> {
-    std::iter::empty()
 }

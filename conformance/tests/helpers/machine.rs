@@ -1,0 +1,40 @@
+//! A case on this machine, in checked mode.
+
+use crate::case::{Case, Outcome, RESULTS};
+use ebpfvm::{Context, DEFAULT_FUEL, MapRef, Vm};
+use ebpfvm_spec::map::MapOrigin;
+use ebpfvm_spec::{MapDef, MapFlags, MapType, Program};
+
+/// Runs a case.
+///
+/// # Errors
+/// What cannot be linked or traps.
+pub(crate) fn run(case: &Case) -> Result<Outcome, String> {
+    let vm = Vm::linux().build();
+    let create = |def: &MapDef| vm.create_map(def).map_err(|e| e.to_string());
+    let text = if case.text.is_empty() { vec![0] } else { case.text.clone() };
+    let mut text_def = MapDef::new("text", MapType::Array, 4, text.len() as u32, 1);
+    text_def.flags = MapFlags(MapFlags::RDONLY_PROG);
+    text_def.origin = MapOrigin::Section { section: ".rodata".into(), data: text.into() };
+    let results = MapDef::new("results", MapType::Array, 4, 8 * RESULTS as u32, 1);
+    let mut maps: Vec<MapRef> = vec![create(&results)?, create(&text_def)?];
+    for (i, (kind, key, value, entries)) in case.maps.iter().enumerate() {
+        let name = format!("map{}", i + 2);
+        maps.push(create(&MapDef::new(name, *kind, *key, *value, *entries))?);
+    }
+    let program = Program::from_code(&case.name, case.prog_type, case.code());
+    let instance = vm.link(program, &maps).map_err(|e| e.to_string())?;
+    let mut ctx = Context::packet(case.prog_type, &case.packet).map_err(|e| e.to_string())?;
+    let outcome = instance.run(&mut ctx, DEFAULT_FUEL).map_err(|e| e.to_string())?;
+    let value = maps[0].read(&[0; 4]).map_err(|e| e.to_string())?;
+    Ok(Outcome {
+        retval: outcome.retval as u32,
+        results: case.results(&value),
+        packet: case.shows_packet().then(|| packet(&ctx)),
+    })
+}
+
+/// The packet with its metadata, as the kernel gives it back.
+fn packet(ctx: &Context) -> Vec<u8> {
+    ctx.visible_packet().map(|packet| packet.data_with_meta().to_vec()).unwrap_or_default()
+}

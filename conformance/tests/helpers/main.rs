@@ -1,0 +1,108 @@
+//! Helpers do here what they do in the kernel.
+//!
+//! The cases in `cases.txt` run on this machine and on the kernel. What the kernel gave is in
+//! `expected.txt`, so that machines without access to the kernel check it as well; the variable
+//! `EBPFVM_BLESS=1` writes it anew.
+
+mod allowed;
+mod case;
+mod kernel;
+mod machine;
+
+use case::{Case, Outcome};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/helpers").join(name)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(file(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// Outcomes by name of the case.
+fn parse_expected(text: &str) -> BTreeMap<String, String> {
+    let parts = text.split("\n=== ").skip(1);
+    let pairs = parts.filter_map(|part| part.split_once('\n'));
+    pairs.map(|(name, outcome)| (name.into(), outcome.trim().into())).collect()
+}
+
+fn render(outcomes: &[(String, Outcome)]) -> String {
+    let mut text = "# What Linux gave for the cases in cases.txt.\n\n".to_string();
+    for (name, outcome) in outcomes {
+        let _ = writeln!(text, "=== {name}\n{outcome}");
+    }
+    text
+}
+
+#[test]
+fn helpers_do_what_the_kernel_does() {
+    let cases = Case::parse_all(&read("cases.txt"));
+    let expected = parse_expected(&read("expected.txt"));
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let got = match machine::run(case) {
+            // A kind of map that comes later; the case is checked from then on.
+            Err(e) if e.contains("has no maps of kind") => {
+                eprintln!("SKIPPED {}: {e}", case.name);
+                continue;
+            }
+            result => result,
+        };
+        let got = got.map_or_else(|e| e, |outcome| outcome.to_string());
+        let got = got.trim();
+        match expected.get(&case.name) {
+            Some(expected) if expected == got => {}
+            Some(expected) => wrong.push(difference(case, expected, got)),
+            None => wrong.push(format!("{}: nothing expected; got\n{got}", case.name)),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert_eq!(expected.len(), cases.len(), "expected.txt has cases that cases.txt has not");
+}
+
+/// The lines in which two outcomes differ.
+fn difference(case: &Case, expected: &str, got: &str) -> String {
+    let mut text = format!("{}:\n", case.name);
+    let (mut expected, mut got) = (expected.lines(), got.lines());
+    loop {
+        match (expected.next(), got.next()) {
+            (None, None) => return text,
+            (a, b) if a == b => {}
+            (a, b) => {
+                let (a, b) = (a.unwrap_or("nothing"), b.unwrap_or("nothing"));
+                let _ = writeln!(text, "  the kernel: {a}\n  here:       {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_expected_outcomes_are_the_kernels() {
+    let cases = Case::parse_all(&read("cases.txt"));
+    let kernel = match ebpfvm_kernel::Kernel::probe() {
+        Ok(kernel) => kernel,
+        Err(e) => {
+            eprintln!("SKIPPED the_expected_outcomes_are_the_kernels, {} cases: {e}", cases.len());
+            return;
+        }
+    };
+    if kernel.version() < (6, 18) {
+        let release = kernel.release();
+        eprintln!("SKIPPED the_expected_outcomes_are_the_kernels: Linux {release} is too old");
+        return;
+    }
+    let run = |case: &Case| (case.name.clone(), kernel::run(&kernel, case));
+    let (good, bad): (Vec<_>, Vec<_>) = cases.iter().map(run).partition(|(_, r)| r.is_ok());
+    let bad: Vec<String> = bad.iter().map(|(name, e)| format!("{name}: {e:?}")).collect();
+    assert!(bad.is_empty(), "the kernel does not run:\n{}", bad.join("\n"));
+    let outcomes: Vec<_> = good.into_iter().filter_map(|(n, r)| Some((n, r.ok()?))).collect();
+    let text = render(&outcomes);
+    if std::env::var_os("EBPFVM_BLESS").is_some() {
+        std::fs::write(file("expected.txt"), text).unwrap();
+        return;
+    }
+    assert!(text == read("expected.txt"), "expected.txt differs; EBPFVM_BLESS=1 writes it anew");
+}

@@ -1,0 +1,146 @@
+//! Linux's helpers: which code belongs to which prototype.
+
+use super::{
+    Call, Helper, HelperCode, checksum, host, maps, output, print, probe, redirect, result, skb,
+    skb_shape, string, tail_call, xdp,
+};
+use ebpfvm_spec::linux::HELPERS;
+use std::sync::Arc;
+
+/// Pairs names of prototypes with code.
+macro_rules! code {
+    ($($name:literal => $code:path,)*) => {
+        fn code() -> impl Iterator<Item = (&'static str, Arc<HelperCode>)> {
+            [$((
+                $name,
+                Arc::new(|call: &mut Call<'_, '_>| result($code(call))) as Arc<HelperCode>,
+            ),)*]
+            .into_iter()
+        }
+    };
+}
+
+code! {
+    "map_lookup_elem" => maps::lookup,
+    "map_update_elem" => maps::update,
+    "map_delete_elem" => maps::delete,
+    "map_lookup_percpu_elem" => maps::lookup_percpu,
+    "ktime_get_ns" => host::ktime_get,
+    "ktime_get_boot_ns" => host::ktime_get_boot,
+    "ktime_get_tai_ns" => host::ktime_get_tai,
+    "ktime_get_coarse_ns" => host::ktime_get_coarse,
+    "jiffies64" => host::jiffies,
+    "get_prandom_u32" => host::prandom,
+    "get_smp_processor_id" => host::cpu,
+    "get_numa_node_id" => host::numa_node,
+    "get_current_pid_tgid" => host::pid_tgid,
+    "get_current_uid_gid" => host::uid_gid,
+    "get_current_comm" => host::comm,
+    "get_current_cgroup_id" => host::cgroup_id,
+    "trace_printk" => print::trace_printk,
+    "trace_vprintk" => print::trace_vprintk,
+    "snprintf" => print::snprintf,
+    "strtol" => string::strtol,
+    "strtoul" => string::strtoul,
+    "strncmp" => string::strncmp,
+    "probe_read" => probe::read_kernel,
+    "probe_read_str" => probe::read_kernel_str,
+    "probe_read_kernel" => probe::read_kernel,
+    "probe_read_kernel_str" => probe::read_kernel_str,
+    "probe_read_user" => probe::read_user,
+    "probe_read_user_str" => probe::read_user,
+    "tail_call" => tail_call::tail_call,
+    "csum_diff" => checksum::diff,
+    "csum_update" => checksum::update,
+    "csum_level" => checksum::level,
+    "l3_csum_replace" => checksum::l3_replace,
+    "l4_csum_replace" => checksum::l4_replace,
+    "skb_load_bytes" => skb::load_bytes,
+    "skb_load_bytes_relative" => skb::load_bytes_relative,
+    "skb_store_bytes" => skb::store_bytes,
+    "skb_pull_data" => skb::pull_data,
+    "skb_change_type" => skb::change_type,
+    "get_hash_recalc" => skb::get_hash,
+    "set_hash_invalid" => skb::set_hash_invalid,
+    "set_hash" => skb::set_hash,
+    "skb_set_tstamp" => skb::set_tstamp,
+    "skb_ecn_set_ce" => skb::ecn_set_ce,
+    "skb_vlan_push" => skb_shape::vlan_push,
+    "skb_vlan_pop" => skb_shape::vlan_pop,
+    "skb_change_head" => skb_shape::change_head,
+    "skb_change_tail" => skb_shape::change_tail,
+    "skb_change_proto" => skb_shape::change_proto,
+    "skb_adjust_room" => skb_shape::adjust_room,
+    "xdp_adjust_head" => xdp::adjust_head,
+    "xdp_adjust_tail" => xdp::adjust_tail,
+    "xdp_adjust_meta" => xdp::adjust_meta,
+    "xdp_get_buff_len" => xdp::buff_len,
+    "xdp_load_bytes" => xdp::load_bytes,
+    "xdp_store_bytes" => xdp::store_bytes,
+    "redirect" => redirect::redirect,
+    "redirect_peer" => redirect::redirect_peer,
+    "redirect_neigh" => redirect::redirect_neigh,
+    "redirect_map" => redirect::redirect_map,
+    "perf_event_output" => output::perf_event,
+    "ringbuf_output" => output::ringbuf_output,
+    "ringbuf_reserve" => output::ringbuf_reserve,
+    "ringbuf_submit" => output::ringbuf_submit,
+    "ringbuf_discard" => output::ringbuf_discard,
+    "ringbuf_query" => output::ringbuf_query,
+}
+
+/// Helpers that have a prototype and no code, with the reason.
+pub const REFUSED: &[(&str, &str)] = &[];
+
+/// Linux's helpers, those with code.
+pub fn linux() -> impl Iterator<Item = Helper> {
+    code().filter_map(|(name, code)| {
+        let proto = HELPERS.iter().find(|proto| proto.name == name)?.clone();
+        Some(Helper { proto, code })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+
+    #[test]
+    fn every_prototype_has_code_or_a_reason() {
+        let declared: BTreeSet<&str> = HELPERS.iter().map(|proto| &*proto.name).collect();
+        let with_code: BTreeSet<&str> = code().map(|(name, _)| name).collect();
+        let refused: BTreeSet<&str> = REFUSED.iter().map(|(name, _)| *name).collect();
+        assert_eq!(declared.len(), HELPERS.len(), "two prototypes have one name");
+        assert_eq!(with_code.len(), code().count(), "two rows have one name");
+        assert_eq!(with_code.intersection(&refused).count(), 0);
+        assert_eq!(with_code.union(&refused).copied().collect::<BTreeSet<_>>(), declared);
+        assert!(HELPERS.is_sorted_by_key(|proto| proto.id));
+    }
+
+    fn document() -> String {
+        let mut text = "# Helpers\n\n\
+            The helpers of Linux 6.18 that programs may call here. This table is generated from the \
+            prototypes in\n`spec/src/linux/helpers.rs` and the code in `vm/src/helper`; \
+            `EBPFVM_BLESS=1 cargo test -p ebpfvm helper`\nwrites it anew.\n\n\
+            | id | name | since | status |\n|---:|---|---|---|\n"
+            .to_string();
+        for proto in HELPERS {
+            let refused = REFUSED.iter().find(|(name, _)| *name == proto.name);
+            let status = refused.map_or("available".into(), |(_, why)| format!("refused: {why}"));
+            let _ =
+                writeln!(text, "| {} | `{}` | {} | {status} |", proto.id, proto.name, proto.since);
+        }
+        text
+    }
+
+    #[test]
+    fn the_document_lists_them() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/helpers.md");
+        if std::env::var_os("EBPFVM_BLESS").is_some() {
+            std::fs::write(path, document()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == document(), "docs/helpers.md differs; EBPFVM_BLESS=1 writes it anew");
+    }
+}

@@ -1,0 +1,81 @@
+//! Sending packets elsewhere: recorded, not performed (`net/core/filter.c`).
+
+use super::{Call, Outcome};
+use crate::run::Redirect;
+use ebpfvm_spec::{MapType, ProgType};
+
+const XDP_ABORTED: u64 = 0;
+const XDP_REDIRECT: u64 = 4;
+const TC_ACT_SHOT: u64 = 2;
+const TC_ACT_REDIRECT: u64 = 7;
+
+/// `redirect(ifindex, flags)`
+pub(super) fn redirect(call: &mut Call<'_, '_>) -> Outcome {
+    const INGRESS: u64 = 1 << 0;
+    let (known, refused, done) = match call.prog_type() {
+        ProgType::Xdp => (0, XDP_ABORTED, XDP_REDIRECT),
+        _ => (INGRESS, TC_ACT_SHOT, TC_ACT_REDIRECT),
+    };
+    to_interface(call, 2, known, 0, refused, done)
+}
+
+/// Records a redirect to the interface of argument 1 if the flags of argument `number` are known.
+fn to_interface(
+    call: &mut Call<'_, '_>,
+    number: usize,
+    known: u64,
+    internal: u64,
+    refused: u64,
+    done: u64,
+) -> Outcome {
+    let Ok(flags) = call.flags(number, known) else { return Ok(refused) };
+    let ifindex = call.arg_u32(1);
+    call.set_redirect(Some(Redirect::Interface { ifindex, flags: flags | internal }));
+    Ok(done)
+}
+
+/// `redirect_peer(ifindex, flags)`: to the other end of a pair of devices (`BPF_F_PEER`).
+pub(super) fn redirect_peer(call: &mut Call<'_, '_>) -> Outcome {
+    const PEER: u64 = 1 << 2;
+    to_interface(call, 2, 0, PEER, TC_ACT_SHOT, TC_ACT_REDIRECT)
+}
+
+/// `redirect_neigh(ifindex, params, plen, flags)`: with the link-layer addresses of the neighbour
+/// (`BPF_F_NEIGH`, `BPF_F_NEXTHOP`).
+pub(super) fn redirect_neigh(call: &mut Call<'_, '_>) -> Outcome {
+    const NEIGH: u64 = 1 << 16;
+    const NEXTHOP: u64 = 1 << 17;
+    /// The size of `struct bpf_redir_neigh`.
+    const PARAMS_BYTES: usize = 20;
+    let params = call.memory(2)?;
+    if !params.is_empty() && params.len() < PARAMS_BYTES {
+        return Ok(TC_ACT_SHOT);
+    }
+    let internal = if params.is_empty() { NEIGH } else { NEIGH | NEXTHOP };
+    to_interface(call, 4, 0, internal, TC_ACT_SHOT, TC_ACT_REDIRECT)
+}
+
+/// `redirect_map(map, key, flags)`: the low bits of the flags are the verdict when the map has no
+/// such entry.
+pub(super) fn redirect_map(call: &mut Call<'_, '_>) -> Outcome {
+    const ACTION: u64 = 3;
+    const BROADCAST: u64 = 1 << 3;
+    const EXCLUDE_INGRESS: u64 = 1 << 4;
+    let map = call.map(1)?;
+    let known = match map.def().map_type {
+        MapType::Devmap | MapType::DevmapHash => ACTION | BROADCAST | EXCLUDE_INGRESS,
+        MapType::Cpumap | MapType::Xskmap => ACTION,
+        _ => return Err(call.bad_arg(1, "is not a map of devices, CPUs or sockets").into()),
+    };
+    let index = call.arg(2);
+    let Ok(flags) = call.flags(3, known) else { return Ok(XDP_ABORTED) };
+    let found = map.lookup(&(index as u32).to_ne_bytes(), call.cpu()).is_some();
+    if !found && flags & BROADCAST == 0 {
+        call.set_redirect(None);
+        return Ok(flags & ACTION);
+    }
+    let flags = if flags & BROADCAST != 0 { flags } else { 0 };
+    let map = map.def().name.clone();
+    call.set_redirect(Some(Redirect::Map { map, index, flags }));
+    Ok(XDP_REDIRECT)
+}
