@@ -54,6 +54,8 @@ pub(super) struct Kind {
     pub(super) entries: Entries,
     /// The flags that the kind knows.
     pub(super) flags: u32,
+    /// Those of them that it answers with `ENOTSUPP`.
+    pub(super) unsupported: u32,
     /// The flags that it demands.
     pub(super) demanded: u32,
     /// The bits of `map_extra` that mean something.
@@ -128,6 +130,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::MMAPABLE | MapFlags::INNER_MAP,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Array::bytes,
@@ -140,6 +143,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Array::bytes,
@@ -152,6 +156,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: HANDLE_FLAGS,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: ProgArray::needed,
@@ -164,6 +169,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: HANDLE_FLAGS | MapFlags::PRESERVE_ELEMS,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: PerfEventArray::needed,
@@ -176,6 +182,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: Some(HASH_ELEMENT_BYTES),
         entries: Entries::UpTo(HASH_ENTRIES),
         flags: HASH_FLAGS | MapFlags::NUMA_NODE,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Hash::bytes,
@@ -188,6 +195,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: Some(HASH_ELEMENT_BYTES),
         entries: Entries::UpTo(HASH_ENTRIES),
         flags: HASH_FLAGS,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Hash::bytes,
@@ -200,6 +208,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::Pages,
         flags: MapFlags::NUMA_NODE,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Ringbuf::needed,
@@ -212,6 +221,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS | MapFlags::NUMA_NODE,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: QueueStack::needed,
@@ -224,6 +234,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS | MapFlags::NUMA_NODE,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: QueueStack::needed,
@@ -236,6 +247,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::NO_PREALLOC,
+        unsupported: 0,
         demanded: MapFlags::NO_PREALLOC,
         extra: 0,
         bytes: LpmTrie::needed,
@@ -248,6 +260,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::ZERO_SEED,
+        unsupported: 0,
         demanded: 0,
         extra: 0xf,
         bytes: BloomFilter::needed,
@@ -260,6 +273,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: HANDLE_FLAGS,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Targets::needed,
@@ -272,6 +286,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::Within(1 << 31),
         flags: HANDLE_FLAGS,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Hash::bytes,
@@ -284,6 +299,7 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(KERNEL_CPUS),
         flags: MapFlags::NUMA_NODE,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Targets::needed,
@@ -296,10 +312,37 @@ pub(super) static KINDS: &[Kind] = &[
         element_bytes: None,
         entries: Entries::UpTo(u32::MAX),
         flags: HANDLE_FLAGS,
+        unsupported: 0,
         demanded: 0,
         extra: 0,
         bytes: Targets::needed,
         build: Targets::build,
+    },
+    Kind {
+        map_type: MapType::LruHash,
+        key: Size::UpTo(HASH_ELEMENT_BYTES),
+        value: Size::UpTo(HASH_ELEMENT_BYTES),
+        element_bytes: Some(HASH_ELEMENT_BYTES),
+        entries: Entries::UpTo(HASH_ENTRIES),
+        flags: HASH_FLAGS | MapFlags::NUMA_NODE | MapFlags::NO_COMMON_LRU,
+        unsupported: MapFlags::NO_PREALLOC,
+        demanded: 0,
+        extra: 0,
+        bytes: Hash::bytes,
+        build: Hash::build,
+    },
+    Kind {
+        map_type: MapType::LruPercpuHash,
+        key: Size::UpTo(HASH_ELEMENT_BYTES),
+        value: Size::UpTo(PERCPU_VALUE_BYTES),
+        element_bytes: Some(HASH_ELEMENT_BYTES),
+        entries: Entries::UpTo(HASH_ENTRIES),
+        flags: HASH_FLAGS | MapFlags::NO_COMMON_LRU,
+        unsupported: MapFlags::NO_PREALLOC,
+        demanded: 0,
+        extra: 0,
+        bytes: Hash::bytes,
+        build: Hash::build,
     },
 ];
 
@@ -337,11 +380,17 @@ impl Kind {
         for (both, names) in [
             (MapFlags::RDONLY | MapFlags::WRONLY, "RDONLY and WRONLY"),
             (MapFlags::RDONLY_PROG | MapFlags::WRONLY_PROG, "RDONLY_PROG and WRONLY_PROG"),
+            (MapFlags::NO_COMMON_LRU | MapFlags::NUMA_NODE, "NO_COMMON_LRU and NUMA_NODE"),
         ] {
             if def.flags.has(both) {
                 let expected = format!("one of {names} at most");
                 return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
             }
+        }
+        let unsupported = def.flags.0 & self.unsupported;
+        if unsupported != 0 {
+            let expected = format!("flags without {}", MapFlags(unsupported));
+            return wrong("map_flags", def.flags.to_string(), expected, Errno::ENOTSUPP);
         }
         let sizes =
             [("key size", &self.key, def.key_bytes), ("value size", &self.value, def.value_bytes)];

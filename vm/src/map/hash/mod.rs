@@ -1,16 +1,18 @@
 //! Hash tables: values by key (`kernel/bpf/hashtab.c`).
 
+mod clock;
 pub(super) mod table;
 
 use super::kind::Shape;
 use super::memory::{OutOfMemory, words_for};
 use super::values::{Lanes, Values};
 use super::{Cpu, MapOps, Slab, UpdateFlags};
-use ebpfvm_spec::Errno;
+use clock::Clock;
+use ebpfvm_spec::{Errno, MapFlags, MapType};
 use std::ptr::NonNull;
-use table::{Layout, Table};
+use table::{Index, Layout, Table};
 
-/// `hash` and `percpu_hash`.
+/// `hash`, `percpu_hash`, `lru_hash` and `lru_percpu_hash`.
 ///
 /// A value that is replaced moves to another element in a shared table, and is written in place in
 /// a per-CPU one, as in the kernel: a program that still holds a pointer to the old value sees
@@ -19,6 +21,8 @@ pub(super) struct Hash {
     table: Table,
     values: Values,
     lanes: Lanes,
+    /// Of tables that let the least recently used entry go when they are full.
+    clock: Option<Clock>,
     slabs: [Slab; 1],
 }
 
@@ -40,7 +44,8 @@ impl Hash {
                 Values::bytes(layout.elements(), shape.def.value_bytes as usize, shape.lanes)?
             }
         };
-        layout.bytes()?.checked_add(elsewhere)
+        let clock = if is_lru(shape) { Clock::bytes(layout.elements()) } else { 0 };
+        layout.bytes()?.checked_add(elsewhere)?.checked_add(clock)
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
@@ -59,7 +64,8 @@ impl Hash {
             Lanes::PerCpu(_) => Values::zeroed(count, value_bytes, shape.lanes)?,
         };
         let slabs = [shape.program_slab(values.slab())];
-        Ok(Hash { table, values, lanes: shape.lanes, slabs })
+        let clock = is_lru(shape).then(|| Clock::new(count)).transpose()?;
+        Ok(Hash { table, values, lanes: shape.lanes, clock, slabs })
     }
 
     /// `htab_map_update_elem` and its per-CPU forms.
@@ -71,29 +77,44 @@ impl Hash {
         writer: Writer,
     ) -> Result<(), Errno> {
         flags.check()?;
-        let bucket = self.table.lock(self.table.hash(key));
-        let old = bucket.find(key);
-        match old {
-            Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
-            None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
-            Some(index) if self.lanes != Lanes::Shared => {
-                self.write_value(index as usize, value, writer);
-                return Ok(());
+        let hash = self.table.hash(key);
+        loop {
+            let bucket = self.table.lock(hash);
+            let old = bucket.find(key);
+            match old {
+                Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
+                None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
+                Some(index) if self.lanes != Lanes::Shared => {
+                    self.write_value(index as usize, value, writer);
+                    return Ok(());
+                }
+                None if !self.table.count_one() => {
+                    let clock = self.clock.as_ref().ok_or(Errno::E2BIG)?;
+                    // The entry that goes may be in any bucket, and one lock is held at a time.
+                    drop(bucket);
+                    clock.evict(&self.table);
+                    continue;
+                }
+                _ => {}
             }
-            None if !self.table.count_one() => return Err(Errno::E2BIG),
-            _ => {}
-        }
-        let new = self.table.allocate(key, |index| {
-            if self.lanes != Lanes::Shared {
-                self.values.clear_all(index as usize);
+            let new = self.table.allocate(key, |index| self.fill(index, value, writer));
+            match old {
+                Some(old) => bucket.replace(old, new),
+                None => bucket.insert(new),
             }
-            self.write_value(index as usize, value, writer);
-        });
-        match old {
-            Some(old) => bucket.replace(old, new),
-            None => bucket.insert(new),
+            return Ok(());
         }
-        Ok(())
+    }
+
+    /// Writes the value of a new element.
+    fn fill(&self, index: Index, value: &[u8], writer: Writer) {
+        if self.lanes != Lanes::Shared {
+            self.values.clear_all(index as usize);
+        }
+        if let Some(clock) = &self.clock {
+            clock.reset(index);
+        }
+        self.write_value(index as usize, value, writer);
     }
 
     fn write_value(&self, index: usize, value: &[u8], writer: Writer) {
@@ -109,13 +130,26 @@ fn layout(shape: &Shape<'_>) -> Layout {
         Lanes::Shared => words_for(shape.def.value_bytes as usize),
         Lanes::PerCpu(_) => 0,
     };
-    Layout::new(shape.def.max_entries, shape.def.key_bytes, value_words, shape.cpus)
+    let max_entries = match shape.def.flags.has(MapFlags::NO_COMMON_LRU) {
+        // The kernel gives each CPU the same number of entries; here all of them share the sum.
+        true => shape.def.max_entries.next_multiple_of(shape.cpus),
+        false => shape.def.max_entries,
+    };
+    Layout::new(max_entries, shape.def.key_bytes, value_words, shape.cpus)
+}
+
+fn is_lru(shape: &Shape<'_>) -> bool {
+    matches!(shape.def.map_type, MapType::LruHash | MapType::LruPercpuHash)
 }
 
 impl MapOps for Hash {
     #[inline]
     fn lookup(&self, key: &[u8], cpu: Cpu) -> Option<NonNull<u8>> {
-        self.values.pointer(self.table.find(key)? as usize, cpu)
+        let index = self.table.find(key)?;
+        if let Some(clock) = &self.clock {
+            clock.touch(index);
+        }
+        self.values.pointer(index as usize, cpu)
     }
 
     fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags, cpu: Cpu) -> Result<(), Errno> {

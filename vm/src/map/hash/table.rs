@@ -199,6 +199,17 @@ impl Table {
             .find_map(|bucket| self.lock_bucket(bucket, 0).chain().next().map(|i| self.key(i)))
     }
 
+    /// Removes the entry in an element, whatever its key. Returns whether there was one.
+    pub(in crate::map) fn remove_index(&self, index: Index) -> bool {
+        // If the element goes to another bucket before the lock is taken, it is not found in this one.
+        let bucket = self.lock((self.word(index, LINK).load(Acquire) >> 32) as u32);
+        let found = bucket.chain().any(|other| other == index);
+        if found {
+            bucket.remove(index);
+        }
+        found
+    }
+
     /// Counts one more entry, unless the table is full.
     pub(in crate::map) fn count_one(&self) -> bool {
         let more = |used| (used < self.layout.max_entries).then_some(used + 1);
