@@ -6,7 +6,7 @@
 
 use criterion::Criterion;
 use ebpfvm_benches::engine::{ENGINES, Prepared};
-use ebpfvm_benches::table::{Cell, Row, render};
+use ebpfvm_benches::table::{Cell, Row, lead, render};
 use ebpfvm_benches::workload::{WORKLOADS, Workload};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -38,6 +38,15 @@ fn main() {
     let names: Vec<&str> = ENGINES.iter().map(|engine| engine.name).collect();
     println!("\nMedian run times as multiples of the first column:\n");
     print!("{}", render(&names, &rows));
+    let position = |name| names.iter().position(|engine| *engine == name);
+    for (ours, peer) in [("checked", "rbpf"), ("checked", "sbpf")] {
+        let (Some(one), Some(other)) = (position(ours), position(peer)) else { continue };
+        if let Some((mean, least, program)) = lead(&rows, one, other) {
+            println!(
+                "{ours} is {mean:.2} times as fast as {peer}, at least {least:.2} ({program})"
+            );
+        }
+    }
     for note in &notes {
         println!("{note}");
     }

@@ -74,6 +74,19 @@ fn mean(rows: &[Row], engine: usize) -> String {
     if ratios.len() == rows.len() { mean } else { format!("{mean} ({})", ratios.len()) }
 }
 
+/// How many times as fast as `other` the engine `one` is: geometric mean over the programs that both
+/// ran, and the program where it is least. `None` when there is no such program.
+pub fn lead(rows: &[Row], one: usize, other: usize) -> Option<(f64, f64, &'static str)> {
+    let pairs = rows.iter().filter_map(|row| match (row.cells[one], row.cells[other]) {
+        (Cell::Time(one), Cell::Time(other)) => Some((other / one, row.name)),
+        _ => None,
+    });
+    let pairs: Vec<(f64, &str)> = pairs.collect();
+    let least = pairs.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let sum: f64 = pairs.iter().map(|(ratio, _)| ratio.ln()).sum();
+    Some(((sum / pairs.len() as f64).exp(), least.0, least.1))
+}
+
 fn two_digits(ratio: f64) -> String {
     if ratio < 10.0 { format!("{ratio:.2}") } else { format!("{ratio:.1}") }
 }
@@ -100,6 +113,10 @@ mod tests {
         assert_eq!(words[2], ["b", "2.00", "us", "8.00", "wrong", "result"]);
         assert_eq!(words[3], ["c", "1.0", "ns", "4.00", "-"]);
         assert_eq!(words[4], ["geometric", "mean", "1.00", "4.00", "4.00", "(1)"]);
+        assert_eq!(lead(&rows, 0, 2), Some((4.0, 4.0, "a")));
+        let (mean, least, program) = lead(&rows, 0, 1).expect("common programs");
+        assert!((mean - 4.0).abs() < 1e-9, "{mean}");
+        assert_eq!((least, program), (2.0, "a"));
     }
 
     #[test]
