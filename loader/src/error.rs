@@ -1,5 +1,6 @@
 //! Why an object or one of its programs cannot be had: what, where, and what was expected.
 
+use crate::core_relo::{CoreKind, CoreProblem};
 use crate::elf::RelocKind;
 use ebpfvm_asm::DecodeErrorKind;
 use ebpfvm_spec::ProgType;
@@ -243,13 +244,15 @@ pub enum Problem {
         /// What it would be.
         what: &'static str,
     },
-    /// A CO-RE relocation, which needs types of a target.
-    #[error("needs CO-RE relocation ({kind} of {access}): not supported yet")]
-    CoreUnsupported {
-        /// What is asked about the target's types.
-        kind: &'static str,
-        /// The type and the access string.
+    /// A CO-RE relocation that cannot be answered.
+    #[error("CO-RE relocation of {access}{}: {problem}", of(.kind))]
+    Core {
+        /// What is asked about the target's types; none if that is not known.
+        kind: Option<CoreKind>,
+        /// About what, as C.
         access: String,
+        /// Why there is no answer.
+        problem: CoreProblem,
     },
     /// A slot that is not an instruction.
     #[error("function '{function}', instruction {slot}: {kind}")]
@@ -404,6 +407,10 @@ pub enum MapProblem {
         /// The capacity.
         max_entries: u32,
     },
+}
+
+fn of(kind: &Option<CoreKind>) -> String {
+    kind.map(|k| format!(" ({k})")).unwrap_or_default()
 }
 
 fn list(names: &[String]) -> String {

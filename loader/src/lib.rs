@@ -7,10 +7,12 @@
 //! - [`object`]: an [`Object`] and its programs, maps and types
 //! - [`section_name`]: what `SEC("...")` says about a program
 //! - [`btf`]: types from bytes
+//! - [`core_relo`]: adapting accesses to the types of a target kernel
 //! - [`error`]: what can be wrong
 #![forbid(unsafe_code)]
 
 pub mod btf;
+pub mod core_relo;
 mod elf;
 pub mod error;
 mod functions;
@@ -22,4 +24,4 @@ pub mod section_name;
 pub use btf::read::parse_btf;
 pub use elf::RelocKind;
 pub use error::{LoadError, Place, Problem};
-pub use object::{Object, ProgramInfo};
+pub use object::{LinkOptions, LinkedProgram, Object, ProgramInfo};

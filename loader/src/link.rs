@@ -1,11 +1,12 @@
 //! Joining a program with the functions it calls, and replacing symbols by what they stand for
 //! (`bpf_object__relocate_calls` and `bpf_object__relocate_data` of libbpf).
 
-use crate::btf::ext::Records;
+use crate::btf::ext::{CoreRecord, Records};
+use crate::core_relo::{CoreKind, CoreOutcome, Relocator};
 use crate::elf::{Home, Reloc, RelocKind, Symbol};
 use crate::error::{Fault, Problem, Result};
 use crate::functions::{CodeSection, Function};
-use crate::object::Object;
+use crate::object::{LinkOptions, Object};
 use ebpfvm_asm::slot::SLOT_BYTES;
 use ebpfvm_asm::{Code, Pc, Slot};
 use ebpfvm_spec::btf::{Kind, Linkage};
@@ -32,6 +33,7 @@ pub(crate) struct Linked {
     pub(crate) code: Code,
     pub(crate) funcs: Vec<FuncInfo>,
     pub(crate) lines: Vec<LineInfo>,
+    pub(crate) core: Vec<CoreOutcome>,
 }
 
 /// What an instruction refers to.
@@ -42,9 +44,16 @@ enum Target {
 }
 
 /// Links the function with this index and everything that it can call.
-pub(crate) fn link(object: &Object, entry: usize) -> Result<Linked> {
+pub(crate) fn link<'a>(
+    object: &'a Object,
+    entry: usize,
+    options: &LinkOptions<'a>,
+) -> Result<Linked> {
+    let types = object.btf.as_deref();
     let mut linker = Linker {
         object,
+        relocator: types.map(|btf| Relocator::new(btf, options.target_btf, object.byte_order())),
+        core: Vec::new(),
         slots: Vec::new(),
         starts: HashMap::new(),
         order: Vec::new(),
@@ -65,6 +74,9 @@ pub(crate) fn link(object: &Object, entry: usize) -> Result<Linked> {
 
 struct Linker<'a> {
     object: &'a Object,
+    /// None if the object has no types; it then has no relocations about types either.
+    relocator: Option<Relocator<'a>>,
+    core: Vec<CoreOutcome>,
     slots: Vec<Slot>,
     /// Start in `slots` of each function that is there.
     starts: HashMap<usize, u32>,
@@ -104,10 +116,27 @@ impl<'a> Linker<'a> {
                 column: line.column,
             });
         }
-        if let Some(core) = records.and_then(|r| within(&r.cores, |c| c.offset, &bytes).first()) {
-            return Err(self.object.core_unsupported(core).at(&section.name, core.offset.into()));
+        for core in records.map_or(&[][..], |r| within(&r.cores, |c| c.offset, &bytes)) {
+            self.answer(core, &section.name, pc(core.offset))?;
         }
         Ok(())
+    }
+
+    /// Answers a question about the target's types.
+    fn answer(&mut self, record: &CoreRecord, section: &str, pc: Pc) -> Result<()> {
+        let Some(relocator) = &mut self.relocator else { return Ok(()) };
+        let access = relocator.describe(record);
+        match relocator.relocate(record, &mut self.slots[pc.index()..]) {
+            Ok((kind, before, after)) => {
+                let (section, offset) = (section.into(), record.offset);
+                self.core.push(CoreOutcome { section, offset, kind, access, before, after });
+                Ok(())
+            }
+            Err(problem) => {
+                let kind = CoreKind::from_number(record.kind);
+                Err(Problem::Core { kind, access, problem }.at(section, record.offset.into()))
+            }
+        }
     }
 
     fn is_global(&self, f: &Function, type_id: Option<ebpfvm_spec::btf::TypeId>) -> bool {
@@ -279,7 +308,7 @@ impl<'a> Linker<'a> {
 
     fn finish(self) -> Result<Linked> {
         let code = Code::decode(&self.slots).map_err(|err| self.decode_fault(err))?;
-        Ok(Linked { code, funcs: self.funcs, lines: self.lines })
+        Ok(Linked { code, funcs: self.funcs, lines: self.lines, core: self.core })
     }
 
     fn decode_fault(&self, err: ebpfvm_asm::DecodeError) -> Box<Fault> {

@@ -1,7 +1,8 @@
 //! An object file as a whole.
 
-use crate::btf::ext::{self, CoreRecord, Ext};
+use crate::btf::ext::{self, Ext};
 use crate::btf::{fixup, read};
+use crate::core_relo::CoreOutcome;
 use crate::elf::{Elf, Home, Symbol};
 use crate::error::{BtfProblem, LoadError, Problem, Result as Faulty};
 use crate::functions::Functions;
@@ -52,6 +53,22 @@ pub struct ProgramInfo {
     pub needs_attach_btf: bool,
     /// Size in slots, without the functions it calls.
     pub slots: u32,
+}
+
+/// What programs are linked against.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkOptions<'a> {
+    /// The types of the kernel that CO-RE relocations ask about.
+    pub target_btf: Option<&'a Btf>,
+}
+
+/// A program with what linking it took.
+#[derive(Clone, Debug)]
+pub struct LinkedProgram {
+    /// The program.
+    pub program: Program,
+    /// Its CO-RE relocations, in the order of its functions.
+    pub core: Vec<CoreOutcome>,
 }
 
 impl ProgramInfo {
@@ -136,13 +153,27 @@ impl Object {
         &self.file
     }
 
+    /// Links a program for a platform, without types of a target: as [`Object::program_for`] with
+    /// the default options.
+    ///
+    /// # Errors
+    /// As [`Object::program_for`]; programs with CO-RE relocations give one.
+    pub fn program(&self, name: &str, platform: &Platform) -> Result<Program, LoadError> {
+        self.program_for(name, platform, &LinkOptions::default())
+    }
+
     /// Links a program for a platform.
     ///
     /// # Errors
     /// There is no such program, its type is not known or not on the platform, or it refers to
     /// something that cannot be resolved.
-    pub fn program(&self, name: &str, platform: &Platform) -> Result<Program, LoadError> {
-        let program = self.link(name)?;
+    pub fn program_for(
+        &self,
+        name: &str,
+        platform: &Platform,
+        options: &LinkOptions<'_>,
+    ) -> Result<Program, LoadError> {
+        let program = self.link_for(name, options)?.program;
         if program.prog_type == ProgType::Unspec {
             let (name, section) = (program.name, program.section);
             return Err(self.error(Problem::UnknownSectionName { name, section }));
@@ -154,20 +185,33 @@ impl Object {
         Ok(program)
     }
 
-    /// Links a program whatever the platform, as disassembling and inspecting need it. Its type is
-    /// [`ProgType::Unspec`] if the section's name is not known; the caller may set another.
+    /// Links a program whatever the platform, as disassembling and inspecting need it: as
+    /// [`Object::link_for`] with the default options.
+    ///
+    /// # Errors
+    /// As [`Object::link_for`].
+    pub fn link(&self, name: &str) -> Result<Program, LoadError> {
+        Ok(self.link_for(name, &LinkOptions::default())?.program)
+    }
+
+    /// Links a program whatever the platform. Its type is [`ProgType::Unspec`] if the section's name
+    /// is not known; the caller may set another.
     ///
     /// # Errors
     /// There is no such program, or it refers to something that cannot be resolved.
-    pub fn link(&self, name: &str) -> Result<Program, LoadError> {
+    pub fn link_for(
+        &self,
+        name: &str,
+        options: &LinkOptions<'_>,
+    ) -> Result<LinkedProgram, LoadError> {
         let Some(index) = self.functions.program(name) else {
             let known = self.programs.iter().map(|p| p.name.clone()).collect();
             return Err(self.error(Problem::NoProgram { name: name.into(), known }));
         };
         let info = program_info(&self.functions, index);
-        let Linked { code, funcs, lines } =
-            link::link(self, index).map_err(|fault| fault.named(&self.file))?;
-        Ok(Program {
+        let Linked { code, funcs, lines, core } =
+            link::link(self, index, options).map_err(|fault| fault.named(&self.file))?;
+        let program = Program {
             name: info.name,
             section: info.section,
             prog_type: info.prog_type.unwrap_or(ProgType::Unspec),
@@ -179,7 +223,8 @@ impl Object {
             lines,
             maps: self.maps.clone(),
             btf: self.btf.clone(),
-        })
+        };
+        Ok(LinkedProgram { program, core })
     }
 
     fn error(&self, problem: Problem) -> LoadError {
@@ -218,29 +263,6 @@ impl Object {
             () if holds(".ksyms") => "kernel variable",
             () => "symbol",
         }
-    }
-
-    pub(crate) fn core_unsupported(&self, record: &CoreRecord) -> Problem {
-        let kind = match record.kind {
-            0 => "byte offset",
-            1 => "byte size",
-            2 => "existence",
-            3 => "signedness",
-            4 => "left shift",
-            5 => "right shift",
-            6 => "local type id",
-            7 => "target type id",
-            8 => "type existence",
-            9 => "type size",
-            10 => "enumerator existence",
-            11 => "enumerator value",
-            12 => "type match",
-            _ => "unknown kind",
-        };
-        let text = self.btf.as_ref().map_or_else(String::new, |btf| {
-            format!("type '{}', access {}", btf.name(record.type_id), btf.str(record.access))
-        });
-        Problem::CoreUnsupported { kind, access: text }
     }
 }
 

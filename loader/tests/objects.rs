@@ -2,6 +2,7 @@
 //! come out as.
 
 use ebpfvm_asm::{ByteOrder, CallTarget, Imm64, Insn, Pc};
+use ebpfvm_loader::core_relo::CoreProblem;
 use ebpfvm_loader::{Object, Problem};
 use ebpfvm_spec::map::{InitialValue, MapOrigin};
 use ebpfvm_spec::{AttachType, MapFlags, MapType, Platform, ProgType, Program};
@@ -262,7 +263,7 @@ fn externs_are_named_only_where_they_are_used() {
 fn core_relocations_are_named_only_where_they_are_used() {
     let object = object("core");
     let err = object.link("fields").unwrap_err();
-    assert!(matches!(*err.problem, Problem::CoreUnsupported { .. }), "{err}");
+    assert!(matches!(*err.problem, Problem::Core { problem: CoreProblem::NoTarget, .. }), "{err}");
     assert!(err.to_string().contains("task_struct"), "{err}");
     object.program("untouched", &Platform::linux()).unwrap();
 }

@@ -8,7 +8,7 @@ mod layout;
 mod set;
 
 pub use layout::{LayoutError, MAX_RESOLVE_STEPS, POINTER_BYTES};
-pub use set::{Btf, BtfBuilder, BtfError, Listed, MAX_TEXT_BYTES};
+pub use set::{Btf, BtfBuilder, BtfError, Listed, MAX_TEXT_BYTES, essential_name};
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -81,6 +81,18 @@ fn hash(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193))
 }
 
+/// A name without its flavour: what stands before the last `___` between other characters
+/// (`bpf_core_essential_name_len` of libbpf).
+pub fn essential_name(name: &str) -> &str {
+    let b = name.as_bytes();
+    let is_separator = |i: &usize| b[*i] != b'_' && &b[i + 1..i + 4] == b"___" && b[i + 4] != b'_';
+    match (0..b.len().saturating_sub(4)).rev().find(is_separator) {
+        // What follows is an underscore, so this is the end of a character.
+        Some(i) => &name[..i + 1],
+        None => name,
+    }
+}
+
 impl Btf {
     /// The type with this id.
     pub fn get(&self, id: TypeId) -> Option<Type> {
@@ -165,23 +177,38 @@ impl Btf {
         }
     }
 
-    fn own_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = TypeId> + 'a {
-        let index = self.by_name.get_or_init(|| self.make_index());
-        let key = u64::from(hash(name)) << 32;
-        let first = index.partition_point(|e| *e < key);
-        index[first..]
-            .iter()
-            .take_while(move |e| **e >> 32 == key >> 32)
-            .map(|e| TypeId(*e as u32))
-            .filter(move |id| self.name(*id) == name)
+    /// The ids of the types whose names are `essential` or a flavour of it, lowest first; the
+    /// base's come first.
+    pub fn flavours<'a>(&'a self, essential: &'a str) -> Box<dyn Iterator<Item = TypeId> + 'a> {
+        let own = self
+            .own_indexed(essential)
+            .filter(move |id| essential_name(self.name(*id)) == essential);
+        match &self.base {
+            Some(base) => Box::new(base.flavours(essential).chain(own)),
+            None => Box::new(own),
+        }
     }
 
-    /// Hash in the upper, id in the lower half, sorted: one allocation, no copies of names.
+    fn own_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = TypeId> + 'a {
+        self.own_indexed(essential_name(name)).filter(move |id| self.name(*id) == name)
+    }
+
+    /// Types whose essential names have the hash of this one.
+    fn own_indexed<'a>(&'a self, essential: &str) -> impl Iterator<Item = TypeId> + use<'a> {
+        let index = self.by_name.get_or_init(|| self.make_index());
+        let key = u64::from(hash(essential)) << 32;
+        let first = index.partition_point(|e| *e < key);
+        index[first..].iter().take_while(move |e| **e >> 32 == key >> 32).map(|e| TypeId(*e as u32))
+    }
+
+    /// Hash of the essential name in the upper, id in the lower half, sorted: one allocation, no copies of names.
     fn make_index(&self) -> Vec<u64> {
         let mut index: Vec<u64> = self
             .iter_own()
             .filter(|(_, t)| !t.name.is_empty())
-            .map(|(id, t)| u64::from(hash(self.str(t.name))) << 32 | u64::from(id.0))
+            .map(|(id, t)| {
+                u64::from(hash(essential_name(self.str(t.name)))) << 32 | u64::from(id.0)
+            })
             .collect();
         index.sort_unstable();
         index
@@ -461,6 +488,30 @@ mod tests {
         assert_eq!(split.find("point", KindTag::Struct), Some(TypeId(2)));
         assert_eq!(split.find("split", KindTag::Struct), Some(TypeId(3)));
         assert_eq!(split.iter().count(), 4);
+    }
+
+    #[test]
+    fn flavours_share_an_essential_name() {
+        let cases = [
+            ("task_struct", "task_struct"),
+            ("task_struct___old", "task_struct"),
+            ("a___b___c", "a___b"),
+            ("___x", "___x"),
+            ("x___", "x___"),
+            ("x____y", "x____y"),
+            ("é___y", "é"),
+        ];
+        for (name, essential) in cases {
+            assert_eq!(essential_name(name), essential);
+        }
+        let mut b = BtfBuilder::new();
+        for name in ["t", "t___two", "u"] {
+            let name = b.intern(name);
+            b.push(name, int(4));
+        }
+        let btf = b.finish().unwrap();
+        assert_eq!(btf.flavours("t").collect::<Vec<_>>(), [TypeId(1), TypeId(2)]);
+        assert_eq!(btf.named("t___two").collect::<Vec<_>>(), [TypeId(2)]);
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Formatter<'_> {
 /// A number as JSON; one beyond 64 bits as a hex string.
 fn integer(raw: u128, bits: u32, signed: bool) -> Value {
     let unused = 128 - bits;
-    let value = if bits == 0 { 0 } else { (raw << unused) as i128 >> unused };
+    let value = (raw << unused) as i128 >> unused;
     if signed && let Ok(value) = i64::try_from(value) {
         return Value::Number(value.into());
     }

@@ -105,7 +105,7 @@ struct Bits {
     /// Offset from the start of the value, counted as BTF does: from the least significant bit in
     /// little-endian data, from the most significant one in big-endian data.
     offset: u64,
-    /// At most 128.
+    /// 1 to 128.
     count: u32,
     order: ByteOrder,
 }
@@ -170,7 +170,7 @@ fn int_bits(kind: &Kind, offset: u64, bitfield_bits: u32, order: ByteOrder) -> O
         (0, _) => (offset, 8 * bytes),
         (n, _) => (offset, n),
     };
-    (count <= 128).then_some(Bits { offset, count, order })
+    (1..=128).contains(&count).then_some(Bits { offset, count, order })
 }
 
 /// Whether elements of this type make up text: the compiler marks `char` only by its name.

@@ -228,7 +228,7 @@ impl Parser<'_> {
             return Ok(number as u128);
         }
         let (low, high) = if signed {
-            (-(1i128 << (bits.max(1) - 1)), (1i128 << (bits.max(1) - 1)) - 1)
+            (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1)
         } else {
             (0, (1i128 << bits.min(126)) - 1)
         };
