@@ -1,13 +1,11 @@
 //! The example programs do here what they did in the kernel: return value, packet, maps, globals,
 //! events and printed lines of every case in `examples/*/expected.json` (the format is described in
 //! `examples/README.md`).
-//!
-//! A case whose helper this machine does not have yet is skipped by name.
 
 use ebpfvm::map::{Cpu, PerfEventArray, ProgArray, Ringbuf, UpdateFlags};
 use ebpfvm::spec::map::{InitialValue, MapDef, MapOrigin};
 use ebpfvm::spec::{ProgType, Program};
-use ebpfvm::{Context, DEFAULT_FUEL, Instance, LinkErrorKind, MapRef, SystemHost, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Instance, MapRef, SystemHost, Vm};
 use ebpfvm_loader::Object;
 use object::{Object as _, ObjectSection, ObjectSymbol};
 use serde_json::{Map as JsonMap, Value, json};
@@ -35,14 +33,9 @@ struct Example {
     globals: Globals,
 }
 
-/// Why a case did not run.
-enum Skip {
-    Helper(String),
-}
-
 #[test]
 fn examples_do_what_the_kernel_did() {
-    let (mut passed, mut skipped) = (0, 0);
+    let mut passed = 0;
     let mut failures = Vec::new();
     let entries = std::fs::read_dir(examples()).expect("examples");
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
@@ -53,23 +46,15 @@ fn examples_do_what_the_kernel_did() {
         let example = Example::open(&folder, expected["object"].as_str().expect("object"));
         for case in expected["cases"].as_array().expect("cases") {
             let name = format!("{}: {}", expected["object"], case["name"]);
-            match example.run(case) {
-                Err(Skip::Helper(what)) => {
-                    eprintln!("skipped: {name}: {what}");
-                    skipped += 1;
-                }
-                Ok(got) => {
-                    let want = outputs(case);
-                    if got == want {
-                        passed += 1;
-                    } else {
-                        failures.push(format!("{name}\n  want {want}\n   got {got}"));
-                    }
-                }
+            let (want, got) = (outputs(case), example.run(case));
+            if got == want {
+                passed += 1;
+            } else {
+                failures.push(format!("{name}\n  want {want}\n   got {got}"));
             }
         }
     }
-    eprintln!("{passed} passed, {} failed, {skipped} skipped", failures.len());
+    eprintln!("{passed} passed, {} failed", failures.len());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(passed > 0, "no example ran");
 }
@@ -106,7 +91,7 @@ impl Example {
         Example { folder: folder.to_owned(), object, globals }
     }
 
-    fn run(&self, case: &Value) -> Result<Value, Skip> {
+    fn run(&self, case: &Value) -> Value {
         let host = Arc::new(SystemHost::new(1));
         let vm = Vm::linux().host(host.clone()).build();
         let defs: Vec<MapDef> = self.object.maps().iter().map(|d| self.set(d, case)).collect();
@@ -115,7 +100,7 @@ impl Example {
             if let Some(array) = map.as_kind::<ProgArray>() {
                 for (index, value) in &def.values {
                     let InitialValue::Program(name) = value else { continue };
-                    array.set(*index, self.link(&vm, name, &maps)?).expect("a slot");
+                    array.set(*index, self.link(&vm, name, &maps)).expect("a slot");
                 }
             }
             if let Some(events) = map.as_kind::<PerfEventArray>() {
@@ -125,7 +110,7 @@ impl Example {
         self.seed(case, &maps);
 
         let program = case["program"].as_str().expect("program");
-        let instance = self.link(&vm, program, &maps)?;
+        let instance = self.link(&vm, program, &maps);
         let packet = hex_file(&self.folder.join(case["packet"].as_str().expect("packet")));
         let prog_type = instance.prog_type();
         let mut context = match prog_type {
@@ -163,7 +148,7 @@ impl Example {
         if !lines.is_empty() {
             got["printk"] = lines.into();
         }
-        Ok(got)
+        got
     }
 
     /// The definition with the variables that the case sets.
@@ -182,15 +167,12 @@ impl Example {
         def
     }
 
-    fn link(&self, vm: &Vm, name: &str, maps: &[MapRef]) -> Result<Arc<Instance>, Skip> {
+    fn link(&self, vm: &Vm, name: &str, maps: &[MapRef]) -> Arc<Instance> {
         let mut program: Program = self.object.link(name).expect("a program");
         if program.section == "raw" {
             program.prog_type = ProgType::Raw;
         }
-        vm.link(program, maps).map_err(|error| match error.kind {
-            LinkErrorKind::MissingHelper { .. } => Skip::Helper(error.to_string()),
-            _ => panic!("{name}: {error}"),
-        })
+        vm.link(program, maps).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     fn seed(&self, case: &Value, maps: &[MapRef]) {
