@@ -14,18 +14,12 @@ use std::fmt::Write;
 /// `symbols`. [`Style::Llvm`] gives the lines that llvm-objdump writes after the name of a
 /// section, [`Style::Kernel`] those of the kernel's log without its states.
 pub fn listing(code: &Code, style: Style, symbols: &dyn Symbols) -> String {
-    let labels = match style {
-        Style::PseudoC | Style::Mnemonic => labels(code, symbols),
-        Style::Llvm | Style::Kernel => BTreeMap::new(),
-    };
-    let labelled = Labelled { labels: &labels, rest: symbols };
     let mut text = String::new();
     // Writing to a String does not fail.
-    for (pc, insn) in code.iter() {
-        if let Some(label) = labels.get(&pc) {
+    for ListedLine { pc, label, text: insn } in listed_lines(code, style, symbols) {
+        if let Some(label) = label {
             let _ = writeln!(text, "{label}:");
         }
-        let insn = print(insn, pc, style, &labelled);
         let _ = match style {
             Style::PseudoC | Style::Mnemonic => writeln!(text, "\t{insn}"),
             Style::Kernel => writeln!(text, "{pc}: {insn}"),
@@ -42,6 +36,30 @@ pub fn listing(code: &Code, style: Style, symbols: &dyn Symbols) -> String {
         };
     }
     text
+}
+
+/// A line of a listing in its parts, for those who put more beside them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedLine {
+    /// Where the instruction stands.
+    pub pc: Pc,
+    /// The label that marks it, in the styles that have labels.
+    pub label: Option<String>,
+    /// The instruction.
+    pub text: String,
+}
+
+/// The instructions of a program with their labels, as [`listing`] writes them.
+pub fn listed_lines(code: &Code, style: Style, symbols: &dyn Symbols) -> Vec<ListedLine> {
+    let mut labels = match style {
+        Style::PseudoC | Style::Mnemonic => labels(code, symbols),
+        Style::Llvm | Style::Kernel => BTreeMap::new(),
+    };
+    let labelled = Labelled { labels: &labels, rest: symbols };
+    let texts: Vec<(Pc, String)> =
+        code.iter().map(|(pc, insn)| (pc, print(insn, pc, style, &labelled))).collect();
+    let line = |(pc, text)| ListedLine { pc, label: labels.remove(&pc), text };
+    texts.into_iter().map(line).collect()
 }
 
 /// A label for every place that an instruction leads to and where an instruction starts.

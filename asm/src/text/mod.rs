@@ -29,7 +29,7 @@ mod pseudo_c;
 
 pub use assemble::{assemble, assemble_with};
 pub use error::{TextError, TextErrorKind};
-pub use listing::listing;
+pub use listing::{ListedLine, listed_lines, listing};
 
 use crate::code::Pc;
 use crate::insn::Insn;
