@@ -181,6 +181,19 @@ impl Context {
         }
     }
 
+    /// The data as the kernel's test-run gives it back (`bpf_test_finish`, Linux 6.18): of XDP the
+    /// metadata before the packet too, and zeros for a header that the program does not see. Plain
+    /// memory as it is.
+    pub fn data_out(&self) -> Vec<u8> {
+        match &self.behind {
+            Behind::Packet { packet, .. } if self.prog_type == ProgType::Xdp => {
+                packet.data_with_meta().to_vec()
+            }
+            Behind::Packet { packet, hidden } => [&vec![0; *hidden], packet.data()].concat(),
+            Behind::Memory(memory) => memory.to_vec(),
+        }
+    }
+
     /// The plain memory; none for a packet.
     pub fn memory(&self) -> Option<&[u8]> {
         match &self.behind {

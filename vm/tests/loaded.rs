@@ -1,0 +1,115 @@
+//! Objects on a machine: maps, programs, and that nothing is left when they go.
+
+use ebpfvm::loader::Object;
+use ebpfvm::map::ProgArray;
+use ebpfvm::{Context, DEFAULT_FUEL, Loaded, LoadedError, Vm};
+use ebpfvm_spec::map::InitialValue;
+use ebpfvm_spec::{MapFlags, MapType, ProgType};
+use std::sync::Arc;
+
+fn example(name: &str) -> Object {
+    let path = format!("{}/../examples/{name}/{name}.bpf.o", env!("CARGO_MANIFEST_DIR"));
+    Object::parse(&std::fs::read(&path).unwrap(), &path).unwrap()
+}
+
+fn machine() -> Vm {
+    Vm::linux().build()
+}
+
+#[test]
+fn maps_follow_the_object() {
+    let loaded = Loaded::new(&machine(), example("xdp_firewall")).unwrap();
+    let names = |maps: &mut dyn Iterator<Item = &str>| maps.map(String::from).collect::<Vec<_>>();
+    assert_eq!(
+        names(&mut loaded.maps().iter().map(|m| m.def().name.as_str())),
+        names(&mut loaded.object().maps().iter().map(|m| m.name.as_str()))
+    );
+    let program = loaded.program(&loaded.object().programs()[0].name.clone()).unwrap();
+    assert_eq!(program.maps().len(), loaded.maps().len());
+    assert!(program.maps().iter().zip(loaded.maps()).all(|(a, b)| Arc::ptr_eq(a, b)));
+    assert!(loaded.map("no such map").is_none());
+}
+
+#[test]
+fn a_program_is_linked_once() {
+    let loaded = Loaded::new(&machine(), example("tail_calls")).unwrap();
+    let first = loaded.program("xdp_tcp").unwrap();
+    assert!(Arc::ptr_eq(&first, &loaded.program("xdp_tcp").unwrap()));
+    let array = loaded.map("per_protocol").unwrap().as_kind::<ProgArray>().unwrap();
+    assert!(Arc::ptr_eq(&first, &array.get(6).unwrap()), "the array has the same instance");
+    let error = loaded.program("xdp_tpc").unwrap_err();
+    assert!(matches!(error, LoadedError::Object(_)), "{error}");
+}
+
+#[test]
+fn arrays_of_programs_do_not_keep_themselves_alive() {
+    let loaded = Loaded::new(&machine(), example("tail_calls")).unwrap();
+    // It calls itself through the array that it is in.
+    let program = loaded.program("xdp_forever").unwrap();
+    let (weak_program, weak_map) = (Arc::downgrade(&program), Arc::downgrade(&loaded.maps()[0]));
+    drop(program);
+    assert!(weak_program.upgrade().is_some());
+    drop(loaded);
+    assert!(weak_program.upgrade().is_none());
+    assert!(weak_map.upgrade().is_none());
+}
+
+#[test]
+fn an_instance_that_outlives_the_object_finds_the_array_empty() {
+    let loaded = Loaded::new(&machine(), example("tail_calls")).unwrap();
+    let program = loaded.program("xdp_dispatch").unwrap();
+    drop(loaded);
+    let array = program.maps().iter().find_map(|m| m.as_kind::<ProgArray>()).unwrap();
+    assert!(array.get(6).is_none());
+    let packet = [0; 60];
+    let mut context = Context::packet(ProgType::Xdp, &packet).unwrap();
+    let outcome = program.run(&mut context, DEFAULT_FUEL).unwrap();
+    assert_eq!(outcome.retval, 2, "XDP_PASS");
+}
+
+#[test]
+fn definitions_can_be_replaced() {
+    let object = example("xdp_firewall");
+    let mut defs = object.maps().to_vec();
+    let place = defs.iter().position(|d| d.map_type == MapType::Hash).unwrap();
+    defs[place].max_entries = 2;
+    let loaded = Loaded::with_maps(&machine(), object, defs).unwrap();
+    assert_eq!(loaded.maps()[place].def().max_entries, 2);
+    let program = loaded.program(&loaded.object().programs()[0].name.clone()).unwrap();
+    assert_eq!(program.program().maps[place].max_entries, 2, "the program sees it too");
+}
+
+#[test]
+fn sizes_are_fitted_to_the_machine() {
+    let object = example("ringbuf_events");
+    let mut defs = object.maps().to_vec();
+    for def in &mut defs {
+        match def.map_type {
+            MapType::Ringbuf => def.max_entries = 5000,
+            MapType::PerfEventArray => assert_eq!(def.max_entries, 0),
+            _ => {}
+        }
+    }
+    let vm = Vm::linux().cpus(3).build();
+    let loaded = Loaded::with_maps(&vm, object, defs).unwrap();
+    assert_eq!(loaded.map("connections").unwrap().def().max_entries, 8192);
+    assert_eq!(loaded.map("samples").unwrap().def().max_entries, 3);
+}
+
+#[test]
+fn what_cannot_be_created_or_filled_is_named() {
+    let object = Arc::new(example("tail_calls"));
+    let with = |change: &dyn Fn(&mut ebpfvm_spec::MapDef)| {
+        let mut defs = object.maps().to_vec();
+        change(&mut defs[0]);
+        Loaded::with_maps(&machine(), object.clone(), defs).unwrap_err().to_string()
+    };
+    let error = with(&|def| def.flags = MapFlags(MapFlags::NO_PREALLOC));
+    assert!(error.contains("tail_calls.bpf.o: map 'per_protocol'"), "{error}");
+    let error = with(&|def| def.values.push((7, InitialValue::Program("nobody".into()))));
+    assert!(error.contains("there is no program 'nobody'"), "{error}");
+    let error = with(&|def| def.values.push((999, InitialValue::Program("xdp_tcp".into()))));
+    assert!(error.contains("'per_protocol': initial value 999: program 'xdp_tcp'"), "{error}");
+    let error = with(&|def| def.values.push((1, InitialValue::Map(0))));
+    assert!(error.contains("initial value 1: map 'per_protocol'"), "{error}");
+}
