@@ -1,0 +1,133 @@
+//! `ebpfvm disasm`: instructions to text.
+
+use super::Done;
+use crate::failure::Failure;
+use crate::input::hex::Encoding;
+use crate::input::object::Choice;
+use crate::input::order::Order;
+use crate::input::{file, hex, object};
+use crate::model::disasm::{Disassembly, Listing};
+use crate::output::{Format, Output};
+use crate::render;
+use crate::render::disasm::Shown;
+use clap::ValueEnum;
+use ebpfvm_asm::{ByteOrder, Code, text};
+use ebpfvm_loader::Object;
+use ebpfvm_spec::{ProgType, Program};
+use std::path::PathBuf;
+
+/// Write the instructions of programs as text
+///
+/// Reads an object file, with its source lines, or bare instructions (raw or in hex).
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// An object file or bare instructions; - for standard input
+    file: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+    /// How instructions are spelled
+    #[arg(long, value_enum, default_value = "pseudo-c")]
+    style: Style,
+    /// Show the bytes of each instruction
+    #[arg(long)]
+    raw: bool,
+    /// Leave source lines out
+    #[arg(long)]
+    no_source: bool,
+    /// How bare instructions are written in the file
+    #[arg(long, value_enum, default_value = "auto")]
+    encoding: Encoding,
+    /// Byte order of bare instructions
+    #[arg(long, value_enum, default_value = "little")]
+    order: Order,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Style {
+    /// LLVM's language with labels; `ebpfvm asm` reads it back
+    PseudoC,
+    /// As llvm-objdump spells instructions
+    Llvm,
+    /// As the kernel's verifier log spells them
+    Kernel,
+    /// The words of bpf_conformance with labels; `ebpfvm asm` reads it back
+    Mnemonic,
+}
+
+impl From<Style> for text::Style {
+    fn from(style: Style) -> text::Style {
+        match style {
+            Style::PseudoC => text::Style::PseudoC,
+            Style::Llvm => text::Style::Llvm,
+            Style::Kernel => text::Style::Kernel,
+            Style::Mnemonic => text::Style::Mnemonic,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
+    let name = file::name(&args.file);
+    let content = file::read(&args.file)?;
+    let (programs, order) = if object::is_elf(&content) {
+        let object = object::parse(&content, &name)?;
+        (linked(&object, &args.choice, output)?, object.byte_order())
+    } else {
+        (vec![bare(&name, content, args)?], args.order.into())
+    };
+    let shown = Shown { style: args.style.into(), bytes: args.raw, source: !args.no_source };
+    let list = |program: &Program| Listing::new(program, shown.style, order);
+    let programs: Vec<Listing> = programs.iter().map(list).collect();
+    match output.format() {
+        Format::Json => output.json(&Disassembly { programs })?,
+        Format::Text => {
+            for (i, listing) in programs.iter().enumerate() {
+                let separator = if i > 0 { "\n" } else { "" };
+                output.text(&(separator.to_string() + &render::disasm::text(listing, shown)))?;
+            }
+        }
+    }
+    Ok(Done::Well)
+}
+
+/// The programs that are meant. One of several that cannot be linked is told and left out.
+fn linked(object: &Object, choice: &Choice, output: &mut Output) -> Result<Vec<Program>, Failure> {
+    let chosen = choice.all(object)?;
+    let mut programs = Vec::new();
+    let mut failed = None;
+    for info in &chosen {
+        match object.link(&info.name) {
+            Ok(program) => programs.push(program),
+            Err(error) if chosen.len() > 1 => {
+                output.note(&format!("warning: {}: {error}", info.name));
+                failed = Some(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match failed {
+        Some(error) if programs.is_empty() => Err(error.into()),
+        _ => Ok(programs),
+    }
+}
+
+fn bare(name: &str, content: Vec<u8>, args: &Args) -> Result<Program, Failure> {
+    if let Some(what) = args.choice.program.as_ref().or(args.choice.section.as_ref()) {
+        let problem = format!("'{what}' cannot be chosen: {name} is not an object file");
+        return Err(Failure::Usage(problem));
+    }
+    let bytes = hex::bytes(name, content, args.encoding)?;
+    let code = decode(name, &bytes, args.order.into())?;
+    Ok(Program::from_code("", ProgType::Raw, code))
+}
+
+/// Bare instructions, decoded.
+pub(crate) fn decode(name: &str, bytes: &[u8], order: ByteOrder) -> Result<Code, Failure> {
+    Code::from_bytes(bytes, order).map_err(|error| Failure::Input {
+        file: name.into(),
+        problem: format!("{error} (byte {:#x})", 8 * error.slot),
+        hint: (!bytes.len().is_multiple_of(8)).then(|| {
+            let n = bytes.len();
+            format!("the file has {n} bytes; instructions are 8 bytes each")
+        }),
+    })
+}

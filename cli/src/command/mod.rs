@@ -1,0 +1,38 @@
+//! The commands, one file each.
+
+mod asm;
+mod conform;
+mod disasm;
+mod run;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use clap::Subcommand;
+
+/// How a command that did its work has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// As hoped.
+    Well,
+    /// It found out that something else does not work.
+    Failed,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Run(run::Args),
+    Disasm(disasm::Args),
+    Asm(asm::Args),
+    Conform(conform::Args),
+}
+
+impl Command {
+    pub(crate) fn run(&self, output: &mut Output) -> Result<Done, Failure> {
+        match self {
+            Command::Run(args) => run::run(args, output),
+            Command::Disasm(args) => disasm::run(args, output),
+            Command::Asm(args) => asm::run(args, output),
+            Command::Conform(args) => conform::run(args, output),
+        }
+    }
+}

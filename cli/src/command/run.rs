@@ -1,0 +1,411 @@
+//! `ebpfvm run`: a program on a packet.
+
+use super::{Done, disasm};
+use crate::failure::Failure;
+use crate::input::hex::Encoding;
+use crate::input::object::Choice;
+use crate::input::value::Json;
+use crate::input::{file, globals, hex, map, object};
+use crate::model::disasm::Names;
+use crate::model::maps::entries;
+use crate::model::run::{RedirectTo, RunReport, Shown};
+use crate::output::{Format, Output};
+use crate::render;
+use ebpfvm::map::{Cpu, PerfEventArray, Ringbuf};
+use ebpfvm::{
+    Context, ContextError, DEFAULT_FUEL, Instance, Loaded, Outcome, Redirect, SystemHost, Trap,
+    TrapKind, Vm,
+};
+use ebpfvm_asm::ByteOrder;
+use ebpfvm_loader::Object;
+use ebpfvm_spec::{ProgType, Program};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Run a program on a packet
+///
+/// Shows what the program decided, how it changed the packet, what it printed and sent, and the
+/// contents of its maps. Packets are raw bytes or text: hex digits or a hex dump.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// An object file, or bare instructions (raw or hex), which run on plain memory
+    file: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+    /// The packet, or the memory of a raw program; - for standard input
+    #[arg(long, value_name = "FILE", visible_alias = "memory")]
+    packet: Option<PathBuf>,
+    /// How the packet is written in its file
+    #[arg(long, value_enum, default_value = "auto")]
+    encoding: Encoding,
+    /// Run so many times, one run after the other on the same packet
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    repeat: u64,
+    /// Fields of the context: a JSON object such as {"ingress_ifindex": 2}
+    #[arg(long, value_name = "FILE")]
+    ctx: Option<PathBuf>,
+    /// Entries of a map: {KEY: VALUE} or [{"key": KEY, "value": VALUE}], or @FILE with such
+    #[arg(long = "map", value_name = "NAME=JSON")]
+    maps: Vec<String>,
+    /// The initial value of a global variable, as JSON or @FILE
+    #[arg(long = "global", value_name = "NAME=JSON")]
+    globals: Vec<String>,
+    /// Show the contents of all maps afterwards
+    #[arg(long)]
+    dump_maps: bool,
+    /// Write the packet afterwards to a file, as raw bytes
+    #[arg(long, value_name = "FILE")]
+    data_out: Option<PathBuf>,
+    /// The most instructions of one run
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_FUEL)]
+    fuel: u64,
+}
+
+const EXAMPLES: &str = "\
+Keys and values are written through their types, as a string of hex digits, or as an IP address:
+  ebpfvm run xdp.o --packet pkt.bin --map 'blocked={\"203.0.113.66\": 1}'
+  ebpfvm run xdp.o --packet pkt.hex --map blocked=@blocked.json --dump-maps
+  ebpfvm run tc.o -p count --packet - --json < pkt.bin";
+
+/// What perf events may take on each CPU, in bytes.
+const PERF_BYTES: usize = 1 << 20;
+
+pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
+    let host = Arc::new(SystemHost::new(1));
+    let vm = Vm::linux().host(host.clone()).build();
+    let subject = Subject::load(args, &vm)?;
+    let mut context = context(args, subject.instance.program())?;
+    let before = Before::of(&context);
+    let outcome = repeat(args, &subject.instance, &mut context);
+    let (outcome, mean) = outcome.map_err(|trap| subject.stopped(*trap, host.take_lines()))?;
+    if let Some(path) = &args.data_out {
+        file::write(path, &context.data_out())?;
+    }
+    let mut report = subject.report(args, &context, before, &outcome, mean);
+    report.output = host.take_lines();
+    match output.format() {
+        Format::Json => output.json(&report)?,
+        Format::Text => output.text(&render::run::text(&report, subject.loaded.as_ref()))?,
+    }
+    Ok(Done::Well)
+}
+
+/// The program that runs, and the object that it comes from, if it does.
+struct Subject {
+    file: String,
+    loaded: Option<Loaded>,
+    instance: Arc<Instance>,
+}
+
+impl Subject {
+    fn load(args: &Args, vm: &Vm) -> Result<Subject, Failure> {
+        let file = file::name(&args.file);
+        let content = file::read(&args.file)?;
+        if object::is_elf(&content) {
+            let object = object::parse(&content, &file)?;
+            return Subject::of_object(args, vm, file, object);
+        }
+        for (given, option) in [
+            (args.choice.program.is_some(), "--program"),
+            (args.choice.section.is_some(), "--section"),
+            (!args.maps.is_empty(), "--map"),
+            (!args.globals.is_empty(), "--global"),
+        ] {
+            if given {
+                let problem = format!("{option} needs an object file; {file} is none");
+                return Err(Failure::Usage(problem));
+            }
+        }
+        let bytes = hex::instructions(&file, content)?;
+        let code = disasm::decode(&file, &bytes, ByteOrder::HOST)?;
+        let program = Program::from_code("program", ProgType::Raw, code);
+        let instance = vm.link(program, &[]).map_err(|error| Failure::Link {
+            message: format!("{file}: {error}"),
+            file: file.clone(),
+            pc: error.pc.map(|pc| pc.0),
+            source_line: None,
+        })?;
+        Ok(Subject { file, loaded: None, instance })
+    }
+
+    fn of_object(args: &Args, vm: &Vm, file: String, object: Object) -> Result<Subject, Failure> {
+        let program = args.choice.one(&object)?.name.clone();
+        let mut defs = object.maps().to_vec();
+        for argument in &args.globals {
+            let (name, json) = Json::assignment("--global", argument)?;
+            globals::set(&object, &mut defs, &name, &json)?;
+        }
+        let mut entries = Vec::new();
+        for argument in &args.maps {
+            let (name, json) = Json::assignment("--map", argument)?;
+            let index = map::find(&object, &name)?;
+            match (object.btf(), map::section(&defs[index])) {
+                // The content of data sections is set before they are created.
+                (Some(btf), Some(_)) if json.value.is_object() => {
+                    globals::set_section(btf, &mut defs[index], &json)?;
+                }
+                _ => entries.push((index, json)),
+            }
+        }
+        let loaded = Loaded::with_maps(vm, object, defs)?;
+        let instance = loaded.program(&program)?;
+        for (index, json) in entries {
+            map::fill(&loaded, &loaded.maps()[index], &json)?;
+        }
+        // As user space does that listens: a slot for each CPU.
+        for array in loaded.maps().iter().filter_map(|map| map.as_kind::<PerfEventArray>()) {
+            for cpu in 0..vm.cpus().min(array.slots()) {
+                // The slot is there: its index is below their number.
+                let _ = array.open(cpu, Cpu(cpu), PERF_BYTES);
+            }
+        }
+        Ok(Subject { file, loaded: Some(loaded), instance })
+    }
+
+    /// What is told about a run that a trap ended.
+    fn stopped(&self, trap: Trap, output: Vec<String>) -> Failure {
+        // A tail call may have entered another program.
+        let entered = self.loaded.as_ref().and_then(|loaded| loaded.program(&trap.program).ok());
+        let program = entered.as_ref().unwrap_or(&self.instance).program();
+        let insn = program.code.get(trap.pc).map(|insn| {
+            let style = ebpfvm_asm::text::Style::PseudoC;
+            ebpfvm_asm::text::print(insn, trap.pc, style, &Names(Some(program)))
+        });
+        let hint = hint(&trap.kind).map(String::from);
+        Failure::Trap { file: self.file.clone(), trap: Box::new(trap), insn, output, hint }
+    }
+
+    fn report(
+        &self,
+        args: &Args,
+        context: &Context,
+        before: Before,
+        outcome: &Outcome,
+        mean: Duration,
+    ) -> RunReport {
+        let program = self.instance.program();
+        let prog_type = program.prog_type;
+        let retval = match prog_type {
+            ProgType::Raw => outcome.retval,
+            // The kernel takes no more of it.
+            _ => u64::from(outcome.retval as u32),
+        };
+        let maps = self.loaded.iter().flat_map(|loaded| loaded.maps());
+        let name = |map: &ebpfvm::MapRef| map.def().name.clone();
+        let (mut contents, mut events, mut lost) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for map in maps {
+            if let Some(loaded) = &self.loaded
+                && let Some(entries) = entries(loaded, map)
+            {
+                contents.insert(name(map), entries);
+            }
+            let (records, dropped) = records(map);
+            events.extend(records.map(|records| (name(map), records)));
+            lost.extend((dropped > 0).then(|| (name(map), dropped)));
+        }
+        let platform = ebpfvm_spec::Platform::linux();
+        let verdicts = platform.prog_type(prog_type).map(|def| def.verdicts.clone());
+        let verdicts = verdicts.unwrap_or_default();
+        RunReport {
+            program: self.loaded.as_ref().map(|_| program.name.clone()),
+            prog_type: prog_type.name(),
+            retval,
+            verdict: verdicts.iter().find(|(value, _)| *value == retval).map(|(_, name)| *name),
+            data_out: render::hex::string(&context.data_out()),
+            duration_ns: mean.as_nanos() as u64,
+            repeat: args.repeat,
+            fuel_used: outcome.fuel_used,
+            redirect: outcome.redirect.as_ref().map(redirect_to),
+            ctx: context.fields().into_iter().collect(),
+            maps: contents,
+            events,
+            lost_events: lost,
+            output: Vec::new(),
+            shown: before.compared(context, !verdicts.is_empty(), args.dump_maps),
+        }
+    }
+}
+
+/// Records that user space would have read, in hex, and how many were lost; none if the map has no
+/// records.
+fn records(map: &ebpfvm::Map) -> (Option<Vec<String>>, u64) {
+    if let Some(ringbuf) = map.as_kind::<Ringbuf>() {
+        let mut records = Vec::new();
+        ringbuf.consume(|record| records.push(render::hex::string(record)));
+        return (Some(records), ringbuf.dropped());
+    }
+    match map.as_kind::<PerfEventArray>() {
+        Some(array) => {
+            let samples = array.drain().iter().map(|s| render::hex::string(&s.data)).collect();
+            (Some(samples), (0..array.slots()).map(|slot| array.lost(slot)).sum())
+        }
+        None => (None, 0),
+    }
+}
+
+fn redirect_to(redirect: &Redirect) -> RedirectTo {
+    match redirect {
+        Redirect::Interface { ifindex, flags } => {
+            RedirectTo { ifindex: Some(*ifindex), map: None, index: None, flags: *flags }
+        }
+        Redirect::Map { map, index, flags } => {
+            RedirectTo { ifindex: None, map: Some(map.clone()), index: Some(*index), flags: *flags }
+        }
+    }
+}
+
+/// What the program runs on, from the options.
+fn context(args: &Args, program: &Program) -> Result<Context, Failure> {
+    let data = match &args.packet {
+        Some(path) => {
+            let name = file::name(path);
+            hex::bytes(&name, file::read(path)?, args.encoding)?
+        }
+        None if program.prog_type == ProgType::Raw => Vec::new(),
+        None => {
+            let (name, kind) = (&program.name, program.prog_type.name());
+            let problem = format!(
+                "program '{name}' is of type {kind} and needs a packet: give --packet FILE \
+                 (- for standard input)"
+            );
+            return Err(Failure::Usage(problem));
+        }
+    };
+    let mut context = match program.prog_type {
+        ProgType::Raw => Context::raw(data),
+        prog_type => Context::packet(prog_type, &data).map_err(|error| match error {
+            ContextError::Packet(_) => Failure::Input {
+                file: args.packet.as_deref().map(file::name).unwrap_or_default(),
+                problem: error.to_string(),
+                hint: capture(&data).map(Into::into),
+            },
+            other => Failure::Usage(format!("program '{}': {other}", program.name)),
+        })?,
+    };
+    if let Some(path) = &args.ctx {
+        set_fields(&mut context, &Json::file(path)?)?;
+    }
+    Ok(context)
+}
+
+/// Whether bytes are a whole capture.
+fn capture(data: &[u8]) -> Option<&'static str> {
+    const MAGIC: [[u8; 4]; 5] = [
+        [0xd4, 0xc3, 0xb2, 0xa1],
+        [0xa1, 0xb2, 0xc3, 0xd4],
+        [0x4d, 0x3c, 0xb2, 0xa1],
+        [0xa1, 0xb2, 0x3c, 0x4d],
+        [0x0a, 0x0d, 0x0d, 0x0a],
+    ];
+    let found = MAGIC.iter().any(|magic| data.starts_with(magic));
+    found.then_some("this is a capture file (pcap); give one packet without the capture's headers")
+}
+
+fn set_fields(context: &mut Context, json: &Json) -> Result<(), Failure> {
+    let Some(fields) = json.value.as_object() else {
+        return Err(json.wrong("", "expected an object of fields, {\"mark\": 1}"));
+    };
+    let mut set = |name: &str, value: &serde_json::Value| {
+        let Some(number) = value.as_u64() else {
+            let problem = format!("found {value}, expected a number from 0 or a list of such");
+            return Err(json.wrong(name, problem));
+        };
+        context.set_field(name, number).map_err(|error| json.wrong(name, error.to_string()))
+    };
+    for (name, value) in fields {
+        match value.as_array() {
+            Some(elements) => {
+                for (i, element) in elements.iter().enumerate() {
+                    set(&format!("{name}[{i}]"), element)?;
+                }
+            }
+            None => set(name, value)?,
+        }
+    }
+    Ok(())
+}
+
+/// Runs the program as often as asked; the last outcome and the mean time.
+fn repeat(
+    args: &Args,
+    instance: &Instance,
+    context: &mut Context,
+) -> Result<(Outcome, Duration), Box<Trap>> {
+    let start = Instant::now();
+    let mut outcome = instance.run(context, args.fuel)?;
+    for _ in 1..args.repeat {
+        outcome = instance.run(context, args.fuel)?;
+    }
+    Ok((outcome, start.elapsed() / u32::try_from(args.repeat).unwrap_or(u32::MAX)))
+}
+
+/// What may help against a trap.
+fn hint(kind: &TrapKind) -> Option<&'static str> {
+    /// No memory of a process lies below.
+    const NULL_PAGE: u64 = 4096;
+    match kind {
+        TrapKind::OutOfFuel(_) => Some("allow more with --fuel N"),
+        TrapKind::HelperAccess { access, .. } => hint(access),
+        TrapKind::Access { address, .. } if *address < NULL_PAGE => {
+            Some("the pointer is null: compare what a lookup returns with 0 before using it")
+        }
+        TrapKind::Access { near: Some(near), .. } if near.name == "packet" && near.offset >= 0 => {
+            Some("compare with data_end first: if (ptr + size > data_end) return ...;")
+        }
+        _ => None,
+    }
+}
+
+/// What a run may change, as it was.
+struct Before {
+    data: Vec<u8>,
+    /// Where the data started in its buffer.
+    start: usize,
+    fields: Vec<(String, u64)>,
+}
+
+/// The data as the program sees it and where it starts in its buffer.
+fn visible(context: &Context) -> (Vec<u8>, usize) {
+    match (context.visible_packet(), context.memory()) {
+        (Some(packet), _) => {
+            let meta = packet.data_with_meta().len() - packet.data().len();
+            (packet.data().to_vec(), packet.headroom() + meta)
+        }
+        (None, memory) => (memory.unwrap_or_default().to_vec(), 0),
+    }
+}
+
+impl Before {
+    fn of(context: &Context) -> Before {
+        let (data, start) = visible(context);
+        Before { data, start, fields: context.fields() }
+    }
+
+    fn compared(self, context: &Context, has_verdicts: bool, dump_maps: bool) -> Shown {
+        let (after, start) = visible(context);
+        let meta = match context.visible_packet() {
+            Some(packet) => {
+                packet.data_with_meta()[..packet.data_with_meta().len() - after.len()].to_vec()
+            }
+            None => Vec::new(),
+        };
+        let fields = self.fields.into_iter().zip(context.fields());
+        Shown {
+            data_name: if context.memory().is_some() { "memory" } else { "packet" },
+            head_moved: start as i64 - self.start as i64,
+            before: self.data,
+            after,
+            meta,
+            fields: fields
+                .filter(|((_, old), (_, new))| old != new)
+                .map(|((name, old), (_, new))| (name, old, new))
+                .collect(),
+            has_verdicts,
+            dump_maps,
+        }
+    }
+}

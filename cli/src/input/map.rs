@@ -1,0 +1,161 @@
+//! Entries that maps get before a run.
+//!
+//! JSON of two forms: an object from keys to values, `{"10.0.0.1": 1}`, or a list of entries as
+//! `run --json` and bpftool write them, `[{"key": ..., "value": ...}]`. In a per-CPU map `value` is
+//! that of CPU 0, and `"values": [{"cpu": 0, "value": ...}]` those of several.
+
+use super::value::{self, Json, Shape};
+use crate::failure::Failure;
+use ebpfvm::map::{ProgArray, UpdateFlags};
+use ebpfvm::{Loaded, Map};
+use ebpfvm_loader::Object;
+use ebpfvm_spec::{MapDef, MapType};
+use serde_json::Value;
+
+/// The index of the map that a name means: of a data section also the section's name.
+pub(crate) fn find(object: &Object, name: &str) -> Result<usize, Failure> {
+    let maps = object.maps();
+    let by_name = maps.iter().position(|def| def.name == name);
+    let by_section = || maps.iter().position(|def| section(def) == Some(name));
+    by_name.or_else(by_section).ok_or_else(|| Failure::Unknown {
+        what: "map",
+        name: name.into(),
+        place: object.file().into(),
+        known: maps.iter().map(|def| def.name.clone()).collect(),
+    })
+}
+
+/// The section whose variables the map holds.
+pub(crate) fn section(def: &MapDef) -> Option<&str> {
+    match &def.origin {
+        ebpfvm_spec::map::MapOrigin::Section { section, .. } => Some(section),
+        ebpfvm_spec::map::MapOrigin::Declared => None,
+    }
+}
+
+/// Puts entries into a map.
+pub(crate) fn fill(loaded: &Loaded, map: &Map, json: &Json) -> Result<(), Failure> {
+    match &json.value {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                let path = format!("key \"{key}\"");
+                let entry = Entry { json, path: &path, loaded, map };
+                entry.put(&named_key(key, map), One(value))?;
+            }
+        }
+        Value::Array(entries) => {
+            for (i, item) in entries.iter().enumerate() {
+                let path = format!("[{i}]");
+                let entry = Entry { json, path: &path, loaded, map };
+                match (item.get("key"), item.get("value"), item.get("values")) {
+                    (Some(key), Some(value), None) => entry.put(key, One(value))?,
+                    (Some(key), None, Some(values)) => entry.put(key, PerCpu(values))?,
+                    _ => return Err(entry.wrong("expected {\"key\": ..., \"value\": ...}")),
+                }
+            }
+        }
+        _ => {
+            let expected = "expected an object {KEY: VALUE} or a list of {\"key\", \"value\"}";
+            return Err(json.wrong("", expected));
+        }
+    }
+    Ok(())
+}
+
+/// A key that is the name of a member: JSON in a string where the key is not of one piece.
+fn named_key(key: &str, map: &Map) -> Value {
+    let text = || Value::String(key.into());
+    let compound = key.trim_start().starts_with(['{', '[']);
+    // Without a type a number has to be one; with one, strings of digits are taken.
+    let bare = map.def().key_type.is_none() && key.len() != 2 * map.def().key_bytes as usize;
+    if compound || bare { serde_json::from_str(key).unwrap_or_else(|_| text()) } else { text() }
+}
+
+/// The value of an entry.
+enum Given<'a> {
+    One(&'a Value),
+    PerCpu(&'a Value),
+}
+use Given::{One, PerCpu};
+
+/// An entry on its way into a map.
+struct Entry<'a> {
+    json: &'a Json,
+    path: &'a str,
+    loaded: &'a Loaded,
+    map: &'a Map,
+}
+
+impl Entry<'_> {
+    fn wrong(&self, problem: impl Into<String>) -> Failure {
+        self.json.wrong(self.path, problem)
+    }
+
+    fn put(&self, key: &Value, given: Given<'_>) -> Result<(), Failure> {
+        let def = self.map.def();
+        if def.key_bytes == 0 || def.map_type == MapType::PerfEventArray {
+            let kind = def.map_type.name();
+            return Err(self.wrong(format!("a map of kind {kind} takes no entries")));
+        }
+        let btf = self.loaded.object().btf().map(|btf| &**btf);
+        let shape = Shape { bytes: def.key_bytes as usize, btf, type_id: def.key_type };
+        let key = value::bytes(key, shape).map_err(|p| self.wrong(format!("the key: {p}")))?;
+        if let Some(array) = self.map.as_kind::<ProgArray>() {
+            return self.put_program(array, &key, given);
+        }
+        let shape = Shape { bytes: def.value_bytes as usize, btf, type_id: def.value_type };
+        let read = |json: &Value| {
+            value::bytes(json, shape).map_err(|p| self.wrong(format!("the value: {p}")))
+        };
+        let value = match given {
+            One(json) if def.map_type.is_percpu() => self.lanes(&[(0, read(json)?)])?,
+            One(json) => read(json)?,
+            PerCpu(_) if !def.map_type.is_percpu() => {
+                let kind = def.map_type.name();
+                return Err(self.wrong(format!("a map of kind {kind} has one value for all CPUs")));
+            }
+            PerCpu(list) => {
+                let mut values = Vec::new();
+                for item in list.as_array().into_iter().flatten() {
+                    let (Some(cpu), Some(value)) = (item["cpu"].as_u64(), item.get("value")) else {
+                        return Err(self.wrong("expected {\"cpu\": N, \"value\": ...} in values"));
+                    };
+                    values.push((cpu, read(value)?));
+                }
+                self.lanes(&values)?
+            }
+        };
+        let written = self.map.write(&key, &value, UpdateFlags::ANY);
+        written.map_err(|error| self.wrong(error.to_string()))
+    }
+
+    /// The values of all CPUs after one another; those that are not given are zero.
+    fn lanes(&self, values: &[(u64, Vec<u8>)]) -> Result<Vec<u8>, Failure> {
+        let cpus = self.loaded.vm().cpus();
+        let mut all = vec![0; self.map.host_value_bytes()];
+        let lane = all.len() / cpus as usize;
+        for (cpu, value) in values {
+            if *cpu >= u64::from(cpus) {
+                return Err(self.wrong(format!("CPU {cpu}: the machine has {cpus}, from 0")));
+            }
+            all[*cpu as usize * lane..][..value.len()].copy_from_slice(value);
+        }
+        Ok(all)
+    }
+
+    fn put_program(&self, array: &ProgArray, key: &[u8], given: Given<'_>) -> Result<(), Failure> {
+        let One(Value::String(name)) = given else {
+            return Err(self.wrong("the value: expected the name of a program"));
+        };
+        let index = key.try_into().map(u32::from_ne_bytes);
+        let index = index.map_err(|_| self.wrong("the key: expected 4 bytes"))?;
+        let program = self.loaded.program(name).map_err(|e| self.wrong(e.to_string()))?;
+        let kind = program.prog_type().name();
+        array.set(index, program).map_err(|errno| {
+            let slots = array.slots();
+            self.wrong(format!(
+                "program '{name}' ({kind}) cannot go there: {errno}; the array has {slots} slots"
+            ))
+        })
+    }
+}

@@ -1,0 +1,9 @@
+//! What commands read.
+
+pub(crate) mod file;
+pub(crate) mod globals;
+pub(crate) mod hex;
+pub(crate) mod map;
+pub(crate) mod object;
+pub(crate) mod order;
+pub(crate) mod value;

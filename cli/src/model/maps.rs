@@ -1,0 +1,111 @@
+//! The contents of maps.
+
+use crate::render::hex;
+use ebpfvm::map::ProgArray;
+use ebpfvm::{Loaded, Map};
+use ebpfvm_asm::ByteOrder;
+use ebpfvm_loader::btf::value::to_json;
+use ebpfvm_spec::MapType;
+use ebpfvm_spec::btf::TypeId;
+use serde::Serialize;
+use serde_json::Value;
+
+/// An entry.
+#[derive(Serialize)]
+pub(crate) struct MapEntry {
+    /// The key in hex.
+    pub(crate) key: String,
+    /// The value in hex; of a program array, the program's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<String>,
+    /// The values of a per-CPU map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) values: Option<Vec<CpuValue<String>>>,
+    /// Key and value through their types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) formatted: Option<Formatted>,
+}
+
+/// The value of one CPU.
+#[derive(Serialize)]
+pub(crate) struct CpuValue<T> {
+    pub(crate) cpu: usize,
+    pub(crate) value: T,
+}
+
+/// An entry through its types.
+#[derive(Serialize)]
+pub(crate) struct Formatted {
+    pub(crate) key: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) values: Option<Vec<CpuValue<Value>>>,
+}
+
+/// The entries of a map, sorted by key. Arrays show only entries that are not all zero. None if
+/// maps of the kind have no entries to show.
+pub(crate) fn entries(loaded: &Loaded, map: &Map) -> Option<Vec<MapEntry>> {
+    let def = map.def();
+    if def.key_bytes == 0 || def.map_type == MapType::PerfEventArray {
+        return None;
+    }
+    let is_array = matches!(def.map_type, MapType::Array | MapType::PercpuArray);
+    let mut entries: Vec<(Vec<u8>, Vec<u8>)> = map
+        .entries()
+        .filter(|(_, value)| !is_array || def.max_entries == 1 || value.iter().any(|b| *b != 0))
+        .collect();
+    // The keys of arrays are numbers in host order, and come in their order.
+    if !is_array && def.map_type != MapType::ProgArray {
+        entries.sort();
+    }
+    Some(entries.iter().map(|(key, value)| entry(loaded, map, key, value)).collect())
+}
+
+fn entry(loaded: &Loaded, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
+    let def = map.def();
+    if let Some(array) = map.as_kind::<ProgArray>() {
+        let index = key.try_into().map_or(0, u32::from_ne_bytes);
+        let name = array.get(index).map(|program| program.program().name.clone());
+        let shown = Some(name.unwrap_or_default());
+        let formatted =
+            Formatted { key: index.into(), value: shown.clone().map(Value::String), values: None };
+        return MapEntry {
+            key: hex::string(key),
+            value: shown,
+            values: None,
+            formatted: Some(formatted),
+        };
+    }
+    let through = |id: Option<TypeId>, bytes: &[u8]| {
+        to_json(loaded.object().btf()?, id?, bytes, ByteOrder::HOST).ok()
+    };
+    let size = def.value_bytes as usize;
+    let lanes: Vec<&[u8]> = match def.map_type.is_percpu() {
+        true => value.chunks(size.next_multiple_of(8)).map(|lane| &lane[..size]).collect(),
+        false => vec![value],
+    };
+    let key_typed = through(def.key_type, key).or_else(|| {
+        // The key of an array is a number whatever the object says.
+        let index = <[u8; 4]>::try_from(key).ok()?;
+        let array = matches!(def.map_type, MapType::Array | MapType::PercpuArray);
+        array.then(|| u32::from_ne_bytes(index).into())
+    });
+    let values_typed: Option<Vec<Value>> =
+        lanes.iter().map(|lane| through(def.value_type, lane)).collect();
+    let formatted =
+        key_typed.zip(values_typed).map(|(key, mut values)| match def.map_type.is_percpu() {
+            true => Formatted { key, value: None, values: Some(numbered(values)) },
+            false => Formatted { key, value: values.pop(), values: None },
+        });
+    let mut values: Vec<String> = lanes.iter().map(|lane| hex::string(lane)).collect();
+    let (value, values) = match def.map_type.is_percpu() {
+        true => (None, Some(numbered(values))),
+        false => (values.pop(), None),
+    };
+    MapEntry { key: hex::string(key), value, values, formatted }
+}
+
+fn numbered<T>(values: Vec<T>) -> Vec<CpuValue<T>> {
+    values.into_iter().enumerate().map(|(cpu, value)| CpuValue { cpu, value }).collect()
+}

@@ -1,0 +1,6 @@
+//! What commands find out, as values: the JSON output is these structs as they stand.
+
+pub(crate) mod asm;
+pub(crate) mod disasm;
+pub(crate) mod maps;
+pub(crate) mod run;

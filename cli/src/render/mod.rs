@@ -1,0 +1,9 @@
+//! Results as text.
+
+pub(crate) mod diff;
+pub(crate) mod disasm;
+pub(crate) mod failure;
+pub(crate) mod hex;
+pub(crate) mod maps;
+pub(crate) mod run;
+pub(crate) mod style;

@@ -1,0 +1,134 @@
+//! What a run brought, as text.
+
+use super::diff::Diff;
+use super::style::{self, paint};
+use crate::model::run::{RedirectTo, RunReport, Shown};
+use ebpfvm::Loaded;
+use ebpfvm_spec::map::MapOrigin;
+use std::fmt::Write;
+
+/// The report of a run.
+pub(crate) fn text(report: &RunReport, loaded: Option<&Loaded>) -> String {
+    // Writing to a String does not fail.
+    let mut text = String::new();
+    for line in &report.output {
+        let _ = writeln!(text, "printed: {line}");
+    }
+    let _ = writeln!(text, "{}", verdict(report));
+    if let Some(redirect) = &report.redirect {
+        let _ = writeln!(text, "redirect: {}", redirected(redirect));
+    }
+    text.push_str(&data(&report.shown));
+    for (name, old, new) in &report.shown.fields {
+        let _ = writeln!(text, "context: {name} {old} -> {new}");
+    }
+    for (map, records) in &report.events {
+        for record in records {
+            let _ = writeln!(text, "event: {map}: {}", spaced(record));
+        }
+        if let Some(lost) = report.lost_events.get(map) {
+            let _ = writeln!(text, "event: {map}: {lost} more found no room");
+        }
+    }
+    if let Some(loaded) = loaded.filter(|_| report.shown.dump_maps) {
+        for map in loaded.maps() {
+            if let Some(entries) = report.maps.get(&map.def().name) {
+                text.push_str(&super::maps::text(map.def(), entries));
+            }
+        }
+    } else if let Some(hint) = loaded.and_then(|loaded| undumped(report, loaded)) {
+        let _ = writeln!(text, "{}", paint(style::FAINT, hint));
+    }
+    text
+}
+
+/// `filter returned XDP_DROP (1) in 412 ns`
+fn verdict(report: &RunReport) -> String {
+    let value = match report.verdict {
+        Some(name) => format!("{} ({})", paint(style::HEADING, name), report.retval),
+        None if report.shown.has_verdicts => {
+            let kind = report.prog_type;
+            format!("{}, which is no verdict of {kind} programs", report.retval)
+        }
+        None if report.retval > 9 => format!("{} ({:#x})", report.retval, report.retval),
+        None => report.retval.to_string(),
+    };
+    let name = report.program.as_deref().unwrap_or("the program");
+    let time = duration(report.duration_ns);
+    let often = match report.repeat {
+        1 => String::new(),
+        n => format!(" on average of {n} runs"),
+    };
+    format!("{name} returned {value} in {time}{often}")
+}
+
+fn duration(ns: u64) -> String {
+    match ns {
+        0..10_000 => format!("{ns} ns"),
+        10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
+        _ => format!("{:.1} ms", ns as f64 / 1e6),
+    }
+}
+
+fn redirected(to: &RedirectTo) -> String {
+    let goal = match (to.ifindex, &to.map, to.index) {
+        (Some(ifindex), ..) => format!("to interface {ifindex}"),
+        (None, Some(map), Some(index)) => format!("to {map}[{index}]"),
+        _ => "nowhere".into(),
+    };
+    if to.flags == 0 { goal } else { format!("{goal}, flags {:#x}", to.flags) }
+}
+
+/// How the packet has changed.
+fn data(shown: &Shown) -> String {
+    let Shown { data_name, before, after, head_moved, meta, .. } = shown;
+    if before.is_empty() && after.is_empty() {
+        return String::new();
+    }
+    let diff = Diff::new(before, after, *head_moved);
+    let mut parts = Vec::new();
+    if before.len() == after.len() {
+        parts.push(format!("{} bytes", after.len()));
+    } else {
+        parts.push(format!("{} -> {} bytes", before.len(), after.len()));
+    }
+    match *head_moved {
+        0 => {}
+        n @ ..0 => parts.push(format!("{} in front of the old start", -n)),
+        n => parts.push(format!("the first {n} cut off")),
+    }
+    match *head_moved + after.len() as i64 - before.len() as i64 {
+        0 => {}
+        n @ ..0 => parts.push(format!("the last {} cut off", -n)),
+        n => parts.push(format!("{n} after the old end")),
+    }
+    if !meta.is_empty() {
+        parts.push(format!("metadata {}", spaced(&super::hex::string(meta))));
+    }
+    match diff.changed() {
+        0 if before.len() == after.len() && *head_moved == 0 => parts.push("unchanged".into()),
+        0 => {}
+        n => parts.push(format!("{n} changed")),
+    }
+    format!("{data_name}: {}\n{}", parts.join(", "), diff.rows())
+}
+
+/// Hex digits with a space after every byte.
+fn spaced(hex: &str) -> String {
+    let pairs = hex.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).into_owned());
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+/// A reminder that maps hold something.
+fn undumped(report: &RunReport, loaded: &Loaded) -> Option<String> {
+    let mut names = Vec::new();
+    for map in loaded.maps() {
+        let def = map.def();
+        let constant = matches!(&def.origin, MapOrigin::Section { section, .. } if section.starts_with(".rodata"));
+        let entries = report.maps.get(&def.name).map_or(0, Vec::len);
+        if entries > 0 && !constant {
+            names.push(def.name.as_str());
+        }
+    }
+    (!names.is_empty()).then(|| format!("maps with entries: {} (--dump-maps)", names.join(", ")))
+}
