@@ -188,7 +188,8 @@ impl Packet {
     pub(crate) fn insert(&mut self, offset: usize, bytes: usize) {
         let room = self.start;
         if bytes > room {
-            self.grow(bytes - room, 0);
+            // More than needed, so that a program that pushes again and again does not copy often.
+            self.grow((bytes - room).max(SKB_HEADROOM_BYTES), 0);
         }
         let (start, offset) = (self.start - bytes, offset.min(self.end - self.start));
         self.buffer.copy_within(self.start..self.start + offset, start);

@@ -6,6 +6,7 @@ use super::skb::{
     packet, protocol, set_field, set_protocol,
 };
 use super::{Call, Outcome, Stop};
+use crate::packet::SKB_MAX_BYTES;
 use crate::skb::Checksum;
 use ebpfvm_spec::Errno;
 
@@ -49,6 +50,9 @@ pub(super) fn vlan_push(call: &mut Call<'_, '_>) -> Outcome {
     let tci = call.arg(3) as u16;
     packet(call, 1)?;
     if let Some((protocol, tci)) = tag(call)? {
+        if packet(call, 1)?.data().len() + VLAN_BYTES > SKB_MAX_BYTES {
+            return Err(Errno::ENOMEM.into());
+        }
         change(call, 1, |packet| {
             packet.insert(ADDRESSES_BYTES, VLAN_BYTES);
             let data = packet.data_mut();
