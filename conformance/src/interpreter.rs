@@ -1,7 +1,7 @@
 //! The project's interpreter as an engine.
 
 use crate::engine::{Engine, Outcome};
-use ebpfvm::{Context, DEFAULT_FUEL, Helper, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Helper, Instance, Outcome as VmOutcome, Trap, Vm};
 use ebpfvm_asm::{Code, Slot};
 use ebpfvm_spec::{Platform, ProgType, Program};
 
@@ -9,19 +9,24 @@ use ebpfvm_spec::{Platform, ProgType, Program};
 pub struct InterpreterEngine {
     name: &'static str,
     vm: Vm,
+    run: fn(&Instance, &mut Context, u64) -> Result<VmOutcome, Box<Trap>>,
 }
 
 impl InterpreterEngine {
     /// The interpreter in checked mode with Linux's helpers: programs need no verdict, since every
     /// access is checked as they run.
     pub fn checked() -> InterpreterEngine {
-        InterpreterEngine { name: "checked", vm: vector_machine() }
+        InterpreterEngine { name: "checked", vm: vector_machine(), run: Instance::run }
     }
 
-    /// The interpreter as the machine runs a program by itself: without checks if there is a verdict
-    /// that says so. Vectors come without a verdict, so they run checked.
-    pub fn by_verdict() -> InterpreterEngine {
-        InterpreterEngine { name: "interp", ..InterpreterEngine::checked() }
+    /// The interpreter without checks. Vectors come without a verdict that would permit it, so
+    /// each runs in checked mode first; one that calls helpers runs in no other.
+    pub fn unchecked() -> InterpreterEngine {
+        InterpreterEngine {
+            name: "interp",
+            run: Instance::run_both,
+            ..InterpreterEngine::checked()
+        }
     }
 
     /// The interpreter in checked mode with the helpers of a machine.
@@ -56,7 +61,7 @@ impl Engine for InterpreterEngine {
             Err(e) => return Outcome::Refused(e.to_string()),
         };
         let mut context = Context::raw(memory.unwrap_or_default());
-        match instance.run(&mut context, DEFAULT_FUEL) {
+        match (self.run)(&instance, &mut context, DEFAULT_FUEL) {
             Ok(outcome) => Outcome::Value(outcome.retval),
             Err(trap) => Outcome::Trapped(trap.to_string()),
         }

@@ -142,7 +142,7 @@ pub const ENGINES: &[&str] = &["interp", "checked", "kernel"];
 pub fn engines(name: &str) -> Result<Vec<Box<dyn Engine>>, ConformError> {
     let engine = |name: &str| -> Box<dyn Engine> {
         match name {
-            "interp" => Box::new(InterpreterEngine::by_verdict()),
+            "interp" => Box::new(InterpreterEngine::unchecked()),
             "checked" => Box::new(InterpreterEngine::checked()),
             "kernel" => match KernelEngine::new() {
                 Ok(engine) => Box::new(engine),

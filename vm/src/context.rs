@@ -202,6 +202,13 @@ impl Context {
         }
     }
 
+    /// Puts other bytes of the same length into the plain memory, which stays where it is.
+    pub(crate) fn set_memory(&mut self, bytes: &[u8]) {
+        if let Behind::Memory(memory) = &mut self.behind {
+            memory.copy_from_slice(bytes);
+        }
+    }
+
     /// Changes the packet and then the fields that depend on it.
     pub fn change_packet<R>(&mut self, change: impl FnOnce(&mut Packet) -> R) -> Option<R> {
         let Behind::Packet { packet, .. } = &mut self.behind else { return None };

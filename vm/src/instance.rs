@@ -6,10 +6,11 @@ use crate::host::Host;
 use crate::interp::exec::exec;
 use crate::interp::lower::{Lowered, lower};
 use crate::map::{MapRef, Slab};
+use crate::memory::Stack;
 use crate::run::{Redirect, Run};
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
-use ebpfvm_asm::Pc;
+use ebpfvm_asm::{CallTarget, Insn, Pc};
 use ebpfvm_spec::{ProgType, Program, Ret};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -193,7 +194,7 @@ impl Instance {
         self.expect_context(ctx)?;
         let mut run = Run::new(ctx, fuel);
         // SAFETY: checked mode asks nothing of the program.
-        let result = unsafe { exec::<true>(&mut run, self) };
+        let result = unsafe { exec::<true>(&mut run, self, &mut Stack::new()) };
         self.finish(run, result)
     }
 
@@ -213,8 +214,43 @@ impl Instance {
         }
         let mut run = Run::new(ctx, fuel);
         // SAFETY: the caller's promise.
-        let result = unsafe { exec::<false>(&mut run, self) };
+        let result = unsafe { exec::<false>(&mut run, self, &mut Stack::new()) };
         self.finish(run, result)
+    }
+
+    /// Runs the program in checked mode and, if it ends, once more without checks from the same
+    /// start, and gives what the second run brought. The first run shows that the second is safe:
+    /// both find the same bytes at the same addresses, so they do the same.
+    ///
+    /// That holds for programs on plain memory that depend on nothing else. Others, which have maps
+    /// or call helpers, run in checked mode only. This serves to compare the two modes.
+    ///
+    /// # Errors
+    /// The trap that stopped either run.
+    pub fn run_both(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Box<Trap>> {
+        self.expect_context(ctx)?;
+        let closed = self.maps.is_empty() && self.helpers.is_empty() && !self.calls_by_register();
+        let Some(start) = ctx.memory().filter(|_| closed).map(<[u8]>::to_vec) else {
+            return self.run(ctx, fuel);
+        };
+        let mut stack = Box::new(Stack::new());
+        let mut run = Run::new(ctx, fuel);
+        // SAFETY: checked mode asks nothing of the program.
+        let result = unsafe { exec::<true>(&mut run, self, &mut stack) };
+        self.finish(run, result)?;
+        ctx.set_memory(&start);
+        let mut run = Run::new(ctx, fuel);
+        // SAFETY: the same program has just run in checked mode without a trap. It starts with the
+        // same registers, with the same bytes in the same memory and on the same stack, whose
+        // frames are zero when they are entered; nothing else can tell it another way.
+        let result = unsafe { exec::<false>(&mut run, self, &mut stack) };
+        self.finish(run, result)
+    }
+
+    /// Whether the program calls helpers that are known only when it runs.
+    fn calls_by_register(&self) -> bool {
+        let by_register = |insn: &Insn| matches!(insn, Insn::Call { target: CallTarget::Reg(_) });
+        self.program.code.iter().any(|(_, insn)| by_register(insn))
     }
 
     fn expect_context(&self, ctx: &Context) -> Result<(), Box<Trap>> {

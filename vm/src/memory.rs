@@ -7,6 +7,7 @@
 use crate::instance::Instance;
 use crate::trap::NearRegion;
 use ebpfvm_spec::context::Direction;
+use std::mem::MaybeUninit;
 
 /// Size of a stack frame in bytes (`MAX_BPF_STACK`).
 pub(crate) const FRAME_BYTES: usize = 512;
@@ -16,7 +17,15 @@ pub(crate) const MAX_FRAMES: usize = 8;
 
 /// The stack of a run, aligned for every access.
 #[repr(C, align(16))]
-pub(crate) struct Stack(pub(crate) [std::mem::MaybeUninit<u8>; FRAME_BYTES * MAX_FRAMES]);
+pub(crate) struct Stack(pub(crate) [MaybeUninit<u8>; FRAME_BYTES * MAX_FRAMES]);
+
+impl Stack {
+    /// A stack with nothing on it. Frames are set to zero as they are entered.
+    #[inline(always)]
+    pub(crate) const fn new() -> Stack {
+        Stack([MaybeUninit::uninit(); FRAME_BYTES * MAX_FRAMES])
+    }
+}
 
 /// A range of addresses. Lengths are kept apart for reading and writing: a read-only region has a
 /// write length of 0.

@@ -8,7 +8,7 @@
 
 use super::handler::{Exit, MAY_GOTO_LOOPS};
 use crate::instance::Instance;
-use crate::memory::{FRAME_BYTES, MAX_FRAMES, Stack};
+use crate::memory::{MAX_FRAMES, Stack};
 use crate::run::{Frame, Run};
 use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::Reg;
@@ -28,8 +28,8 @@ const SLICE: i64 = if cfg!(debug_assertions) { 256 } else { 4096 };
 pub(crate) unsafe fn exec<const CHECKED: bool>(
     run: &mut Run<'_>,
     entry: &Instance,
+    stack: &mut Stack,
 ) -> Result<u64, Box<Trap>> {
-    let mut stack = Stack([MaybeUninit::uninit(); FRAME_BYTES * MAX_FRAMES]);
     run.regions.set_stack(stack.0.as_mut_ptr() as u64);
     run.instance = entry;
     run.may_goto = MAY_GOTO_LOOPS;
