@@ -33,7 +33,7 @@ pub enum LinkErrorKind {
     #[error("r10 is the frame pointer and read-only")]
     WritesFramePointer,
     /// The platform has no such helper.
-    #[error("there is no helper number {0}")]
+    #[error("there is no helper number {0}{on_linux}", on_linux = crate::helper::on_linux(*.0))]
     UnknownHelper(u32),
     /// The helper exists on Linux but not here.
     #[error("the helper {name} (number {id}) is not available here")]

@@ -59,13 +59,11 @@ pub(crate) struct Names<'a>(pub(crate) Option<&'a Program>);
 
 impl Symbols for Names<'_> {
     fn helper(&self, id: u32) -> Option<String> {
-        let proto = ebpfvm_spec::linux::HELPERS.iter().find(|h| h.id == id)?;
-        Some(format!("bpf_{}", proto.name))
+        ebpfvm_spec::linux::helper_name(id).map(|name| format!("bpf_{name}"))
     }
 
     fn helper_id(&self, name: &str) -> Option<u32> {
-        let name = name.strip_prefix("bpf_").unwrap_or(name);
-        ebpfvm_spec::linux::HELPERS.iter().find(|h| h.name == name).map(|h| h.id)
+        ebpfvm_spec::linux::helper_id(name)
     }
 
     fn function(&self, pc: Pc) -> Option<(String, Pc)> {

@@ -1,6 +1,7 @@
 //! Helper prototypes (`struct bpf_func_proto` instances and the `*_func_proto` selections of
 //! `kernel/bpf/helpers.c`, `net/core/filter.c` and `kernel/trace/bpf_trace.c`, Linux 6.18).
 
+use super::helper_names::HELPER_NAMES;
 use crate::helper::{Arg, Effect, HelperProto, MemAccess, MemSize, Ret};
 use crate::program::{ProgType, ProgTypeSet};
 use std::borrow::Cow;
@@ -67,12 +68,12 @@ const ANY: Arg = Arg::Anything;
 const fn helper(
     id: u32,
     name: &'static str,
-    since: &'static str,
     args: &[Arg],
     ret: Ret,
     effects: Effect,
     allowed: ProgTypeSet,
 ) -> HelperProto {
+    let since = HELPER_NAMES[id as usize - 1].1;
     let mut all = [Arg::None; 5];
     let mut i = 0;
     while i < args.len() {
@@ -89,75 +90,87 @@ const PACKET: Effect = Effect::CHANGES_PACKET;
 /// The prototypes, by number.
 #[rustfmt::skip] // a table is read by its columns
 pub static HELPERS: &[HelperProto] = &[
-    helper(1, "map_lookup_elem", "3.18", &[Arg::Map, Arg::MapKey], Ret::MapValueOrNull, NONE, ALL),
-    helper(2, "map_update_elem", "3.18", &[Arg::Map, Arg::MapKey, Arg::MapValue(MemAccess::Read), ANY], Ret::Integer, NONE, ALL),
-    helper(3, "map_delete_elem", "3.18", &[Arg::Map, Arg::MapKey], Ret::Integer, NONE, ALL),
-    helper(4, "probe_read", "4.1", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, TRACING),
-    helper(5, "ktime_get_ns", "4.1", &[], Ret::Integer, NONE, ALL),
-    helper(6, "trace_printk", "4.1", &[READ, SIZE, ANY, ANY, ANY], Ret::Integer, GPL, ALL),
-    helper(7, "get_prandom_u32", "4.1", &[], Ret::Integer, NONE, ALL),
-    helper(8, "get_smp_processor_id", "4.1", &[], Ret::Integer, NONE, ALL),
-    helper(9, "skb_store_bytes", "4.1", &[Arg::Ctx, ANY, READ, SIZE, ANY], Ret::Integer, PACKET, CLS_XMIT_SK_SKB),
-    helper(10, "l3_csum_replace", "4.1", &[Arg::Ctx, ANY, ANY, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT),
-    helper(11, "l4_csum_replace", "4.1", &[Arg::Ctx, ANY, ANY, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT),
-    helper(12, "tail_call", "4.2", &[Arg::Ctx, Arg::Map, ANY], Ret::TailCall, NONE, ALL),
-    helper(14, "get_current_pid_tgid", "4.2", &[], Ret::Integer, NONE, ALL),
-    helper(15, "get_current_uid_gid", "4.2", &[], Ret::Integer, NONE, ALL),
-    helper(16, "get_current_comm", "4.2", &[WRITE, SIZE], Ret::Integer, NONE, ALL),
-    helper(18, "skb_vlan_push", "4.3", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS),
-    helper(19, "skb_vlan_pop", "4.3", &[Arg::Ctx], Ret::Integer, PACKET, CLS),
-    helper(23, "redirect", "4.4", &[ANY, ANY], Ret::Integer, NONE, CLS_XDP.union(LWT_XMIT)),
-    helper(25, "perf_event_output", "4.4", &[Arg::Ctx, Arg::Map, ANY, READ, SIZE_OR_ZERO], Ret::Integer, GPL, EVENTS),
-    helper(26, "skb_load_bytes", "4.5", &[Arg::Ctx, ANY, WRITE, SIZE], Ret::Integer, NONE, SKB),
-    helper(28, "csum_diff", "4.6", &[READ_OR_NULL, SIZE_OR_ZERO, READ_OR_NULL, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, CLS_LWT.union(XDP)),
-    helper(31, "skb_change_proto", "4.8", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS),
-    helper(32, "skb_change_type", "4.8", &[Arg::Ctx, ANY], Ret::Integer, PACKET, CLS),
-    helper(34, "get_hash_recalc", "4.8", &[Arg::Ctx], Ret::Integer, NONE, CLS_LWT),
-    helper(38, "skb_change_tail", "4.9", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT_SK_SKB),
-    helper(39, "skb_pull_data", "4.9", &[Arg::Ctx, ANY], Ret::Integer, PACKET, CLS_LWT.union(SK_SKB)),
-    helper(40, "csum_update", "4.9", &[Arg::Ctx, ANY], Ret::Integer, NONE, CLS_XMIT),
-    helper(41, "set_hash_invalid", "4.9", &[Arg::Ctx], Ret::Integer, NONE, CLS_XMIT),
-    helper(42, "get_numa_node_id", "4.10", &[], Ret::Integer, NONE, ALL),
-    helper(43, "skb_change_head", "4.10", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT_SK_SKB),
-    helper(44, "xdp_adjust_head", "4.10", &[Arg::Ctx, ANY], Ret::Integer, PACKET, XDP),
-    helper(45, "probe_read_str", "4.11", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, TRACING),
-    helper(48, "set_hash", "4.13", &[Arg::Ctx, ANY], Ret::Integer, NONE, CLS),
-    helper(50, "skb_adjust_room", "4.13", &[Arg::Ctx, ANY, ANY, ANY], Ret::Integer, PACKET, CLS_SK_SKB),
-    helper(51, "redirect_map", "4.14", &[Arg::Map, ANY, ANY], Ret::Integer, NONE, XDP),
-    helper(54, "xdp_adjust_meta", "4.15", &[Arg::Ctx, ANY], Ret::Integer, PACKET, XDP),
-    helper(65, "xdp_adjust_tail", "4.18", &[Arg::Ctx, ANY], Ret::Integer, PACKET, XDP),
-    helper(68, "skb_load_bytes_relative", "4.18", &[Arg::Ctx, ANY, WRITE, SIZE, ANY], Ret::Integer, NONE, CLS.union(FILTERS)),
-    helper(80, "get_current_cgroup_id", "4.18", &[], Ret::Integer, NONE, ALL),
-    helper(97, "skb_ecn_set_ce", "5.1", &[Arg::Ctx], Ret::Integer, NONE, CLS_CGROUP),
-    helper(105, "strtol", "5.2", &[READ, SIZE, ANY, U64_OUT], Ret::Integer, NONE, ALL),
-    helper(106, "strtoul", "5.2", &[READ, SIZE, ANY, U64_OUT], Ret::Integer, NONE, ALL),
-    helper(112, "probe_read_user", "5.5", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
-    helper(113, "probe_read_kernel", "5.5", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
-    helper(114, "probe_read_user_str", "5.5", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
-    helper(115, "probe_read_kernel_str", "5.5", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
-    helper(118, "jiffies64", "5.5", &[], Ret::Integer, NONE, ALL),
-    helper(125, "ktime_get_boot_ns", "5.8", &[], Ret::Integer, NONE, ALL),
-    helper(130, "ringbuf_output", "5.8", &[Arg::Map, READ, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, ALL),
-    helper(131, "ringbuf_reserve", "5.8", &[Arg::Map, Arg::AllocSize, ANY], Ret::MemOrNull, Effect::ACQUIRES, ALL),
-    helper(132, "ringbuf_submit", "5.8", &[Arg::RingbufRecord, ANY], Ret::Void, Effect::RELEASES, ALL),
-    helper(133, "ringbuf_discard", "5.8", &[Arg::RingbufRecord, ANY], Ret::Void, Effect::RELEASES, ALL),
-    helper(134, "ringbuf_query", "5.8", &[Arg::Map, ANY], Ret::Integer, NONE, ALL),
-    helper(135, "csum_level", "5.8", &[Arg::Ctx, ANY], Ret::Integer, NONE, CLS_XMIT),
-    helper(152, "redirect_neigh", "5.10", &[ANY, READ_OR_NULL, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, CLS),
-    helper(155, "redirect_peer", "5.10", &[ANY, ANY], Ret::Integer, NONE, CLS),
-    helper(160, "ktime_get_coarse_ns", "5.11", &[], Ret::Integer, NONE, NETWORK),
-    helper(165, "snprintf", "5.13", &[WRITE_OR_NULL, SIZE_OR_ZERO, Arg::ConstStr, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, NONE, ALL),
-    helper(177, "trace_vprintk", "5.16", &[READ, SIZE, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, GPL, ALL),
-    helper(182, "strncmp", "5.17", &[READ, SIZE, Arg::ConstStr], Ret::Integer, NONE, ALL),
-    helper(188, "xdp_get_buff_len", "5.18", &[Arg::Ctx], Ret::Integer, NONE, XDP),
-    helper(189, "xdp_load_bytes", "5.18", &[Arg::Ctx, ANY, WRITE, SIZE], Ret::Integer, NONE, XDP),
-    helper(190, "xdp_store_bytes", "5.18", &[Arg::Ctx, ANY, READ, SIZE], Ret::Integer, NONE, XDP),
-    helper(192, "skb_set_tstamp", "5.18", &[Arg::Ctx, ANY, ANY], Ret::Integer, NONE, CLS),
-    helper(195, "map_lookup_percpu_elem", "5.19", &[Arg::Map, Arg::MapKey, ANY], Ret::MapValueOrNull, NONE, ALL),
-    helper(208, "ktime_get_tai_ns", "6.1", &[], Ret::Integer, NONE, ALL),
+    helper(1, "map_lookup_elem", &[Arg::Map, Arg::MapKey], Ret::MapValueOrNull, NONE, ALL),
+    helper(2, "map_update_elem", &[Arg::Map, Arg::MapKey, Arg::MapValue(MemAccess::Read), ANY], Ret::Integer, NONE, ALL),
+    helper(3, "map_delete_elem", &[Arg::Map, Arg::MapKey], Ret::Integer, NONE, ALL),
+    helper(4, "probe_read", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, TRACING),
+    helper(5, "ktime_get_ns", &[], Ret::Integer, NONE, ALL),
+    helper(6, "trace_printk", &[READ, SIZE, ANY, ANY, ANY], Ret::Integer, GPL, ALL),
+    helper(7, "get_prandom_u32", &[], Ret::Integer, NONE, ALL),
+    helper(8, "get_smp_processor_id", &[], Ret::Integer, NONE, ALL),
+    helper(9, "skb_store_bytes", &[Arg::Ctx, ANY, READ, SIZE, ANY], Ret::Integer, PACKET, CLS_XMIT_SK_SKB),
+    helper(10, "l3_csum_replace", &[Arg::Ctx, ANY, ANY, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT),
+    helper(11, "l4_csum_replace", &[Arg::Ctx, ANY, ANY, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT),
+    helper(12, "tail_call", &[Arg::Ctx, Arg::Map, ANY], Ret::TailCall, NONE, ALL),
+    helper(14, "get_current_pid_tgid", &[], Ret::Integer, NONE, ALL),
+    helper(15, "get_current_uid_gid", &[], Ret::Integer, NONE, ALL),
+    helper(16, "get_current_comm", &[WRITE, SIZE], Ret::Integer, NONE, ALL),
+    helper(18, "skb_vlan_push", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS),
+    helper(19, "skb_vlan_pop", &[Arg::Ctx], Ret::Integer, PACKET, CLS),
+    helper(23, "redirect", &[ANY, ANY], Ret::Integer, NONE, CLS_XDP.union(LWT_XMIT)),
+    helper(25, "perf_event_output", &[Arg::Ctx, Arg::Map, ANY, READ, SIZE_OR_ZERO], Ret::Integer, GPL, EVENTS),
+    helper(26, "skb_load_bytes", &[Arg::Ctx, ANY, WRITE, SIZE], Ret::Integer, NONE, SKB),
+    helper(28, "csum_diff", &[READ_OR_NULL, SIZE_OR_ZERO, READ_OR_NULL, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, CLS_LWT.union(XDP)),
+    helper(31, "skb_change_proto", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS),
+    helper(32, "skb_change_type", &[Arg::Ctx, ANY], Ret::Integer, PACKET, CLS),
+    helper(34, "get_hash_recalc", &[Arg::Ctx], Ret::Integer, NONE, CLS_LWT),
+    helper(38, "skb_change_tail", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT_SK_SKB),
+    helper(39, "skb_pull_data", &[Arg::Ctx, ANY], Ret::Integer, PACKET, CLS_LWT.union(SK_SKB)),
+    helper(40, "csum_update", &[Arg::Ctx, ANY], Ret::Integer, NONE, CLS_XMIT),
+    helper(41, "set_hash_invalid", &[Arg::Ctx], Ret::Integer, NONE, CLS_XMIT),
+    helper(42, "get_numa_node_id", &[], Ret::Integer, NONE, ALL),
+    helper(43, "skb_change_head", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS_XMIT_SK_SKB),
+    helper(44, "xdp_adjust_head", &[Arg::Ctx, ANY], Ret::Integer, PACKET, XDP),
+    helper(45, "probe_read_str", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, TRACING),
+    helper(48, "set_hash", &[Arg::Ctx, ANY], Ret::Integer, NONE, CLS),
+    helper(50, "skb_adjust_room", &[Arg::Ctx, ANY, ANY, ANY], Ret::Integer, PACKET, CLS_SK_SKB),
+    helper(51, "redirect_map", &[Arg::Map, ANY, ANY], Ret::Integer, NONE, XDP),
+    helper(54, "xdp_adjust_meta", &[Arg::Ctx, ANY], Ret::Integer, PACKET, XDP),
+    helper(65, "xdp_adjust_tail", &[Arg::Ctx, ANY], Ret::Integer, PACKET, XDP),
+    helper(68, "skb_load_bytes_relative", &[Arg::Ctx, ANY, WRITE, SIZE, ANY], Ret::Integer, NONE, CLS.union(FILTERS)),
+    helper(80, "get_current_cgroup_id", &[], Ret::Integer, NONE, ALL),
+    helper(97, "skb_ecn_set_ce", &[Arg::Ctx], Ret::Integer, NONE, CLS_CGROUP),
+    helper(105, "strtol", &[READ, SIZE, ANY, U64_OUT], Ret::Integer, NONE, ALL),
+    helper(106, "strtoul", &[READ, SIZE, ANY, U64_OUT], Ret::Integer, NONE, ALL),
+    helper(112, "probe_read_user", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
+    helper(113, "probe_read_kernel", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
+    helper(114, "probe_read_user_str", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
+    helper(115, "probe_read_kernel_str", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, ALL),
+    helper(118, "jiffies64", &[], Ret::Integer, NONE, ALL),
+    helper(125, "ktime_get_boot_ns", &[], Ret::Integer, NONE, ALL),
+    helper(130, "ringbuf_output", &[Arg::Map, READ, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, ALL),
+    helper(131, "ringbuf_reserve", &[Arg::Map, Arg::AllocSize, ANY], Ret::MemOrNull, Effect::ACQUIRES, ALL),
+    helper(132, "ringbuf_submit", &[Arg::RingbufRecord, ANY], Ret::Void, Effect::RELEASES, ALL),
+    helper(133, "ringbuf_discard", &[Arg::RingbufRecord, ANY], Ret::Void, Effect::RELEASES, ALL),
+    helper(134, "ringbuf_query", &[Arg::Map, ANY], Ret::Integer, NONE, ALL),
+    helper(135, "csum_level", &[Arg::Ctx, ANY], Ret::Integer, NONE, CLS_XMIT),
+    helper(152, "redirect_neigh", &[ANY, READ_OR_NULL, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, CLS),
+    helper(155, "redirect_peer", &[ANY, ANY], Ret::Integer, NONE, CLS),
+    helper(160, "ktime_get_coarse_ns", &[], Ret::Integer, NONE, NETWORK),
+    helper(165, "snprintf", &[WRITE_OR_NULL, SIZE_OR_ZERO, Arg::ConstStr, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, NONE, ALL),
+    helper(177, "trace_vprintk", &[READ, SIZE, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, GPL, ALL),
+    helper(182, "strncmp", &[READ, SIZE, Arg::ConstStr], Ret::Integer, NONE, ALL),
+    helper(188, "xdp_get_buff_len", &[Arg::Ctx], Ret::Integer, NONE, XDP),
+    helper(189, "xdp_load_bytes", &[Arg::Ctx, ANY, WRITE, SIZE], Ret::Integer, NONE, XDP),
+    helper(190, "xdp_store_bytes", &[Arg::Ctx, ANY, READ, SIZE], Ret::Integer, NONE, XDP),
+    helper(192, "skb_set_tstamp", &[Arg::Ctx, ANY, ANY], Ret::Integer, NONE, CLS),
+    helper(195, "map_lookup_percpu_elem", &[Arg::Map, Arg::MapKey, ANY], Ret::MapValueOrNull, NONE, ALL),
+    helper(208, "ktime_get_tai_ns", &[], Ret::Integer, NONE, ALL),
 ];
 
 /// The prototypes as values of a platform.
 pub fn helpers() -> impl Iterator<Item = HelperProto> {
     HELPERS.iter().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prototypes_have_the_names_of_their_numbers() {
+        for proto in HELPERS {
+            assert_eq!(proto.name, HELPER_NAMES[proto.id as usize - 1].0);
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! What Linux 6.18 gives to programs, as tables.
 
 mod contexts;
+mod helper_names;
 mod helpers;
 
 use crate::platform::ProgTypeDef;
 use crate::program::ProgType;
 use std::borrow::Cow;
 
+pub use helper_names::{HELPER_NAMES, helper_id, helper_name};
 pub use helpers::{HELPERS, helpers};
 
 /// `enum xdp_action` of `include/uapi/linux/bpf.h`.

@@ -4,7 +4,7 @@ use super::{
     Call, Helper, HelperCode, checksum, host, maps, output, print, probe, redirect, result, skb,
     skb_shape, string, tail_call, xdp,
 };
-use ebpfvm_spec::linux::HELPERS;
+use ebpfvm_spec::linux::{HELPERS, helper_name};
 use std::sync::Arc;
 
 /// Pairs names of prototypes with code.
@@ -89,8 +89,58 @@ code! {
     "ringbuf_query" => output::ringbuf_query,
 }
 
-/// Helpers that have a prototype and no code, with the reason.
-pub const REFUSED: &[(&str, &str)] = &[];
+/// Why the machine will not have a helper, and which.
+pub const REFUSED: &[(&str, &[&str])] = &[
+    (
+        "it would act on other processes of the host",
+        &["send_signal", "send_signal_thread", "probe_write_user", "copy_from_user_task"],
+    ),
+    (
+        "it returns a structure of the kernel, of which there is none here",
+        &[
+            "get_current_task",
+            "get_current_task_btf",
+            "task_pt_regs",
+            "find_vma",
+            "d_path",
+            "sock_from_file",
+            "kallsyms_lookup_name",
+            "btf_find_by_name_kind",
+        ],
+    ),
+    ("it calls the kernel's bpf() for the program", &["sys_bpf", "sys_close"]),
+    (
+        "it reads or changes what only the kernel or the hardware has",
+        &[
+            "perf_event_read",
+            "perf_event_read_value",
+            "perf_prog_read_value",
+            "read_branch_records",
+            "get_branch_snapshot",
+            "override_return",
+            "bprm_opts_set",
+            "ima_inode_hash",
+            "ima_file_hash",
+            "rc_repeat",
+            "rc_keydown",
+            "rc_pointer_rel",
+        ],
+    ),
+];
+
+/// Why the machine will not have the helper with this name; none if it has it or may have it later.
+pub fn refusal(name: &str) -> Option<&'static str> {
+    REFUSED.iter().find(|(_, names)| names.contains(&name)).map(|(why, _)| *why)
+}
+
+/// What a message about a missing helper says of Linux: nothing if that has none with this number.
+pub(crate) fn on_linux(id: u32) -> String {
+    let Some(name) = helper_name(id) else { return String::new() };
+    match refusal(name) {
+        Some(why) => format!(": Linux's {name} is refused, because {why}"),
+        None => format!(": Linux's {name} is not available here"),
+    }
+}
 
 /// Linux's helpers, those with code.
 pub fn linux() -> impl Iterator<Item = Helper> {
@@ -103,33 +153,36 @@ pub fn linux() -> impl Iterator<Item = Helper> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ebpfvm_spec::linux::{HELPER_NAMES, helper_id};
     use std::collections::BTreeSet;
     use std::fmt::Write as _;
 
     #[test]
-    fn every_prototype_has_code_or_a_reason() {
+    fn every_prototype_has_code_and_no_helper_is_refused_that_has() {
         let declared: BTreeSet<&str> = HELPERS.iter().map(|proto| &*proto.name).collect();
         let with_code: BTreeSet<&str> = code().map(|(name, _)| name).collect();
-        let refused: BTreeSet<&str> = REFUSED.iter().map(|(name, _)| *name).collect();
-        assert_eq!(declared.len(), HELPERS.len(), "two prototypes have one name");
-        assert_eq!(with_code.len(), code().count(), "two rows have one name");
-        assert_eq!(with_code.intersection(&refused).count(), 0);
-        assert_eq!(with_code.union(&refused).copied().collect::<BTreeSet<_>>(), declared);
+        assert_eq!(with_code, declared);
+        for name in REFUSED.iter().flat_map(|(_, names)| *names) {
+            assert!(helper_id(name).is_some() && !with_code.contains(name), "{name}");
+        }
         assert!(HELPERS.is_sorted_by_key(|proto| proto.id));
     }
 
     fn document() -> String {
         let mut text = "# Helpers\n\n\
-            The helpers of Linux 6.18 that programs may call here. This table is generated from the \
-            prototypes in\n`spec/src/linux/helpers.rs` and the code in `vm/src/helper`; \
+            The helpers of Linux 6.18, and which of them programs may call here. This table is generated from the \
+            prototypes in\n\
+            `spec/src/linux/helpers.rs` and the code in `vm/src/helper`; \
             `EBPFVM_BLESS=1 cargo test -p ebpfvm helper`\nwrites it anew.\n\n\
             | id | name | since | status |\n|---:|---|---|---|\n"
             .to_string();
-        for proto in HELPERS {
-            let refused = REFUSED.iter().find(|(name, _)| *name == proto.name);
-            let status = refused.map_or("available".into(), |(_, why)| format!("refused: {why}"));
-            let _ =
-                writeln!(text, "| {} | `{}` | {} | {status} |", proto.id, proto.name, proto.since);
+        for (i, (name, since)) in HELPER_NAMES.iter().enumerate() {
+            let status = match (HELPERS.iter().any(|proto| proto.name == *name), refusal(name)) {
+                (true, _) => "available".into(),
+                (false, Some(why)) => format!("refused: {why}"),
+                (false, None) => "not yet".into(),
+            };
+            let _ = writeln!(text, "| {} | `{name}` | {since} | {status} |", i + 1);
         }
         text
     }

@@ -22,7 +22,8 @@ mod string;
 mod tail_call;
 mod xdp;
 
-pub use linux::{REFUSED, linux};
+pub(crate) use linux::on_linux;
+pub use linux::{REFUSED, linux, refusal};
 
 use crate::context::Context;
 use crate::host::Host;
