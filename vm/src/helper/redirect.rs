@@ -69,7 +69,7 @@ pub(super) fn redirect_map(call: &mut Call<'_, '_>) -> Outcome {
     };
     let index = call.arg(2);
     let Ok(flags) = call.flags(3, known) else { return Ok(XDP_ABORTED) };
-    let found = map.lookup(&(index as u32).to_ne_bytes(), call.cpu()).is_some();
+    let found = map.target(index as u32).is_some();
     if !found && flags & BROADCAST == 0 {
         call.set_redirect(None);
         return Ok(flags & ACTION);

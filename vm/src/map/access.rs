@@ -1,6 +1,6 @@
 //! What programs and the host do with a map.
 
-use super::{Cpu, Map, MapOps, Slab, UpdateFlags};
+use super::{Cpu, Map, MapOps, MapRef, Slab, UpdateFlags};
 use ebpfvm_spec::{Errno, MapDef, MapFlags};
 use std::any::Any;
 use std::fmt;
@@ -177,6 +177,12 @@ impl Map {
         self.ops.target(index)
     }
 
+    /// The map that a map of maps has for a key, as `map_lookup_elem` returns it. A run that uses it
+    /// holds it until its end: the host may replace it meanwhile.
+    pub fn inner(&self, key: &[u8]) -> Option<MapRef> {
+        if key.len() == self.def.key_bytes as usize { self.ops.inner(key) } else { None }
+    }
+
     fn sized_value(&self, value: &[u8]) -> Result<(), Errno> {
         if value.len() == self.def.value_bytes as usize { Ok(()) } else { Err(Errno::EINVAL) }
     }
@@ -210,6 +216,17 @@ impl Map {
                 return Err(Errno::EINVAL);
             }
             ops.write(key, value, flags)
+        })
+    }
+
+    /// Puts a map into a map of maps.
+    ///
+    /// # Errors
+    /// `EINVAL` if it does not look like the inner map of the definition or this is no map of maps;
+    /// else as [`Map::write`].
+    pub fn set_inner(&self, key: &[u8], map: MapRef, flags: UpdateFlags) -> Result<(), MapError> {
+        self.host("set inner map", Some(key), None, Side::Write, |ops| {
+            ops.set_inner(key, map, flags)
         })
     }
 

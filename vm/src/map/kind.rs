@@ -11,6 +11,7 @@ use super::bloom_filter::BloomFilter;
 use super::create::{CreateError, MapLimits};
 use super::hash::Hash;
 use super::lpm_trie::LpmTrie;
+use super::map_of_maps::{ArrayOfMaps, HashOfMaps};
 use super::memory::OutOfMemory;
 use super::perf_event_array::PerfEventArray;
 use super::prog_array::ProgArray;
@@ -344,6 +345,32 @@ pub(super) static KINDS: &[Kind] = &[
         bytes: Hash::bytes,
         build: Hash::build,
     },
+    Kind {
+        map_type: MapType::ArrayOfMaps,
+        key: Size::Exactly(4),
+        value: Size::Exactly(4),
+        element_bytes: None,
+        entries: Entries::UpTo(u32::MAX),
+        flags: HANDLE_FLAGS,
+        unsupported: 0,
+        demanded: 0,
+        extra: 0,
+        bytes: ArrayOfMaps::needed,
+        build: ArrayOfMaps::build,
+    },
+    Kind {
+        map_type: MapType::HashOfMaps,
+        key: Size::UpTo(HASH_ELEMENT_BYTES),
+        value: Size::Exactly(4),
+        element_bytes: Some(HASH_ELEMENT_BYTES),
+        entries: Entries::UpTo(HASH_ENTRIES),
+        flags: HASH_FLAGS | MapFlags::NUMA_NODE,
+        unsupported: 0,
+        demanded: 0,
+        extra: 0,
+        bytes: HashOfMaps::needed,
+        build: HashOfMaps::build,
+    },
 ];
 
 impl Kind {
@@ -419,8 +446,37 @@ impl Kind {
         {
             return wrong("max_entries", def.max_entries.to_string(), at_most(most), Errno::E2BIG);
         }
+        if holds_maps(self.map_type) {
+            return check_inner(def, wrong);
+        }
         Ok(())
     }
+}
+
+/// Whether the values of a kind are maps.
+fn holds_maps(map_type: MapType) -> bool {
+    matches!(map_type, MapType::ArrayOfMaps | MapType::HashOfMaps)
+}
+
+/// Checks the pattern of the inner maps (`bpf_map_meta_alloc`).
+fn check_inner(
+    def: &MapDef,
+    wrong: impl Fn(&'static str, String, String, Errno) -> Result<(), CreateError>,
+) -> Result<(), CreateError> {
+    let expected = "the definition of a map that is no map of maps and no prog_array".to_string();
+    let Some(inner) = &def.inner else {
+        return wrong("inner map", "not given".into(), expected, Errno::EINVAL);
+    };
+    let kind = inner.map_type.name().to_string();
+    if holds_maps(inner.map_type) {
+        return wrong("inner map", kind, expected, Errno::EINVAL);
+    }
+    if inner.map_type == MapType::ProgArray {
+        return wrong("inner map", kind, expected, Errno::ENOTSUPP);
+    }
+    Kind::of(inner.map_type)
+        .ok_or_else(|| CreateError::Kind { map: inner.name.clone(), map_type: inner.map_type })?
+        .check(inner)
 }
 
 impl Entries {

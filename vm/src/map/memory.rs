@@ -138,10 +138,10 @@ pub(super) fn load_word(bytes: &[u8]) -> u64 {
 }
 
 /// Allocates a slot for each entry.
-pub(super) fn slots<T>(count: u32, empty: impl Fn() -> T) -> Result<Box<[T]>, OutOfMemory> {
+pub(super) fn slots<T>(count: usize, empty: impl Fn() -> T) -> Result<Box<[T]>, OutOfMemory> {
     let mut slots = Vec::new();
-    slots.try_reserve_exact(count as usize).map_err(|_| OutOfMemory)?;
-    slots.resize_with(count as usize, empty);
+    slots.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
+    slots.resize_with(count, empty);
     Ok(slots.into_boxed_slice())
 }
 

@@ -16,6 +16,7 @@ mod hash;
 mod hash_function;
 mod kind;
 mod lpm_trie;
+mod map_of_maps;
 mod memory;
 pub mod perf_event_array;
 mod prog_array;
@@ -206,6 +207,22 @@ pub trait MapOps: Any + Send + Sync {
     fn target(&self, index: u32) -> Option<u32> {
         let _ = index;
         None
+    }
+
+    /// The map that a map of maps has for a key. Who uses it holds it.
+    fn inner(&self, key: &[u8]) -> Option<MapRef> {
+        let _ = key;
+        None
+    }
+
+    /// Puts a map into a map of maps.
+    ///
+    /// # Errors
+    /// `EINVAL` if it does not look like the inner map of the definition; else as
+    /// [`MapOps::update`].
+    fn set_inner(&self, key: &[u8], map: MapRef, flags: UpdateFlags) -> Result<(), Errno> {
+        let _ = (key, map, flags);
+        Err(Errno::EINVAL)
     }
 
     /// Takes back memory that a program got from this map and still holds when its run ends: a

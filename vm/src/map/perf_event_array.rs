@@ -51,7 +51,7 @@ impl PerfEventArray {
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
-        let slots = super::memory::slots(shape.def.max_entries, || Mutex::new(None))?;
+        let slots = super::memory::slots(shape.def.max_entries as usize, || Mutex::new(None))?;
         Ok(Box::new(PerfEventArray { slots, sequence: AtomicU64::new(0) }))
     }
 

@@ -27,7 +27,7 @@ impl ProgArray {
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
-        let slots = super::memory::slots(shape.def.max_entries, ArcSwapOption::empty)?;
+        let slots = super::memory::slots(shape.def.max_entries as usize, ArcSwapOption::empty)?;
         Ok(Box::new(ProgArray { slots, prog_type: OnceLock::new() }))
     }
 

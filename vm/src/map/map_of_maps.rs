@@ -1,0 +1,182 @@
+//! Maps of maps (`kernel/bpf/map_in_map.c`).
+//!
+//! What a program finds in one is another map. Whoever looks one up holds it: an inner map that is
+//! replaced stays as long as a run uses it.
+
+use super::array::{existing, indices, next_index};
+use super::handles::{slot, write_number};
+use super::hash::table::{Index, Layout, Table};
+use super::kind::Shape;
+use super::memory::{OutOfMemory, slots};
+use super::{Map, MapOps, MapRef, UpdateFlags};
+use arc_swap::ArcSwapOption;
+use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
+
+/// What the inner maps must look like.
+struct Pattern(MapDef);
+
+impl Pattern {
+    fn new(shape: &Shape<'_>) -> Pattern {
+        // The rules of the kind have seen to it that there is one; without, no map fits.
+        Pattern(shape.def.inner.as_deref().unwrap_or(shape.def).clone())
+    }
+
+    /// Checks a map against the pattern (`map_meta_equal`).
+    ///
+    /// # Errors
+    /// `EINVAL` if it differs in kind, sizes or flags, and for arrays in its capacity, unless the
+    /// pattern has `BPF_F_INNER_MAP`.
+    fn check(&self, map: &Map) -> Result<(), Errno> {
+        let (pattern, def) = (&self.0, map.def());
+        let capacity_counts =
+            pattern.map_type == MapType::Array && !pattern.flags.has(MapFlags::INNER_MAP);
+        let fits = pattern.map_type == def.map_type
+            && pattern.key_bytes == def.key_bytes
+            && pattern.value_bytes == def.value_bytes
+            && pattern.flags == def.flags
+            && (!capacity_counts || pattern.max_entries == def.max_entries);
+        if fits { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+}
+
+/// The bytes that the slots for so many inner maps take.
+fn slot_bytes(count: usize) -> u64 {
+    count as u64 * size_of::<ArcSwapOption<Map>>() as u64
+}
+
+/// What the host reads: the number of a map.
+fn number(map: Option<MapRef>) -> Result<Vec<u8>, Errno> {
+    map.map(|map| map.id().to_ne_bytes().to_vec()).ok_or(Errno::ENOENT)
+}
+
+/// `array_of_maps`.
+pub(super) struct ArrayOfMaps {
+    slots: Box<[ArcSwapOption<Map>]>,
+    pattern: Pattern,
+}
+
+impl ArrayOfMaps {
+    pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
+        Some(slot_bytes(shape.def.max_entries as usize))
+    }
+
+    pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
+        let slots = slots(shape.def.max_entries as usize, ArcSwapOption::empty)?;
+        Ok(Box::new(ArrayOfMaps { slots, pattern: Pattern::new(shape) }))
+    }
+}
+
+impl MapOps for ArrayOfMaps {
+    fn inner(&self, key: &[u8]) -> Option<MapRef> {
+        self.slots[existing(self.slots.len() as u32, key)?].load_full()
+    }
+
+    fn set_inner(&self, key: &[u8], map: MapRef, flags: UpdateFlags) -> Result<(), Errno> {
+        if flags != UpdateFlags::ANY {
+            return Err(Errno::EINVAL);
+        }
+        let slot = slot(&self.slots, key)?;
+        self.pattern.check(&map)?;
+        slot.store(Some(map));
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        slot(&self.slots, key)?.swap(None).map(drop).ok_or(Errno::ENOENT)
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        next_index(self.slots.len() as u32, key)
+    }
+
+    fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(indices(self.slots.len() as u32))
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        number(self.inner(key))
+    }
+
+    fn write(&self, key: &[u8], _value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
+        write_number(&self.slots, key, flags)
+    }
+}
+
+/// `hash_of_maps`.
+pub(super) struct HashOfMaps {
+    table: Table,
+    /// The map of each element of the table.
+    slots: Box<[ArcSwapOption<Map>]>,
+    pattern: Pattern,
+}
+
+impl HashOfMaps {
+    pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
+        let layout = layout(shape);
+        layout.bytes()?.checked_add(slot_bytes(layout.elements()))
+    }
+
+    pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
+        let layout = layout(shape);
+        let table = Table::new(layout, shape.seed)?;
+        let slots = slots(layout.elements(), ArcSwapOption::empty)?;
+        Ok(Box::new(HashOfMaps { table, slots, pattern: Pattern::new(shape) }))
+    }
+
+    fn slot(&self, index: Index) -> &ArcSwapOption<Map> {
+        &self.slots[index as usize]
+    }
+}
+
+fn layout(shape: &Shape<'_>) -> Layout {
+    Layout::new(shape.def.max_entries, shape.def.key_bytes, 0, shape.cpus)
+}
+
+impl MapOps for HashOfMaps {
+    fn inner(&self, key: &[u8]) -> Option<MapRef> {
+        // A slot that is empty already belongs to an entry that is being removed.
+        self.table.read(key, |index| self.slot(index).load_full()).flatten()
+    }
+
+    fn set_inner(&self, key: &[u8], map: MapRef, flags: UpdateFlags) -> Result<(), Errno> {
+        self.pattern.check(&map)?;
+        flags.check()?;
+        let bucket = self.table.lock(self.table.hash(key));
+        let old = bucket.find(key);
+        match old {
+            Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
+            None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
+            Some(index) => self.slot(index).store(Some(map)),
+            None if !self.table.count_one() => return Err(Errno::E2BIG),
+            None => {
+                let new = self.table.allocate(key, |index| self.slot(index).store(Some(map)));
+                bucket.insert(new);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        let bucket = self.table.lock(self.table.hash(key));
+        let index = bucket.find(key).ok_or(Errno::ENOENT)?;
+        self.slot(index).store(None);
+        bucket.remove(index);
+        Ok(())
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        self.table.key_after(key).ok_or(Errno::ENOENT)
+    }
+
+    fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(self.table.keys())
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        number(self.inner(key))
+    }
+
+    fn write(&self, _key: &[u8], _value: &[u8], _flags: UpdateFlags) -> Result<(), Errno> {
+        Err(Errno::EBADF)
+    }
+}
