@@ -98,6 +98,7 @@ pub(crate) struct Symbol {
     pub(crate) is_func: bool,
     pub(crate) is_section: bool,
     pub(crate) is_local: bool,
+    pub(crate) is_weak: bool,
     /// `STV_HIDDEN` or `STV_INTERNAL`.
     pub(crate) is_hidden: bool,
 }
@@ -228,6 +229,7 @@ impl<'a> Elf<'a> {
                 is_func: symbol.st_type() == e::STT_FUNC,
                 is_section: symbol.st_type() == e::STT_SECTION,
                 is_local: symbol.st_bind() == e::STB_LOCAL,
+                is_weak: symbol.st_bind() == e::STB_WEAK,
                 is_hidden: visibility == 1 || visibility == 2,
             });
         }

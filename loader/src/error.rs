@@ -1,7 +1,9 @@
 //! Why an object or one of its programs cannot be had: what, where, and what was expected.
 
+use crate::btf::value::ValueError;
 use crate::core_relo::{CoreKind, CoreProblem};
 use crate::elf::RelocKind;
+use crate::kconfig::KconfigProblem;
 use ebpfvm_asm::DecodeErrorKind;
 use ebpfvm_spec::ProgType;
 use ebpfvm_spec::btf::{BtfError, LayoutError, TypeId};
@@ -236,13 +238,24 @@ pub enum Problem {
         /// Index of the slot in that section.
         slot: i64,
     },
-    /// A symbol that only the kernel or the build configuration has.
-    #[error("uses '{symbol}', an extern {what}: not supported yet")]
+    /// A symbol of the kernel or of its configuration that cannot be resolved.
+    #[error("extern '{symbol}': {problem}")]
     Extern {
         /// The symbol.
         symbol: String,
-        /// What it would be.
-        what: &'static str,
+        /// Why not.
+        problem: ExternProblem,
+    },
+    /// A global variable that cannot be set.
+    #[error("there is no global variable '{0}' in .data, .rodata or .bss")]
+    NoGlobal(String),
+    /// A value that does not fit a global variable.
+    #[error("global variable '{name}': {problem}")]
+    Global {
+        /// Name of the variable.
+        name: String,
+        /// What does not fit.
+        problem: ValueError,
     },
     /// A CO-RE relocation that cannot be answered.
     #[error("CO-RE relocation of {access}{}: {problem}", of(.kind))]
@@ -335,6 +348,36 @@ pub enum BtfProblem {
         /// Name of the section.
         section: String,
     },
+}
+
+/// Why an extern symbol cannot be resolved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExternProblem {
+    /// The types do not say what it is.
+    #[error("the types do not say what it is; declare it in SEC(\".ksyms\") or SEC(\".kconfig\")")]
+    Unknown,
+    /// A strong configuration value that the configuration does not have.
+    #[error("the kernel configuration has no such value; give one or declare the symbol weak")]
+    NoValue,
+    /// A configuration value of the wrong form.
+    #[error(transparent)]
+    Config(KconfigProblem),
+    /// The address of a kernel symbol without a type.
+    #[error("the address of a kernel symbol is needed, and there is no kernel")]
+    Address,
+    /// It needs the target's types.
+    #[error("it is a {0}, which needs the types of a target kernel, and none are given")]
+    NoTarget(&'static str),
+    /// The target does not have it.
+    #[error("the target has no such {0}")]
+    NotFound(&'static str),
+    /// The target has another one.
+    #[error("the {0} of the target has another type")]
+    Mismatch(&'static str),
+    /// A function is used as a variable or the reverse.
+    #[error("the instruction is for a {0}")]
+    Misused(&'static str),
 }
 
 /// What is wrong with a map definition.

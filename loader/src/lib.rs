@@ -8,6 +8,7 @@
 //! - [`section_name`]: what `SEC("...")` says about a program
 //! - [`btf`]: types from bytes
 //! - [`core_relo`]: adapting accesses to the types of a target kernel
+//! - [`kconfig`]: the configuration that `.kconfig` variables are read from
 //! - [`error`]: what can be wrong
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,9 @@ pub mod btf;
 pub mod core_relo;
 mod elf;
 pub mod error;
+mod externs;
 mod functions;
+pub mod kconfig;
 mod link;
 mod maps;
 pub mod object;
@@ -24,4 +27,6 @@ pub mod section_name;
 pub use btf::read::parse_btf;
 pub use elf::RelocKind;
 pub use error::{LoadError, Place, Problem};
+pub use externs::POISON_KFUNC;
+pub use kconfig::Kconfig;
 pub use object::{LinkOptions, LinkedProgram, Object, ProgramInfo};

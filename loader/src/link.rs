@@ -4,12 +4,13 @@
 use crate::btf::ext::{CoreRecord, Records};
 use crate::core_relo::{CoreKind, CoreOutcome, Relocator};
 use crate::elf::{Home, Reloc, RelocKind, Symbol};
-use crate::error::{Fault, Problem, Result};
+use crate::error::{ExternProblem, Fault, Problem, Result};
+use crate::externs::{POISON_KFUNC, Resolved};
 use crate::functions::{CodeSection, Function};
 use crate::object::{LinkOptions, Object};
 use ebpfvm_asm::slot::SLOT_BYTES;
 use ebpfvm_asm::{Code, Pc, Slot};
-use ebpfvm_spec::btf::{Kind, Linkage};
+use ebpfvm_spec::btf::{Btf, Kind, Linkage};
 use ebpfvm_spec::{FuncInfo, LineInfo};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,11 +21,14 @@ const LOAD_IMM: u8 = 0x18;
 const CALL: u8 = 0x85;
 /// Source fields of a 64-bit immediate load (`BPF_PSEUDO_*`).
 mod pseudo {
+    pub(super) const BTF_ID: u8 = 3;
     pub(super) const FUNC: u8 = 4;
     pub(super) const MAP_IDX: u8 = 5;
     pub(super) const MAP_IDX_VALUE: u8 = 6;
     /// Of a call: the callee is in the program.
     pub(super) const CALL: u8 = 1;
+    /// Of a call: the callee is the kernel's.
+    pub(super) const KFUNC_CALL: u8 = 2;
 }
 
 /// A linked program's code with what is known about it.
@@ -39,8 +43,19 @@ pub(crate) struct Linked {
 /// What an instruction refers to.
 enum Target {
     Map(u32),
-    MapValue { map: u32, offset: u32 },
+    MapValue {
+        map: u32,
+        offset: u32,
+    },
     Function(usize),
+    /// A function of the kernel by the id of its type.
+    Kfunc(u32),
+    /// A variable of the kernel, or the address of a function.
+    KernelAddress(u32),
+    /// A call to a weak kernel function that there is not.
+    NoKfunc(u32),
+    /// The address of a weak symbol that there is not.
+    Null,
 }
 
 /// Links the function with this index and everything that it can call.
@@ -53,6 +68,7 @@ pub(crate) fn link<'a>(
     let mut linker = Linker {
         object,
         relocator: types.map(|btf| Relocator::new(btf, options.target_btf, object.byte_order())),
+        target_btf: options.target_btf,
         core: Vec::new(),
         slots: Vec::new(),
         starts: HashMap::new(),
@@ -61,13 +77,12 @@ pub(crate) fn link<'a>(
         lines: Vec::new(),
     };
     linker.append(entry)?;
-    // Depth first, as libbpf does it, but with a stack of our own: chains of calls can be long.
-    let mut stack = vec![(entry, 0u32)];
-    while let Some((function, from)) = stack.pop() {
-        if let Some((callee, next)) = linker.relocate(function, from)? {
-            stack.push((function, next));
-            stack.push((callee, 0));
-        }
+    linker.relocate_all(entry)?;
+    if let Some(callback) = linker.exception_callback(entry)?
+        && !linker.starts.contains_key(&callback)
+    {
+        linker.append(callback)?;
+        linker.relocate_all(callback)?;
     }
     linker.finish()
 }
@@ -76,6 +91,7 @@ struct Linker<'a> {
     object: &'a Object,
     /// None if the object has no types; it then has no relocations about types either.
     relocator: Option<Relocator<'a>>,
+    target_btf: Option<&'a Btf>,
     core: Vec<CoreOutcome>,
     slots: Vec<Slot>,
     /// Start in `slots` of each function that is there.
@@ -90,6 +106,49 @@ impl<'a> Linker<'a> {
     fn function(&self, index: usize) -> (&'a Function, &'a CodeSection) {
         let f = &self.object.functions.list[index];
         (f, &self.object.functions.sections[&f.section])
+    }
+
+    /// Relocates a function and those it refers to. Depth first, as libbpf does it, but with a stack
+    /// of our own: chains of calls can be long.
+    fn relocate_all(&mut self, entry: usize) -> Result<()> {
+        let mut stack = vec![(entry, 0u32)];
+        while let Some((function, from)) = stack.pop() {
+            if let Some((callee, next)) = self.relocate(function, from)? {
+                stack.push((function, next));
+                stack.push((callee, 0));
+            }
+        }
+        Ok(())
+    }
+
+    /// The function that a tag `exception_callback:NAME` on the program names; nothing refers to it
+    /// by a relocation.
+    fn exception_callback(&self, entry: usize) -> Result<Option<usize>> {
+        const TAG: &str = "exception_callback:";
+        let (Some(btf), Some(id)) = (&self.object.btf, self.funcs.first().and_then(|f| f.type_id))
+        else {
+            return Ok(None);
+        };
+        let mut tags = btf.iter().filter_map(|(_, t)| match t.kind {
+            Kind::DeclTag { type_id, component: None, .. } if type_id == id => {
+                btf.str(t.name).strip_prefix(TAG)
+            }
+            _ => None,
+        });
+        // With more than one it is for the verifier to complain.
+        let (Some(name), None) = (tags.next(), tags.next()) else { return Ok(None) };
+        let functions = &self.object.functions;
+        let found = functions.list.iter().position(|f| f.name == name && f.is_global);
+        match found {
+            Some(index) => Ok(Some(index)),
+            None => {
+                let (_, section) = self.function(entry);
+                let (symbol, expected) = (name.to_string(), "a global function of this object");
+                let problem =
+                    Problem::RelocTarget { symbol, section: section.name.clone(), expected };
+                Err(problem.in_section(&section.name))
+            }
+        }
     }
 
     /// Appends a function as it stands in its section, with its lines and types.
@@ -183,6 +242,23 @@ impl<'a> Linker<'a> {
                     self.set(base + at, pseudo::MAP_IDX_VALUE, map as i32);
                     self.slots[second].imm = offset as i32;
                 }
+                Target::Kfunc(id) => {
+                    self.set(base + at, pseudo::KFUNC_CALL, id as i32);
+                    self.slots[(base + at) as usize].offset = 0;
+                }
+                Target::KernelAddress(id) => {
+                    self.set(base + at, pseudo::BTF_ID, id as i32);
+                    self.slots[second].imm = 0;
+                }
+                Target::NoKfunc(index) => {
+                    let imm = POISON_KFUNC.wrapping_add(index as i32);
+                    self.slots[(base + at) as usize] =
+                        Slot { opcode: CALL, imm, ..Slot::default() };
+                }
+                Target::Null => {
+                    self.set(base + at, 0, 0);
+                    self.slots[second].imm = 0;
+                }
                 Target::Function(callee) => {
                     let is_new = !self.starts.contains_key(&callee);
                     if is_new {
@@ -236,10 +312,9 @@ impl<'a> Linker<'a> {
         let home = match symbol.home {
             Home::Section(home) => home,
             Home::Undefined => {
-                return Err(fault(Problem::Extern {
-                    what: object.extern_what(&name),
-                    symbol: name,
-                }));
+                return self
+                    .external(reloc.symbol, is_load)
+                    .map_err(|problem| fault(Problem::Extern { symbol: name.clone(), problem }));
             }
             Home::Special(_) => {
                 let expected = "a function, a map or a variable of this object";
@@ -264,6 +339,22 @@ impl<'a> Linker<'a> {
         self.data(symbol, home, value, imm, is_load).map_err(|p| fault(*p))
     }
 
+    fn external(&self, symbol: usize, is_load: bool) -> std::result::Result<Target, ExternProblem> {
+        let object = self.object;
+        let found = object.externs.resolve(symbol, object.btf.as_deref(), self.target_btf)?;
+        Ok(match (found, is_load, object.map_places.config) {
+            (Resolved::Config(offset), true, Some(map)) => Target::MapValue { map, offset },
+            (Resolved::Function(id), false, _) => Target::Kfunc(id.0),
+            (Resolved::Function(id) | Resolved::Variable(id), true, _) => {
+                Target::KernelAddress(id.0)
+            }
+            (Resolved::Absent(index), false, _) => Target::NoKfunc(index),
+            (Resolved::Absent(_), true, _) => Target::Null,
+            (_, true, _) => return Err(ExternProblem::Misused("variable")),
+            (_, false, _) => return Err(ExternProblem::Misused("function")),
+        })
+    }
+
     fn data(
         &self,
         symbol: &Symbol,
@@ -278,6 +369,9 @@ impl<'a> Linker<'a> {
             let offset = value.wrapping_add(imm);
             if let Some(map) = object.map_places.by_place.get(&(home, offset as u64)) {
                 return Ok(Target::Map(*map));
+            }
+            if let Some((_, map)) = object.map_places.arena.filter(|(s, _)| *s == home) {
+                return Ok(Target::MapValue { map, offset: offset as u32 });
             }
             if let Some(map) = object.map_places.by_section.get(&home) {
                 let bytes = object.maps[*map as usize].value_bytes;

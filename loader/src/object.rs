@@ -1,16 +1,20 @@
 //! An object file as a whole.
 
 use crate::btf::ext::{self, Ext};
+use crate::btf::value::{ValueProblem, from_json};
 use crate::btf::{fixup, read};
 use crate::core_relo::CoreOutcome;
 use crate::elf::{Elf, Home, Symbol};
 use crate::error::{BtfProblem, LoadError, Problem, Result as Faulty};
+use crate::externs::Externs;
 use crate::functions::Functions;
+use crate::kconfig::Kconfig;
 use crate::link::{self, Linked};
 use crate::maps::Maps;
 use crate::section_name::{self, Meaning};
 use ebpfvm_asm::ByteOrder;
-use ebpfvm_spec::btf::{Btf, Kind, KindTag};
+use ebpfvm_spec::btf::{Btf, Kind, Linkage};
+use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{AttachType, MapDef, Platform, ProgType, Program};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +31,7 @@ pub struct Object {
     pub(crate) section_names: Vec<String>,
     pub(crate) maps: Arc<[MapDef]>,
     pub(crate) map_places: Maps,
+    pub(crate) externs: Externs,
     pub(crate) btf: Option<Arc<Btf>>,
     pub(crate) ext: Ext,
     programs: Vec<ProgramInfo>,
@@ -101,6 +106,11 @@ impl Object {
         let ext = read_ext(&elf, btf.as_deref())?;
         let functions = Functions::read(&elf)?;
         let mut map_places = Maps::read(&elf, btf.as_deref(), &functions, object_name(file))?;
+        let mut externs = Externs::read(&elf, btf.as_deref())?;
+        if let Some(btf) = btf.as_deref().filter(|_| externs.config_bytes > 0) {
+            let data = externs.fill(btf, &Kconfig::default(), elf.order)?;
+            map_places.add_config(object_name(file), btf, data);
+        }
         let programs = functions.programs().map(|(i, _)| program_info(&functions, i)).collect();
         Ok(Object {
             file: file.into(),
@@ -109,6 +119,7 @@ impl Object {
             version: version(&elf)?,
             maps: std::mem::take(&mut map_places.defs).into(),
             map_places,
+            externs,
             btf,
             ext,
             programs,
@@ -227,6 +238,73 @@ impl Object {
         Ok(LinkedProgram { program, core })
     }
 
+    /// Gives the `.kconfig` variables their values from a kernel configuration. Until then they have
+    /// those of [`Kconfig::default`].
+    ///
+    /// # Errors
+    /// A value does not fit the type of its variable.
+    pub fn set_kconfig(&mut self, config: &Kconfig) -> Result<(), LoadError> {
+        let (Some(btf), Some(map)) = (&self.btf, self.map_places.config) else { return Ok(()) };
+        let filled = self.externs.fill(btf, config, self.order);
+        let data = filled.map_err(|fault| fault.named(&self.file))?;
+        self.set_data(map as usize, data);
+        Ok(())
+    }
+
+    /// Sets the initial value of a global variable, by name; its type tells how the value is read.
+    ///
+    /// # Errors
+    /// There is no such variable, or the value does not fit its type.
+    pub fn set_global(&mut self, name: &str, value: &serde_json::Value) -> Result<(), LoadError> {
+        let found = self.btf.as_deref().and_then(|btf| self.global(btf, name).map(|g| (btf, g)));
+        let Some((btf, (map, type_id, offset))) = found else {
+            return Err(self.error(Problem::NoGlobal(name.into())));
+        };
+        let MapOrigin::Section { data, .. } = &self.maps[map].origin else {
+            return Err(self.error(Problem::NoGlobal(name.into())));
+        };
+        let mut data = data.to_vec();
+        let bytes = from_json(btf, type_id, value, self.order);
+        let written = bytes.and_then(|bytes| {
+            let (start, found) = (offset as usize, data.len());
+            let place = data.get_mut(start..).and_then(|rest| rest.get_mut(..bytes.len()));
+            let needed = (start + bytes.len()) as u64;
+            place
+                .ok_or_else(|| ValueProblem::Short { needed, found }.here())?
+                .copy_from_slice(&bytes);
+            Ok(())
+        });
+        if let Err(problem) = written {
+            return Err(self.error(Problem::Global { name: name.into(), problem }));
+        }
+        self.set_data(map, data);
+        Ok(())
+    }
+
+    /// A variable of a data section: its map, its type and its offset in bytes.
+    fn global(&self, btf: &Btf, name: &str) -> Option<(usize, ebpfvm_spec::btf::TypeId, u32)> {
+        self.map_places.by_section.values().find_map(|map| {
+            let section = self.maps[*map as usize].value_type?;
+            let Some(Kind::Datasec { vars, .. }) = btf.kind(section) else { return None };
+            let var = btf.list(vars).iter().find(|v| {
+                btf.name(v.type_id) == name
+                    && !matches!(
+                        btf.kind(v.type_id),
+                        Some(Kind::Var { linkage: Linkage::Extern, .. })
+                    )
+            })?;
+            Some((*map as usize, var.type_id, var.offset))
+        })
+    }
+
+    fn set_data(&mut self, map: usize, bytes: Vec<u8>) {
+        let mut maps = self.maps.to_vec();
+        if let MapOrigin::Section { data, .. } = &mut maps[map].origin {
+            *data = bytes.into();
+        }
+        self.maps = maps.into();
+    }
+
     fn error(&self, problem: Problem) -> LoadError {
         problem.anywhere().named(&self.file)
     }
@@ -241,27 +319,6 @@ impl Object {
             Home::Section(i) => self.section_names[i].clone(),
             Home::Undefined => "(undefined)".into(),
             Home::Special(n) => format!("(special {n:#x})"),
-        }
-    }
-
-    /// What an extern symbol would be, as far as the types tell.
-    pub(crate) fn extern_what(&self, name: &str) -> &'static str {
-        let Some(btf) = &self.btf else { return "symbol" };
-        if btf.find(name, KindTag::Func).is_some() {
-            return "kernel function";
-        }
-        let var = btf.find(name, KindTag::Var);
-        let holds = |section: &str| {
-            let id = btf.find(section, KindTag::Datasec);
-            let Some(Kind::Datasec { vars, .. }) = id.and_then(|id| btf.kind(id)) else {
-                return false;
-            };
-            btf.list(vars).iter().any(|v| Some(v.type_id) == var)
-        };
-        match () {
-            () if holds(".kconfig") => "value of the kernel's configuration",
-            () if holds(".ksyms") => "kernel variable",
-            () => "symbol",
         }
     }
 }

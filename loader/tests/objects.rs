@@ -3,7 +3,8 @@
 
 use ebpfvm_asm::{ByteOrder, CallTarget, Imm64, Insn, Pc};
 use ebpfvm_loader::core_relo::CoreProblem;
-use ebpfvm_loader::{Object, Problem};
+use ebpfvm_loader::{Kconfig, LinkOptions, Object, POISON_KFUNC, Problem};
+use ebpfvm_spec::btf::{BtfBuilder, IntEncoding, Kind, Linkage, Name, Param};
 use ebpfvm_spec::map::{InitialValue, MapOrigin};
 use ebpfvm_spec::{AttachType, MapFlags, MapType, Platform, ProgType, Program};
 
@@ -145,7 +146,7 @@ fn a_variable_lies_where_its_symbol_says() {
     // zeroed is global, zeroed_too static: the one by its symbol, the other by the section's.
     let btf = object.btf().unwrap();
     let datasec = object.maps()[bss as usize].value_type.unwrap();
-    let Some(ebpfvm_spec::btf::Kind::Datasec { vars, .. }) = btf.kind(datasec) else { panic!() };
+    let Some(Kind::Datasec { vars, .. }) = btf.kind(datasec) else { panic!() };
     let offset = |name| {
         btf.list(vars).iter().find(|v| btf.name(v.type_id) == name).map(|v| v.offset).unwrap()
     };
@@ -247,9 +248,9 @@ fn legacy_map_definitions_are_read() {
 fn externs_are_named_only_where_they_are_used() {
     let object = object("externs");
     for (program, symbol, what) in [
-        ("config", "LINUX_KERNEL_VERSION", "configuration"),
         ("variable", "jiffies", "kernel variable"),
         ("function", "kernel_function", "kernel function"),
+        ("strong", "CONFIG_HZ", "configuration"),
     ] {
         let err = object.program(program, &Platform::linux()).unwrap_err();
         assert!(matches!(&*err.problem, Problem::Extern { symbol: s, .. } if s == symbol), "{err}");
@@ -257,6 +258,105 @@ fn externs_are_named_only_where_they_are_used() {
         assert_eq!(err.place.as_ref().unwrap().section, "xdp");
     }
     object.program("plain", &Platform::linux()).unwrap();
+}
+
+#[test]
+fn configuration_values_are_a_map() {
+    let mut object = object("externs");
+    let content = |object: &Object| {
+        let map = object.maps().iter().find(|m| m.name == "externs.kconfig").unwrap();
+        assert_eq!(map.flags, MapFlags(MapFlags::RDONLY_PROG));
+        let MapOrigin::Section { data, .. } = &map.origin else { panic!() };
+        data.clone()
+    };
+    // By alignment, size and name: CONFIG_HZ, LINUX_KERNEL_VERSION, CONFIG_CC, CONFIG_SMP.
+    let data = content(&object);
+    assert_eq!(data.len(), 4 + 4 + 1 + 8);
+    assert_eq!(data[4..8], 0x061200u32.to_le_bytes());
+    let program = object.program("config", &Platform::linux()).unwrap();
+    let kconfig = object.maps().iter().position(|m| m.name == "externs.kconfig").unwrap() as u32;
+    assert_eq!(loads(&program), [Imm64::MapIdxValue { index: kconfig, offset: 4 }]);
+
+    let text = "# comment\nCONFIG_HZ=0x3e8\nCONFIG_SMP=y\nCONFIG_CC=\"clang version 19\"\n";
+    object.set_kconfig(&Kconfig::parse(text)).unwrap();
+    let data = content(&object);
+    assert_eq!(data[..4], 1000u32.to_le_bytes());
+    assert_eq!(data[8], 1);
+    assert_eq!(&data[9..], b"clang v\0");
+    object.program("strong", &Platform::linux()).unwrap();
+
+    let err = object.set_kconfig(&Kconfig::parse("CONFIG_SMP=perhaps")).unwrap_err();
+    assert!(
+        err.to_string().contains("extern 'CONFIG_SMP': the value perhaps is not y or n"),
+        "{err}"
+    );
+}
+
+#[test]
+fn weak_externs_may_be_absent() {
+    let object = object("externs");
+    let target = BtfBuilder::new().finish().unwrap();
+    let options = LinkOptions { target_btf: Some(&target) };
+    let program = object.link_for("soft", &options).unwrap().program;
+    let poison = program.code.iter().find_map(|(_, insn)| match insn {
+        Insn::Call { target: CallTarget::Helper(n) } => Some(*n),
+        _ => None,
+    });
+    assert!(poison.is_some_and(|n| n >= POISON_KFUNC as u32));
+    let err = object.link_for("function", &options).unwrap_err();
+    assert!(err.to_string().contains("the target has no such kernel function"), "{err}");
+}
+
+#[test]
+fn kernel_functions_are_found_in_the_target() {
+    let object = object("externs");
+    let mut b = BtfBuilder::new();
+    let name = b.intern("int");
+    let encoding = IntEncoding { signed: true, ..IntEncoding::default() };
+    let int = b.push(name, Kind::Int { bytes: 4, encoding, bit_offset: 0, bits: 32 });
+    let params = b.span([Param { name: Name::EMPTY, type_id: int }]);
+    let proto = b.push(Name::EMPTY, Kind::FuncProto { ret: int, params });
+    let name = b.intern("kernel_function");
+    let func = b.push(name, Kind::Func { proto, linkage: Linkage::Static });
+    let target = b.finish().unwrap();
+    let options = LinkOptions { target_btf: Some(&target) };
+    let program = object.link_for("function", &options).unwrap().program;
+    let call = Insn::Call { target: CallTarget::Kfunc { btf_id: func.0 as i32, btf_index: 0 } };
+    assert!(program.code.iter().any(|(_, insn)| *insn == call));
+}
+
+#[test]
+fn globals_can_be_set_by_name() {
+    let mut object = object("data");
+    object.set_global("limit", &serde_json::json!("0x10")).unwrap();
+    object.set_global("zeroed", &serde_json::json!([1, 2])).unwrap();
+    let data = |object: &Object, name: &str| {
+        let map = object.maps().iter().find(|m| m.name == name).unwrap();
+        let MapOrigin::Section { data, .. } = &map.origin else { panic!() };
+        data.clone()
+    };
+    assert_eq!(data(&object, "data.rodata")[..4], 16u32.to_le_bytes());
+    assert_eq!(data(&object, "data.bss").iter().filter(|b| **b != 0).count(), 2);
+    let err = object.set_global("counter", &serde_json::json!(-1)).unwrap_err();
+    assert!(err.to_string().contains("global variable 'counter': found -1"), "{err}");
+    let err = object.set_global("conter", &serde_json::json!(1)).unwrap_err();
+    assert!(err.to_string().contains("no global variable 'conter'"), "{err}");
+}
+
+#[test]
+fn arena_globals_are_at_the_start_of_the_arena() {
+    let object = object("arena");
+    let program = object.link("prog").unwrap();
+    let arena = object.maps().iter().position(|m| m.map_type == MapType::Arena).unwrap() as u32;
+    let found = loads(&program);
+    assert!(found.contains(&Imm64::MapIdxValue { index: arena, offset: 0 }), "{found:?}");
+    assert_eq!(object.maps()[arena as usize].extra, 1 << 44);
+}
+
+#[test]
+fn the_exception_callback_is_linked_in() {
+    let program = object("callback").link("prog").unwrap();
+    assert_eq!(func_names(&program), ["prog", "handler"]);
 }
 
 #[test]

@@ -158,11 +158,12 @@ impl fmt::Display for MapFlags {
 pub enum MapOrigin {
     /// Declared by the program: `.maps` or the legacy `maps` section.
     Declared,
-    /// The globals of a data section such as `.rodata` or `.bss`: an array with one value.
+    /// The globals of a data section such as `.rodata` or `.bss`: an array with one value. Or those
+    /// of an arena: the map is the arena, and they are its first bytes.
     Section {
         /// Name of the section.
         section: String,
-        /// The initial value, `value_bytes` long.
+        /// The initial value, `value_bytes` long (of an arena: at most the arena).
         data: Arc<[u8]>,
     },
 }

@@ -30,7 +30,7 @@ pub(super) fn kinds_agree(a: &Kind, b: &Kind) -> bool {
 }
 
 /// A pair of ids: one of the object, one of the target.
-type Ids = (TypeId, TypeId);
+pub(super) type Ids = (TypeId, TypeId);
 
 impl<'t> Pair<'_, 't> {
     /// Follows an access of the object through a type of the target; none if it does not fit.
@@ -51,6 +51,10 @@ impl<'t> Pair<'_, 't> {
             About::Field => self.field(local, root, &mut access, budget)?,
         };
         Ok(fits.then_some(access))
+    }
+
+    pub(super) fn compatible(&self, ids: Ids, budget: &mut Budget) -> Result<bool> {
+        self.types_compatible(ids, MAX_LEVEL, budget)
     }
 
     fn enumerator(

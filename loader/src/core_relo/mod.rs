@@ -167,6 +167,13 @@ pub enum CoreProblem {
 
 type Result<T> = std::result::Result<T, CoreProblem>;
 
+/// Whether a type of the object is compatible with one of the target. Types that take too long to
+/// compare are not.
+pub(crate) fn compatible(local: (&Btf, TypeId), target: (&Btf, TypeId)) -> bool {
+    let pair = matching::Pair { local: local.0, target: target.0 };
+    pair.compatible((local.1, target.1), &mut Budget(MAX_STEPS)).unwrap_or(false)
+}
+
 /// Answers the relocations of one program.
 pub(crate) struct Relocator<'a> {
     local: &'a Btf,

@@ -77,6 +77,44 @@ pub(super) fn read(
     Ok(())
 }
 
+/// The map of `.kconfig`.
+pub(super) fn config(object_name: &str, btf: &Btf, data: Vec<u8>) -> MapDef {
+    let section = crate::externs::KCONFIG;
+    let name = map_name(object_name, section);
+    let mut def = MapDef::new(name, MapType::Array, 4, data.len() as u32, 1);
+    def.flags = MapFlags(MapFlags::RDONLY_PROG);
+    def.value_type = btf.find(section, KindTag::Datasec);
+    def.origin = MapOrigin::Section { section: section.into(), data: data.into() };
+    def
+}
+
+/// Globals of the address space of arenas are the first pages of the object's arena, as libbpf
+/// places them on Linux 6.18 (it uses the last ones where the kernel takes such large offsets).
+pub(super) fn read_arena(elf: &Elf<'_>, maps: &mut Maps) -> Result<()> {
+    const NAME: &str = ".addr_space.1";
+    /// Arenas are measured in pages of the usual machines.
+    const PAGE_BYTES: u64 = 4096;
+    let Some(index) = elf.section_index(NAME) else { return Ok(()) };
+    let section = &elf.sections[index];
+    if !section.is_progbits() || section.bytes == 0 {
+        return Ok(());
+    }
+    let Some(map) = maps.defs.iter().position(|d| d.map_type == MapType::Arena) else {
+        let what = "the number of arenas for the globals of the section";
+        return Err(Problem::Size { what, found: 0, expected: "1".into() }.in_section(NAME));
+    };
+    let def = &mut maps.defs[map];
+    let arena = u64::from(def.max_entries) * PAGE_BYTES;
+    if section.bytes > arena {
+        let (what, found) = ("the size of the globals", section.bytes);
+        let expected = format!("at most the {arena} bytes of arena '{}'", def.name);
+        return Err(Problem::Size { what, found, expected }.in_section(NAME));
+    }
+    def.origin = MapOrigin::Section { section: NAME.into(), data: section.data.into() };
+    maps.arena = Some((index, map as u32));
+    Ok(())
+}
+
 /// Whether a host could address a variable of the section by name: one is not static.
 fn has_global(btf: &Btf, section: TypeId) -> bool {
     let Some(Kind::Datasec { vars, .. }) = btf.kind(section) else { return false };

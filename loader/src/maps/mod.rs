@@ -25,6 +25,10 @@ pub(crate) struct Maps {
     pub(crate) by_place: HashMap<(usize, u64), u32>,
     /// By data section.
     pub(crate) by_section: HashMap<usize, u32>,
+    /// The map of configuration values.
+    pub(crate) config: Option<u32>,
+    /// The section of the arena's globals and the arena that they live in.
+    pub(crate) arena: Option<(usize, u32)>,
 }
 
 impl Maps {
@@ -44,7 +48,14 @@ impl Maps {
             legacy::read(elf, section, &mut maps)?;
         }
         data::read(elf, btf, object_name, &mut maps)?;
+        data::read_arena(elf, &mut maps)?;
         Ok(maps)
+    }
+
+    /// Adds the map of `.kconfig`, which is a section of the types only.
+    pub(crate) fn add_config(&mut self, object_name: &str, btf: &Btf, data: Vec<u8>) {
+        self.config = Some(self.defs.len() as u32);
+        self.defs.push(data::config(object_name, btf, data));
     }
 
     fn add(&mut self, section: usize, offset: u64, def: MapDef) {

@@ -80,7 +80,7 @@ fn at(path: &str) -> String {
 }
 
 impl ValueProblem {
-    fn here(self) -> ValueError {
+    pub(crate) fn here(self) -> ValueError {
         ValueError { path: String::new(), problem: self }
     }
 }
