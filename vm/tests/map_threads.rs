@@ -48,6 +48,31 @@ fn readers_never_miss_a_key_that_stays() {
     });
 }
 
+/// The smallest table with two chains, whose elements change chains all the time: a reader that is
+/// carried into the other chain has to notice.
+#[test]
+fn readers_notice_that_they_were_carried_away() {
+    let map = create(MapType::Hash, 8, 2, 1);
+    let stays = 1000u32.to_ne_bytes();
+    map.write(&stays, &[7; 8], UpdateFlags::ANY).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..1_500_000u32 {
+                let key = (round % 16).to_ne_bytes();
+                map.update(&key, &[1; 8], UpdateFlags::ANY, Cpu(0)).unwrap();
+                map.delete(&key).unwrap();
+            }
+            stop.store(true, Relaxed);
+        });
+        scope.spawn(|| {
+            while !stop.load(Relaxed) {
+                assert!((0..100).all(|_| map.lookup(&stays, Cpu(0)).is_some()));
+            }
+        });
+    });
+}
+
 /// A reader sees one writer's value, not parts of two.
 #[test]
 fn values_of_hash_tables_do_not_tear_for_the_host() {
