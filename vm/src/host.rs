@@ -70,6 +70,17 @@ pub trait Host: Send + Sync {
         1
     }
 
+    /// The realm of the route that packets have been given (`tclassid`).
+    fn route_realm(&self) -> u32 {
+        0
+    }
+
+    /// The largest packet after the link-layer header, in bytes, that an Ethernet device sends; none
+    /// if there is no such device. The default knows the loopback device, number 1.
+    fn mtu(&self, ifindex: u32) -> Option<u32> {
+        (ifindex == 1).then_some(65536)
+    }
+
     /// Name of the current task, zero-terminated.
     fn comm(&self) -> [u8; 16] {
         [0; 16]

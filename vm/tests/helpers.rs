@@ -163,6 +163,25 @@ fn redirects_are_recorded_and_the_last_counts() {
 }
 
 #[test]
+fn a_redirect_to_a_map_is_recorded_and_taken_back() {
+    let bench = Bench::new(&[(MapType::Devmap, 4, 4, 2)]);
+    bench.maps[0].write(&[1, 0, 0, 0], &[1, 0, 0, 0], UpdateFlags::ANY).unwrap();
+    let to = |index: u64, flags: u64| {
+        let source = format!("r1 = map[idx:0]; r2 = {index}; r3 = {flags}; call 51");
+        let found = bench.run(ProgType::Xdp, &format!("{source}; exit")).unwrap();
+        // A failed redirect after it takes the first one back.
+        let lost = format!("{source}; r1 = map[idx:0]; r2 = 0; r3 = 2; call 51; exit");
+        assert_eq!(bench.run(ProgType::Xdp, &lost).unwrap().redirect, None);
+        (found.retval, found.redirect)
+    };
+    let map = |index, flags| Some(Redirect::Map { map: "m0".into(), index, flags });
+    assert_eq!(to(1, 2), (4, map(1, 0)));
+    assert_eq!(to(0, 8), (4, map(0, 8)));
+    assert_eq!(to(0, 1), (1, None));
+    assert_eq!(to(1, 32), (0, None));
+}
+
+#[test]
 fn tail_calls_end_at_33_and_fall_through() {
     let bench = Bench::new(&[(MapType::ProgArray, 4, 4, 2), (MapType::Array, 4, 8, 1)]);
     let again = bench.link(
@@ -299,7 +318,10 @@ impl Random {
 /// Every helper takes any arguments in every type of program: the program goes on or traps.
 #[test]
 fn no_argument_does_harm() {
-    use MapType::{Array, Hash, PercpuArray, PerfEventArray as Perf, ProgArray as Progs, Ringbuf};
+    use MapType::{
+        Array, BloomFilter, Devmap, Hash, PercpuArray, PerfEventArray as Perf, ProgArray as Progs,
+        Queue, Ringbuf,
+    };
     let bench = Bench::new(&[
         (Array, 4, 64, 2),
         (Hash, 8, 16, 4),
@@ -307,6 +329,9 @@ fn no_argument_does_harm() {
         (Perf, 4, 4, 4),
         (Progs, 4, 4, 2),
         (Ringbuf, 0, 0, 4096),
+        (Queue, 0, 16, 4),
+        (BloomFilter, 0, 8, 100),
+        (Devmap, 4, 4, 2),
     ]);
     bench.maps[3].as_kind::<PerfEventArray>().unwrap().open(2, Cpu(2), 1024).unwrap();
     let mut random = Random(0x1234_5678_9abc_def1);
@@ -346,6 +371,9 @@ fn no_argument_does_harm() {
         "{r} = map[idx:3]",
         "{r} = map[idx:4]",
         "{r} = map[idx:5]",
+        "{r} = map[idx:6]",
+        "{r} = map[idx:7]",
+        "{r} = map[idx:8]",
         "{r} = 0x86dd",
         "{r} = 0xdd86",
         "{r} = 0x0081",

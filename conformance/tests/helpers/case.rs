@@ -16,6 +16,8 @@ pub(crate) struct Case {
     pub(crate) packet: Vec<u8>,
     /// Kind, key size, value size, entries; they follow the map of results and the text.
     pub(crate) maps: Vec<(MapType, u32, u32, u32)>,
+    /// Number of the map, key and value of entries that the host makes.
+    pub(crate) entries: Vec<(usize, Vec<u8>, Vec<u8>)>,
     /// The read-only map: zero-terminated strings.
     pub(crate) text: Vec<u8>,
     source: String,
@@ -147,6 +149,7 @@ impl Case {
             packet: packet(head[1]),
             name,
             maps: Vec::new(),
+            entries: Vec::new(),
             text: Vec::new(),
             source: "r6 = r1\nr9 = map[idx:0][0]+0\n".into(),
             saved: 0,
@@ -176,6 +179,9 @@ impl Case {
                 let kind = *kind.unwrap_or_else(|| panic!("{}: {line}", self.name));
                 let number = |text: &str| number(text) as u32;
                 self.maps.push((kind, number(key), number(value), number(entries)));
+            }
+            ("entry", [map, key, value]) => {
+                self.entries.push((number(map) as usize, hex(key), hex(value)));
             }
             ("set", [place, value]) => {
                 let place = &place[2..];

@@ -22,6 +22,9 @@ pub(crate) fn run(kernel: &Kernel, case: &Case) -> Result<Outcome, String> {
         .map(|(kind, key, value, entries)| create(&MapRequest::new(*kind, *key, *value, *entries)))
         .collect();
     let more = more?;
+    for (map, key, value) in &case.entries {
+        more[map - 2].update(key, value, 0).map_err(|e| format!("entry of map {map}: {e}"))?;
+    }
     let fds: Vec<i32> = [&results, &text].into_iter().chain(&more).map(Map::fd).collect();
     let bytes = case.bytes();
     let request = LoadRequest {

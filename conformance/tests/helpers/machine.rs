@@ -1,6 +1,7 @@
 //! A case on this machine, in checked mode.
 
 use crate::case::{Case, Outcome, RESULTS};
+use ebpfvm::map::UpdateFlags;
 use ebpfvm::{Context, DEFAULT_FUEL, MapRef, Vm};
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{MapDef, MapFlags, MapType, Program};
@@ -21,6 +22,10 @@ pub(crate) fn run(case: &Case) -> Result<Outcome, String> {
     for (i, (kind, key, value, entries)) in case.maps.iter().enumerate() {
         let name = format!("map{}", i + 2);
         maps.push(create(&MapDef::new(name, *kind, *key, *value, *entries))?);
+    }
+    for (map, key, value) in &case.entries {
+        let written = maps[*map].write(key, value, UpdateFlags::ANY);
+        written.map_err(|e| format!("entry of map {map}: {e}"))?;
     }
     let program = Program::from_code(&case.name, case.prog_type, case.code());
     let instance = vm.link(program, &maps).map_err(|e| e.to_string())?;

@@ -61,6 +61,8 @@ const WRITE_OR_NULL: Arg =
     Arg::Mem { access: MemAccess::Write, size: MemSize::NextArg, nullable: true };
 const U64_OUT: Arg =
     Arg::Mem { access: MemAccess::Write, size: MemSize::Fixed(8), nullable: false };
+const U32_INOUT: Arg =
+    Arg::Mem { access: MemAccess::ReadWrite, size: MemSize::Fixed(4), nullable: false };
 const SIZE: Arg = Arg::Size { zero: false };
 const SIZE_OR_ZERO: Arg = Arg::Size { zero: true };
 const ANY: Arg = Arg::Anything;
@@ -108,6 +110,7 @@ pub static HELPERS: &[HelperProto] = &[
     helper(18, "skb_vlan_push", &[Arg::Ctx, ANY, ANY], Ret::Integer, PACKET, CLS),
     helper(19, "skb_vlan_pop", &[Arg::Ctx], Ret::Integer, PACKET, CLS),
     helper(23, "redirect", &[ANY, ANY], Ret::Integer, NONE, CLS_XDP.union(LWT_XMIT)),
+    helper(24, "get_route_realm", &[Arg::Ctx], Ret::Integer, NONE, CLS_LWT),
     helper(25, "perf_event_output", &[Arg::Ctx, Arg::Map, ANY, READ, SIZE_OR_ZERO], Ret::Integer, GPL, EVENTS),
     helper(26, "skb_load_bytes", &[Arg::Ctx, ANY, WRITE, SIZE], Ret::Integer, NONE, SKB),
     helper(28, "csum_diff", &[READ_OR_NULL, SIZE_OR_ZERO, READ_OR_NULL, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, CLS_LWT.union(XDP)),
@@ -129,6 +132,9 @@ pub static HELPERS: &[HelperProto] = &[
     helper(65, "xdp_adjust_tail", &[Arg::Ctx, ANY], Ret::Integer, PACKET, XDP),
     helper(68, "skb_load_bytes_relative", &[Arg::Ctx, ANY, WRITE, SIZE, ANY], Ret::Integer, NONE, CLS.union(FILTERS)),
     helper(80, "get_current_cgroup_id", &[], Ret::Integer, NONE, ALL),
+    helper(87, "map_push_elem", &[Arg::Map, Arg::MapValue(MemAccess::Read), ANY], Ret::Integer, NONE, ALL),
+    helper(88, "map_pop_elem", &[Arg::Map, Arg::MapValue(MemAccess::Write)], Ret::Integer, NONE, ALL),
+    helper(89, "map_peek_elem", &[Arg::Map, Arg::MapValue(MemAccess::Write)], Ret::Integer, NONE, ALL),
     helper(97, "skb_ecn_set_ce", &[Arg::Ctx], Ret::Integer, NONE, CLS_CGROUP),
     helper(105, "strtol", &[READ, SIZE, ANY, U64_OUT], Ret::Integer, NONE, ALL),
     helper(106, "strtoul", &[READ, SIZE, ANY, U64_OUT], Ret::Integer, NONE, ALL),
@@ -147,6 +153,7 @@ pub static HELPERS: &[HelperProto] = &[
     helper(152, "redirect_neigh", &[ANY, READ_OR_NULL, SIZE_OR_ZERO, ANY], Ret::Integer, NONE, CLS),
     helper(155, "redirect_peer", &[ANY, ANY], Ret::Integer, NONE, CLS),
     helper(160, "ktime_get_coarse_ns", &[], Ret::Integer, NONE, NETWORK),
+    helper(163, "check_mtu", &[Arg::Ctx, ANY, U32_INOUT, ANY, ANY], Ret::Integer, NONE, CLS_XDP),
     helper(165, "snprintf", &[WRITE_OR_NULL, SIZE_OR_ZERO, Arg::ConstStr, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, NONE, ALL),
     helper(177, "trace_vprintk", &[READ, SIZE, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, GPL, ALL),
     helper(182, "strncmp", &[READ, SIZE, Arg::ConstStr], Ret::Integer, NONE, ALL),

@@ -58,6 +58,12 @@ pub(super) fn cgroup_id(call: &mut Call<'_, '_>) -> Outcome {
     Ok(call.host().cgroup_id())
 }
 
+/// `get_route_realm(skb)`
+pub(super) fn route_realm(call: &mut Call<'_, '_>) -> Outcome {
+    call.ctx(1)?;
+    Ok(call.host().route_realm().into())
+}
+
 /// `get_current_comm(buf, size)`: the task's name, cut to the buffer with its terminating zero and
 /// padded with zeros (`strscpy_pad`).
 pub(super) fn comm(call: &mut Call<'_, '_>) -> Outcome {

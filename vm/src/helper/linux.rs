@@ -1,8 +1,8 @@
 //! Linux's helpers: which code belongs to which prototype.
 
 use super::{
-    Call, Helper, HelperCode, checksum, host, maps, output, print, probe, redirect, result, skb,
-    skb_shape, string, tail_call, xdp,
+    Call, Helper, HelperCode, checksum, host, maps, mtu, output, print, probe, redirect, result,
+    skb, skb_shape, string, tail_call, xdp,
 };
 use ebpfvm_spec::linux::{HELPERS, helper_name};
 use std::sync::Arc;
@@ -25,6 +25,9 @@ code! {
     "map_update_elem" => maps::update,
     "map_delete_elem" => maps::delete,
     "map_lookup_percpu_elem" => maps::lookup_percpu,
+    "map_push_elem" => maps::push,
+    "map_pop_elem" => maps::pop,
+    "map_peek_elem" => maps::peek,
     "ktime_get_ns" => host::ktime_get,
     "ktime_get_boot_ns" => host::ktime_get_boot,
     "ktime_get_tai_ns" => host::ktime_get_tai,
@@ -37,6 +40,8 @@ code! {
     "get_current_uid_gid" => host::uid_gid,
     "get_current_comm" => host::comm,
     "get_current_cgroup_id" => host::cgroup_id,
+    "get_route_realm" => host::route_realm,
+    "check_mtu" => mtu::check,
     "trace_printk" => print::trace_printk,
     "trace_vprintk" => print::trace_vprintk,
     "snprintf" => print::snprintf,

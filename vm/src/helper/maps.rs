@@ -1,7 +1,8 @@
 //! Maps (`kernel/bpf/helpers.c`).
 
 use super::{Call, Outcome};
-use crate::map::{Cpu, UpdateFlags};
+use crate::map::{Cpu, Map, UpdateFlags};
+use ebpfvm_spec::{Direction, Errno, MapType};
 
 /// `map_lookup_elem(map, key)`: the address of the value, or 0.
 pub(super) fn lookup(call: &mut Call<'_, '_>) -> Outcome {
@@ -39,4 +40,40 @@ pub(super) fn lookup_percpu(call: &mut Call<'_, '_>) -> Outcome {
         return Ok(0);
     }
     Ok(map.lookup(&key, Cpu(cpu)).map_or(0, |value| value.as_ptr() as u64))
+}
+
+/// `map_push_elem(map, value, flags)`
+pub(super) fn push(call: &mut Call<'_, '_>) -> Outcome {
+    let map = call.map(1)?;
+    let value = call.read(2, map.def().value_bytes as usize)?;
+    map.push(&value, UpdateFlags(call.arg(3)))?;
+    Ok(0)
+}
+
+/// `map_pop_elem(map, value)`
+pub(super) fn pop(call: &mut Call<'_, '_>) -> Outcome {
+    first(call, Map::pop)
+}
+
+/// `map_peek_elem(map, value)`: the first value, or whether a Bloom filter has the value.
+pub(super) fn peek(call: &mut Call<'_, '_>) -> Outcome {
+    first(call, Map::peek)
+}
+
+/// Lets the map see and change the value that argument 2 points to.
+fn first(call: &mut Call<'_, '_>, take: fn(&Map, &mut [u8]) -> Result<(), Errno>) -> Outcome {
+    let map = call.map(1)?;
+    let bytes = map.def().value_bytes as usize;
+    // Only a Bloom filter reads it, and nothing but that leaves it as it is.
+    let asks = map.def().map_type == MapType::BloomFilter;
+    if !asks {
+        call.check(2, bytes, Direction::Write)?;
+    }
+    let mut value = call.read(2, bytes)?;
+    let outcome = take(map, &mut value);
+    if !asks {
+        call.write(2, &value)?;
+    }
+    outcome?;
+    Ok(0)
 }

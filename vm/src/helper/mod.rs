@@ -12,6 +12,7 @@ mod format;
 mod host;
 mod linux;
 mod maps;
+mod mtu;
 mod output;
 mod print;
 mod probe;
