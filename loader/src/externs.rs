@@ -14,6 +14,8 @@ pub(crate) const KCONFIG: &str = ".kconfig";
 const KSYMS: &str = ".ksyms";
 /// Largest configuration value in bytes; the kernel's strings are shorter.
 const MAX_VALUE_BYTES: u64 = 4096;
+/// Most bytes that configuration values may take together; nothing in the file vouches for them.
+const MAX_CONFIG_BYTES: u32 = 1 << 20;
 /// Helper number of calls to weak kernel functions that the target lacks, plus the index of the
 /// extern (libbpf's `POISON_CALL_KFUNC_BASE`).
 pub const POISON_KFUNC: i32 = 2_002_000_000;
@@ -91,6 +93,10 @@ impl Externs {
                 let align = btf.align_of(*type_id).unwrap_or(1).max(1);
                 *offset = externs.config_bytes.next_multiple_of(align);
                 externs.config_bytes = *offset + *bytes;
+                if externs.config_bytes > MAX_CONFIG_BYTES {
+                    let (bytes, limit) = (externs.config_bytes.into(), MAX_CONFIG_BYTES.into());
+                    return Err(Problem::DataTooLarge { bytes, limit }.in_section(KCONFIG));
+                }
             }
             externs.by_symbol.insert(symbol, externs.list.len());
             externs.list.push(e);

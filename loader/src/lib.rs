@@ -22,6 +22,7 @@ pub mod kconfig;
 mod link;
 mod maps;
 pub mod object;
+mod resolve;
 pub mod section_name;
 
 pub use btf::read::parse_btf;
@@ -29,4 +30,4 @@ pub use elf::RelocKind;
 pub use error::{LoadError, Place, Problem};
 pub use externs::POISON_KFUNC;
 pub use kconfig::Kconfig;
-pub use object::{LinkOptions, LinkedProgram, Object, ProgramInfo};
+pub use object::{LinkOptions, LinkedProgram, Object, ProgramInfo, RelocInfo};

@@ -3,30 +3,24 @@
 
 use crate::btf::ext::{CoreRecord, Records};
 use crate::core_relo::{CoreKind, CoreOutcome, Relocator};
-use crate::elf::{Home, Reloc, RelocKind, Symbol};
-use crate::error::{ExternProblem, Fault, Problem, Result};
-use crate::externs::{POISON_KFUNC, Resolved};
+use crate::error::{Fault, Problem, Result};
+use crate::externs::POISON_KFUNC;
 use crate::functions::{CodeSection, Function};
 use crate::object::{LinkOptions, Object};
+use crate::resolve::{CALL, LOAD_IMM, LOCAL, Resolver, Target};
 use ebpfvm_asm::slot::SLOT_BYTES;
 use ebpfvm_asm::{Code, Pc, Slot};
-use ebpfvm_spec::btf::{Btf, Kind, Linkage};
+use ebpfvm_spec::btf::{Kind, Linkage};
 use ebpfvm_spec::{FuncInfo, LineInfo};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// First slot of a 64-bit immediate load.
-const LOAD_IMM: u8 = 0x18;
-/// A call.
-const CALL: u8 = 0x85;
 /// Source fields of a 64-bit immediate load (`BPF_PSEUDO_*`).
 mod pseudo {
     pub(super) const BTF_ID: u8 = 3;
     pub(super) const FUNC: u8 = 4;
     pub(super) const MAP_IDX: u8 = 5;
     pub(super) const MAP_IDX_VALUE: u8 = 6;
-    /// Of a call: the callee is in the program.
-    pub(super) const CALL: u8 = 1;
     /// Of a call: the callee is the kernel's.
     pub(super) const KFUNC_CALL: u8 = 2;
 }
@@ -40,24 +34,6 @@ pub(crate) struct Linked {
     pub(crate) core: Vec<CoreOutcome>,
 }
 
-/// What an instruction refers to.
-enum Target {
-    Map(u32),
-    MapValue {
-        map: u32,
-        offset: u32,
-    },
-    Function(usize),
-    /// A function of the kernel by the id of its type.
-    Kfunc(u32),
-    /// A variable of the kernel, or the address of a function.
-    KernelAddress(u32),
-    /// A call to a weak kernel function that there is not.
-    NoKfunc(u32),
-    /// The address of a weak symbol that there is not.
-    Null,
-}
-
 /// Links the function with this index and everything that it can call.
 pub(crate) fn link<'a>(
     object: &'a Object,
@@ -68,7 +44,7 @@ pub(crate) fn link<'a>(
     let mut linker = Linker {
         object,
         relocator: types.map(|btf| Relocator::new(btf, options.target_btf, object.byte_order())),
-        target_btf: options.target_btf,
+        resolver: Resolver { object, target_btf: options.target_btf },
         core: Vec::new(),
         slots: Vec::new(),
         starts: HashMap::new(),
@@ -91,7 +67,7 @@ struct Linker<'a> {
     object: &'a Object,
     /// None if the object has no types; it then has no relocations about types either.
     relocator: Option<Relocator<'a>>,
-    target_btf: Option<&'a Btf>,
+    resolver: Resolver<'a>,
     core: Vec<CoreOutcome>,
     slots: Vec<Slot>,
     /// Start in `slots` of each function that is there.
@@ -216,10 +192,10 @@ impl<'a> Linker<'a> {
             let reloc = section.reloc_at(place);
             let width = if slot.opcode == LOAD_IMM { 2 } else { 1 };
             let target = match reloc {
-                Some(reloc) => Some(self.target(section, slot, place, reloc)?),
-                None if slot.opcode == CALL && slot.src == pseudo::CALL => {
+                Some(reloc) => Some(self.resolver.target(section, slot, place, reloc)?),
+                None if slot.opcode == CALL && slot.src == LOCAL => {
                     let to = i64::from(place) + 1 + i64::from(slot.imm);
-                    Some(self.callee(f.section, to).map_err(|p| fault(*p))?)
+                    Some(self.resolver.callee(f.section, to).map_err(|p| fault(*p))?)
                 }
                 None => None,
             };
@@ -269,7 +245,7 @@ impl<'a> Linker<'a> {
                         self.set(base + at, pseudo::FUNC, offset);
                         self.slots[second].imm = 0;
                     } else {
-                        self.set(base + at, pseudo::CALL, offset);
+                        self.set(base + at, LOCAL, offset);
                     }
                     if is_new {
                         return Ok(Some((callee, at + width)));
@@ -286,120 +262,6 @@ impl<'a> Linker<'a> {
         (slot.src, slot.imm) = (src, imm);
     }
 
-    /// What a relocated instruction refers to.
-    fn target(
-        &self,
-        section: &CodeSection,
-        slot: Slot,
-        place: u32,
-        reloc: &Reloc,
-    ) -> Result<Target> {
-        let object = self.object;
-        let symbol = &object.symbols[reloc.symbol];
-        let fault = |p: Problem| p.at(&section.name, u64::from(place) * SLOT_BYTES as u64);
-        let is_load = slot.opcode == LOAD_IMM;
-        let fits = match reloc.kind {
-            RelocKind::R64_64 => is_load,
-            RelocKind::R64_32 => slot.opcode == CALL && slot.src == pseudo::CALL,
-            _ => false,
-        };
-        let name = object.symbol_name(symbol);
-        if !fits {
-            let expected = "R_BPF_64_64 on a 64-bit immediate load or R_BPF_64_32 on a local call";
-            let (kind, opcode) = (reloc.kind, slot.opcode);
-            return Err(fault(Problem::RelocInsn { kind, symbol: name, opcode, expected }));
-        }
-        let home = match symbol.home {
-            Home::Section(home) => home,
-            Home::Undefined => {
-                return self
-                    .external(reloc.symbol, is_load)
-                    .map_err(|problem| fault(Problem::Extern { symbol: name.clone(), problem }));
-            }
-            Home::Special(_) => {
-                let expected = "a function, a map or a variable of this object";
-                let section = object.home_name(symbol);
-                return Err(fault(Problem::RelocTarget { symbol: name, section, expected }));
-            }
-        };
-        let value = symbol.value as i64;
-        let imm = i64::from(slot.imm);
-        let bytes = SLOT_BYTES as i64;
-        if object.functions.sections.contains_key(&home) {
-            // A call holds the distance to the callee in slots, less one; a load the byte offset.
-            let (whole, to) = if is_load {
-                let at = value.wrapping_add(imm);
-                (at % bytes == 0, at / bytes)
-            } else {
-                (value % bytes == 0, (value / bytes) + imm + 1)
-            };
-            let to = if whole { to } else { -1 };
-            return self.callee(home, to).map_err(|p| fault(*p));
-        }
-        self.data(symbol, home, value, imm, is_load).map_err(|p| fault(*p))
-    }
-
-    fn external(&self, symbol: usize, is_load: bool) -> std::result::Result<Target, ExternProblem> {
-        let object = self.object;
-        let found = object.externs.resolve(symbol, object.btf.as_deref(), self.target_btf)?;
-        Ok(match (found, is_load, object.map_places.config) {
-            (Resolved::Config(offset), true, Some(map)) => Target::MapValue { map, offset },
-            (Resolved::Function(id), false, _) => Target::Kfunc(id.0),
-            (Resolved::Function(id) | Resolved::Variable(id), true, _) => {
-                Target::KernelAddress(id.0)
-            }
-            (Resolved::Absent(index), false, _) => Target::NoKfunc(index),
-            (Resolved::Absent(_), true, _) => Target::Null,
-            (_, true, _) => return Err(ExternProblem::Misused("variable")),
-            (_, false, _) => return Err(ExternProblem::Misused("function")),
-        })
-    }
-
-    fn data(
-        &self,
-        symbol: &Symbol,
-        home: usize,
-        value: i64,
-        imm: i64,
-        is_load: bool,
-    ) -> std::result::Result<Target, Box<Problem>> {
-        let object = self.object;
-        let section = || object.section_names[home].clone();
-        if is_load {
-            let offset = value.wrapping_add(imm);
-            if let Some(map) = object.map_places.by_place.get(&(home, offset as u64)) {
-                return Ok(Target::Map(*map));
-            }
-            if let Some((_, map)) = object.map_places.arena.filter(|(s, _)| *s == home) {
-                return Ok(Target::MapValue { map, offset: offset as u32 });
-            }
-            if let Some(map) = object.map_places.by_section.get(&home) {
-                let bytes = object.maps[*map as usize].value_bytes;
-                // One past the end is a valid address, for loops over a whole section.
-                if offset < 0 || offset > i64::from(bytes) {
-                    let section = section();
-                    return Err(Box::new(Problem::DataOffset { section, offset, bytes }));
-                }
-                return Ok(Target::MapValue { map: *map, offset: offset as u32 });
-            }
-        }
-        let expected = if is_load {
-            "a function, a map, or a variable in .data, .rodata or .bss"
-        } else {
-            "a function"
-        };
-        let symbol = object.symbol_name(symbol);
-        Err(Box::new(Problem::RelocTarget { symbol, section: section(), expected }))
-    }
-
-    fn callee(&self, section: usize, slot: i64) -> std::result::Result<Target, Box<Problem>> {
-        let found = u32::try_from(slot).ok().and_then(|s| self.object.functions.at(section, s));
-        found.map(Target::Function).ok_or_else(|| {
-            let section = self.object.section_names[section].clone();
-            Box::new(Problem::NoFunction { section, slot })
-        })
-    }
-
     fn finish(self) -> Result<Linked> {
         let code = Code::decode(&self.slots).map_err(|err| self.decode_fault(err))?;
         Ok(Linked { code, funcs: self.funcs, lines: self.lines, core: self.core })
@@ -412,14 +274,6 @@ impl<'a> Linker<'a> {
         let offset = (f.start as usize + slot) * SLOT_BYTES;
         Problem::Insn { function: f.name.clone(), slot, kind: err.kind }
             .at(&section.name, offset as u64)
-    }
-}
-
-impl CodeSection {
-    fn reloc_at(&self, slot: u32) -> Option<&Reloc> {
-        let offset = u64::from(slot) * SLOT_BYTES as u64;
-        let i = self.relocs.binary_search_by_key(&offset, |r| r.offset).ok()?;
-        Some(&self.relocs[i])
     }
 }
 

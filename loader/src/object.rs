@@ -4,7 +4,7 @@ use crate::btf::ext::{self, Ext};
 use crate::btf::value::{ValueProblem, from_json};
 use crate::btf::{fixup, read};
 use crate::core_relo::CoreOutcome;
-use crate::elf::{Elf, Home, Symbol};
+use crate::elf::{Elf, Home, RelocKind, Symbol};
 use crate::error::{BtfProblem, LoadError, Problem, Result as Faulty};
 use crate::externs::Externs;
 use crate::functions::Functions;
@@ -58,6 +58,21 @@ pub struct ProgramInfo {
     pub needs_attach_btf: bool,
     /// Size in slots, without the functions it calls.
     pub slots: u32,
+}
+
+/// A relocation of an instruction, before linking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelocInfo {
+    /// Section of the instruction.
+    pub section: String,
+    /// Its offset in the section in bytes.
+    pub offset: u64,
+    /// Kind of the relocation.
+    pub kind: RelocKind,
+    /// The symbol it refers to; the section's name for section symbols.
+    pub symbol: String,
+    /// The section that the symbol is in.
+    pub home: String,
 }
 
 /// What programs are linked against.
@@ -137,6 +152,22 @@ impl Object {
     /// The maps: declared ones in order of declaration, then data sections.
     pub fn maps(&self) -> &[MapDef] {
         &self.maps
+    }
+
+    /// The relocations of instructions, in order of sections and offsets.
+    pub fn relocations(&self) -> impl Iterator<Item = RelocInfo> + '_ {
+        self.functions.sections.values().flat_map(move |section| {
+            section.relocs.iter().map(move |reloc| {
+                let symbol = &self.symbols[reloc.symbol];
+                RelocInfo {
+                    section: section.name.clone(),
+                    offset: reloc.offset,
+                    kind: reloc.kind,
+                    symbol: self.symbol_name(symbol),
+                    home: self.home_name(symbol),
+                }
+            })
+        })
     }
 
     /// The types.

@@ -2,13 +2,13 @@
 //! error that says what and where, none a panic, and none takes long.
 
 use ebpfvm_loader::btf::value::{from_json, to_json};
-use ebpfvm_loader::{LoadError, Object, Problem, parse_btf};
+use ebpfvm_loader::{LinkOptions, LoadError, Object, Problem, parse_btf};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
-const OBJECTS: [&str; 10] = [
-    "calls", "calls_be", "core", "data", "data_be", "externs", "legacy", "maps", "sections",
-    "values",
+const OBJECTS: [&str; 12] = [
+    "arena", "callback", "calls", "calls_be", "core", "data", "data_be", "externs", "legacy",
+    "maps", "sections", "values",
 ];
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -29,7 +29,10 @@ fn exercise(bytes: &[u8]) {
                 program.line(pc);
             }
         }
+        let own = LinkOptions { target_btf: object.btf().map(|b| &**b) };
+        let _ = object.link_for(&program.name, &own);
     }
+    object.relocations().count();
     let Some(btf) = object.btf() else { return };
     let _ = ebpfvm_loader::btf::c::header(btf);
     let data = vec![0; 4096];
@@ -356,7 +359,7 @@ proptest! {
     /// Most bytes of an object are names and debugging information; here only the types change.
     #[test]
     fn changed_types_do_no_harm(
-        name in prop::sample::select(vec!["maps", "values", "data"]),
+        name in prop::sample::select(vec!["maps", "values", "data", "core", "externs"]),
         section in prop::sample::select(vec![".BTF", ".BTF.ext"]),
         changes in prop::collection::vec((0usize..4000, any::<u8>()), 1..6),
     ) {

@@ -3,7 +3,7 @@
 
 use ebpfvm_asm::{ByteOrder, CallTarget, Imm64, Insn, Pc};
 use ebpfvm_loader::core_relo::CoreProblem;
-use ebpfvm_loader::{Kconfig, LinkOptions, Object, POISON_KFUNC, Problem};
+use ebpfvm_loader::{Kconfig, LinkOptions, Object, POISON_KFUNC, Problem, RelocKind};
 use ebpfvm_spec::btf::{BtfBuilder, IntEncoding, Kind, Linkage, Name, Param};
 use ebpfvm_spec::map::{InitialValue, MapOrigin};
 use ebpfvm_spec::{AttachType, MapFlags, MapType, Platform, ProgType, Program};
@@ -86,6 +86,15 @@ fn programs_name_maps_by_index() {
     assert_eq!(program.prog_type, ProgType::Xdp);
     assert_eq!(program.license, "Dual MIT/GPL");
     assert_eq!(program.maps.len(), object.maps().len());
+}
+
+#[test]
+fn relocations_are_listed() {
+    let object = object("legacy");
+    let found: Vec<_> =
+        object.relocations().map(|r| (r.section, r.kind, r.symbol, r.home)).collect();
+    let one = |symbol: &str| ("xdp".into(), RelocKind::R64_64, symbol.into(), "maps".into());
+    assert_eq!(found, [one("second"), one("first")]);
 }
 
 #[test]
