@@ -1,0 +1,108 @@
+//! The interpreter does as the reference machine does: with checks always, without them if the
+//! program needs none.
+
+use super::{Failure, Seen, bounded, expect};
+use crate::generate::Case;
+use crate::reference::{self, Fault, Outcome, Report, Value};
+use ebpfvm::{Context, Instance, Trap, TrapKind, Vm};
+use ebpfvm_spec::{Platform, ProgType, Program};
+use std::sync::OnceLock;
+
+/// Instructions that a program may execute.
+const MAX_STEPS: u64 = 1 << 16;
+/// Fuel for programs whose course is not known beforehand.
+const FUEL: u64 = 1 << 20;
+
+/// Compares the interpreter with the reference machine.
+///
+/// # Errors
+/// The first difference.
+pub fn check(case: &Case) -> Result<Seen, Failure> {
+    let expected = reference::run(&case.code, &case.memory, MAX_STEPS);
+    let program = Program::from_code("fuzz", ProgType::Raw, case.code.clone());
+    let instance = match (machine().link(program, &[]), expected.outcome) {
+        (Ok(instance), _) => instance,
+        (Err(_), Outcome::Refused) => return Ok("refused"),
+        (Err(e), outcome) => {
+            return Err(Failure::new("link", format!("refused: {e}; expected {outcome:?}")));
+        }
+    };
+    let slots = case.code.len() as u64;
+    // A step costs at most a pass over the program.
+    let fuel = match expected.outcome {
+        Outcome::Undetermined(_) | Outcome::OutOfSteps => FUEL,
+        _ => (expected.steps + 1) * slots,
+    };
+    let mut context = Context::raw(case.memory.as_slice());
+    let got = bounded("checked", || instance.run(&mut context, fuel))?;
+    let memory = context.memory().unwrap_or_default();
+    let seen = compare("checked", &expected, &got, memory)?;
+    if let Ok(outcome) = &got {
+        let (steps, used) = (expected.steps, outcome.fuel_used);
+        let determined = matches!(expected.outcome, Outcome::Returned(_) | Outcome::OutOfSteps);
+        expect("fuel", !determined || steps <= used + slots, || {
+            format!("{steps} instructions were executed for {used} units, in {slots} slots")
+        })?;
+    }
+    if let (Outcome::Returned(_), Ok(_)) = (expected.outcome, &got) {
+        let mut context = Context::raw(case.memory.as_slice());
+        let unchecked = without_checks(&instance, &mut context, fuel);
+        compare("unchecked", &expected, &unchecked, context.memory().unwrap_or_default())?;
+    }
+    Ok(seen)
+}
+
+/// Runs a program that the reference machine has run to its end, with the result of checked mode.
+#[allow(unsafe_code)]
+fn without_checks(
+    instance: &Instance,
+    context: &mut Context,
+    fuel: u64,
+) -> Result<ebpfvm::Outcome, Box<Trap>> {
+    // SAFETY: the program has run in checked mode without a trap on equal memory, with the outcome
+    // of the reference machine. That machine ends as soon as anything depends on an address, so
+    // the program goes the same way wherever memory lies. There are no helpers.
+    unsafe { instance.run_unchecked(context, fuel) }
+}
+
+/// A machine without helpers.
+fn machine() -> &'static Vm {
+    static VM: OnceLock<Vm> = OnceLock::new();
+    VM.get_or_init(|| Vm::with_platform(Platform::linux()).build())
+}
+
+fn compare(
+    engine: &'static str,
+    expected: &Report,
+    got: &Result<ebpfvm::Outcome, Box<Trap>>,
+    memory: &[u8],
+) -> Result<Seen, Failure> {
+    let differs = || Failure::new(engine, format!("{got:x?}; expected {:x?}", expected.outcome));
+    let seen = match (expected.outcome, got) {
+        (Outcome::Undetermined(_), _) => return Ok("undetermined"),
+        (Outcome::OutOfSteps, _) => return Ok("out of steps"),
+        (Outcome::Returned(Value::Number(number)), Ok(got)) if got.retval == number => "returned",
+        (Outcome::Returned(Value::Pointer(_) | Value::Unknown), Ok(_)) => "returned an address",
+        (Outcome::Trapped { pc, fault }, Err(trap)) if trap.pc == pc && is(fault, &trap.kind) => {
+            "trapped"
+        }
+        _ => return Err(differs()),
+    };
+    let same = |(expected, got): (&Option<u8>, &u8)| expected.is_none_or(|byte| byte == *got);
+    let at = expected.memory.iter().zip(memory).position(|bytes| !same(bytes));
+    expect(engine, at.is_none() && memory.len() == expected.memory.len(), || {
+        format!("memory differs at byte {at:?}: {memory:x?}; expected {:x?}", expected.memory)
+    })?;
+    Ok(seen)
+}
+
+fn is(fault: Fault, kind: &TrapKind) -> bool {
+    match (fault, kind) {
+        (Fault::Access { bytes, direction }, TrapKind::Access { bytes: b, direction: d, .. }) => {
+            bytes == *b && direction == *d
+        }
+        (Fault::CallDepth, TrapKind::CallDepth) | (Fault::FellOff, TrapKind::FellOff) => true,
+        (Fault::NoSuchHelper, TrapKind::NoSuchHelper(_)) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,189 @@
+//! What can be fuzzed, by name.
+
+use crate::draw::Draw;
+use crate::generate::{Case, Rules, program, wild};
+use crate::minimise::minimise;
+use crate::oracle::{Failure, Seen, encoding, engines, kernel, loader, text};
+use crate::{mutate, seeds};
+use ebpfvm_asm::text::{NoSymbols, Style, listing};
+use ebpfvm_asm::{ByteOrder, Code};
+use ebpfvm_conformance::kernel::KernelEngine;
+use std::sync::OnceLock;
+
+/// A generator and what has to hold for what it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Sensible programs on the interpreter and on the reference machine.
+    Programs,
+    /// Senseless programs on both.
+    Wild,
+    /// Programs for Linux, on the interpreter, the reference machine and the kernel.
+    Kernel,
+    /// Changed programs as bytes, decoded and encoded.
+    Encoding,
+    /// Bytes as programs.
+    RawEncoding,
+    /// Programs as text, printed and read.
+    Print,
+    /// Changed texts of the vectors.
+    Text,
+    /// Bytes as text.
+    RawText,
+    /// Changed object files.
+    Object,
+    /// Bytes as an object file.
+    RawObject,
+    /// Changed types.
+    Btf,
+    /// Bytes as types.
+    RawBtf,
+}
+
+impl Target {
+    /// All targets.
+    pub const ALL: [Target; 12] = [
+        Target::Programs,
+        Target::Wild,
+        Target::Kernel,
+        Target::Encoding,
+        Target::RawEncoding,
+        Target::Print,
+        Target::Text,
+        Target::RawText,
+        Target::Object,
+        Target::RawObject,
+        Target::Btf,
+        Target::RawBtf,
+    ];
+
+    /// The name by which it is chosen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Target::Programs => "programs",
+            Target::Wild => "wild",
+            Target::Kernel => "kernel",
+            Target::Encoding => "encoding",
+            Target::RawEncoding => "raw_encoding",
+            Target::Print => "print",
+            Target::Text => "text",
+            Target::RawText => "raw_text",
+            Target::Object => "object",
+            Target::RawObject => "raw_object",
+            Target::Btf => "btf",
+            Target::RawBtf => "raw_btf",
+        }
+    }
+
+    /// The target with this name.
+    pub fn named(name: &str) -> Option<Target> {
+        Target::ALL.into_iter().find(|target| target.name() == name)
+    }
+
+    /// Why the target cannot be run on this machine, if it cannot.
+    pub fn unavailable(self) -> Option<String> {
+        match (self, kernel_engine()) {
+            (Target::Kernel, Err(why)) => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    /// Checks what the bytes give.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check(self, bytes: &[u8]) -> Result<Seen, Failure> {
+        if let Some(case) = self.case(bytes) {
+            return self.check_case(&case);
+        }
+        let mut draw = Draw::new(bytes);
+        match self {
+            Target::Encoding => encoding::check(&encoded(draw)),
+            Target::RawEncoding => encoding::check(bytes),
+            Target::Print => match draw.any::<Code>() {
+                Some(code) => text::check_code(&code),
+                None => Ok("nothing"),
+            },
+            Target::Text => {
+                let (seed, other) =
+                    (pick(&mut draw, seeds::texts()), pick(&mut draw, seeds::texts()));
+                text::check_text(&mutate::text(&mut draw, &seed, &other))
+            }
+            Target::RawText => text::check_text(&String::from_utf8_lossy(bytes)),
+            Target::Object => {
+                let seed = pick(&mut draw, seeds::objects());
+                loader::check_object(&mutate::bytes(&mut draw, &seed))
+            }
+            Target::RawObject => loader::check_object(bytes),
+            Target::Btf => {
+                let seed = pick(&mut draw, seeds::types());
+                loader::check_btf(&mutate::bytes(&mut draw, &seed))
+            }
+            Target::RawBtf => loader::check_btf(bytes),
+            Target::Programs | Target::Wild | Target::Kernel => Ok("nothing"),
+        }
+    }
+
+    /// As [`Target::check`], for cargo-fuzz.
+    ///
+    /// # Panics
+    /// If something does not hold.
+    pub fn fuzz(self, bytes: &[u8]) {
+        if let Err(failure) = self.check(bytes) {
+            panic!("{failure}\n{}", self.explain(bytes, &failure));
+        }
+    }
+
+    /// The program that the bytes give, if the target is about running programs.
+    pub fn case(self, bytes: &[u8]) -> Option<Case> {
+        let draw = Draw::new(bytes);
+        match self {
+            Target::Programs => Some(program(draw, Rules::Rfc)),
+            Target::Wild => Some(wild(draw)),
+            Target::Kernel => Some(program(draw, Rules::Linux)),
+            _ => None,
+        }
+    }
+
+    fn check_case(self, case: &Case) -> Result<Seen, Failure> {
+        let seen = engines::check(case)?;
+        match (self, kernel_engine()) {
+            (Target::Kernel, Ok(kernel)) => kernel::check(kernel, case),
+            (Target::Kernel, Err(_)) => Ok("no kernel"),
+            _ => Ok(seen),
+        }
+    }
+
+    /// The smallest program that fails in the same check, for targets about running programs.
+    pub fn explain(self, bytes: &[u8], failure: &Failure) -> String {
+        let Some(case) = self.case(bytes) else { return String::new() };
+        let same = |e: Failure| e.check == failure.check;
+        let smallest = minimise(&case, |case| self.check_case(case).is_err_and(same));
+        let Case { code, memory } = &smallest;
+        let outcome = self.check_case(&smallest).map_or_else(|e| e.to_string(), str::to_string);
+        let text = listing(code, Style::Mnemonic, &NoSymbols);
+        format!("smallest: {outcome}\nmemory: {memory:02x?}\n{text}")
+    }
+}
+
+/// The kernel, or why it cannot be used.
+fn kernel_engine() -> &'static Result<KernelEngine, String> {
+    static KERNEL: OnceLock<Result<KernelEngine, String>> = OnceLock::new();
+    KERNEL.get_or_init(|| KernelEngine::new().map_err(|e| e.to_string()))
+}
+
+/// One of the seeds; nothing if there are none.
+fn pick<T: Clone + Default>(draw: &mut Draw<'_>, seeds: &[T]) -> T {
+    if seeds.is_empty() { T::default() } else { seeds[draw.below(seeds.len())].clone() }
+}
+
+/// A program as bytes, half of the time changed a little.
+fn encoded(mut draw: Draw<'_>) -> Vec<u8> {
+    let order = draw.one(&[ByteOrder::Little, ByteOrder::Big]);
+    let changes = draw.any::<[u8; 32]>().unwrap_or_default();
+    let code = draw.any::<Code>().unwrap_or_default();
+    let bytes = code.to_bytes(order).unwrap_or_default();
+    match changes[0] % 2 {
+        0 => bytes,
+        _ => mutate::bytes(&mut Draw::new(&changes), &bytes),
+    }
+}
