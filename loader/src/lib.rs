@@ -26,6 +26,7 @@ mod resolve;
 pub mod section_name;
 
 pub use btf::read::parse_btf;
+pub use btf::write::encode_btf;
 pub use elf::RelocKind;
 pub use error::{LoadError, Place, Problem};
 pub use externs::POISON_KFUNC;

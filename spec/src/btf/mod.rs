@@ -5,6 +5,7 @@
 //! pools of the [`Btf`] that owns it and are read through [`Btf::str`] and [`Btf::list`].
 
 mod layout;
+mod references;
 mod set;
 
 pub use layout::{LayoutError, MAX_RESOLVE_STEPS, POINTER_BYTES};

@@ -148,6 +148,12 @@ impl Btf {
         self.start.strings as usize + self.strings.len()
     }
 
+    /// The own part of the string table, without the base's: what names from the base's
+    /// [`Btf::string_bytes`] on are offsets into.
+    pub fn own_strings(&self) -> &str {
+        &self.strings
+    }
+
     /// The set this one goes on from.
     pub fn base(&self) -> Option<&Arc<Btf>> {
         self.base.as_ref()
@@ -353,51 +359,22 @@ impl BtfBuilder {
         let highest = btf.len() as u32 - 1;
         for (id, t) in btf.iter_own() {
             btf.check_name(id, t.name)?;
-            let check = |refers_to: TypeId| {
-                if refers_to.0 <= highest {
-                    return Ok(());
+            let mut wrong = Ok(());
+            btf.each_name(t.kind, |name| {
+                if wrong.is_ok() {
+                    wrong = btf.check_name(id, name);
                 }
+            });
+            wrong?;
+            let mut missing = None;
+            btf.each_reference(t.kind, |to| {
+                if to.0 > highest {
+                    missing.get_or_insert(to);
+                }
+            });
+            if let Some(refers_to) = missing {
                 let name = btf.str(t.name).to_string();
-                Err(BtfError::TypeOutOfRange { id, name, refers_to, highest })
-            };
-            match t.kind {
-                Kind::Void | Kind::Int { .. } | Kind::Fwd(_) | Kind::Float { .. } => {}
-                Kind::Ptr(to)
-                | Kind::Typedef(to)
-                | Kind::Volatile(to)
-                | Kind::Const(to)
-                | Kind::Restrict(to) => check(to)?,
-                Kind::Func { proto: to, .. }
-                | Kind::Var { type_id: to, .. }
-                | Kind::DeclTag { type_id: to, .. }
-                | Kind::TypeTag { type_id: to, .. } => check(to)?,
-                Kind::Array { element, index, .. } => {
-                    check(element)?;
-                    check(index)?;
-                }
-                Kind::Compound { members, .. } => {
-                    for m in btf.list(members) {
-                        btf.check_name(id, m.name)?;
-                        check(m.type_id)?;
-                    }
-                }
-                Kind::Enum { values, .. } => {
-                    for v in btf.list(values) {
-                        btf.check_name(id, v.name)?;
-                    }
-                }
-                Kind::FuncProto { ret, params } => {
-                    check(ret)?;
-                    for p in btf.list(params) {
-                        btf.check_name(id, p.name)?;
-                        check(p.type_id)?;
-                    }
-                }
-                Kind::Datasec { vars, .. } => {
-                    for v in btf.list(vars) {
-                        check(v.type_id)?;
-                    }
-                }
+                return Err(BtfError::TypeOutOfRange { id, name, refers_to, highest });
             }
         }
         Ok(self.btf)
