@@ -43,6 +43,16 @@ pub enum LinkErrorKind {
         /// Its name.
         name: String,
     },
+    /// The helper is not for programs of this type.
+    #[error("the helper {name} (number {id}) is not for programs of type {}", .prog_type.name())]
+    HelperNotAllowed {
+        /// Its number.
+        id: u32,
+        /// Its name.
+        name: String,
+        /// The program's type.
+        prog_type: ProgType,
+    },
     /// A map index beyond the maps given.
     #[error("there is no map number {index}; the program has {maps}")]
     NoMap {
@@ -104,6 +114,7 @@ pub(crate) fn func_token(pc: Pc) -> u64 {
 
 /// What lowering needs to bind a program.
 pub(crate) struct Bindings<'a> {
+    prog_type: ProgType,
     vm: &'a Vm,
     maps: &'a [MapRef],
     helpers: Vec<Helper>,
@@ -115,7 +126,12 @@ impl Bindings<'_> {
         let index = match self.helpers.iter().position(|h| h.proto.id == id) {
             Some(index) => index,
             None => {
-                self.helpers.push(self.vm.helper(id)?.clone());
+                let helper = self.vm.helper(id)?;
+                if !helper.proto.allowed.contains(self.prog_type) {
+                    let (name, prog_type) = (helper.proto.name.to_string(), self.prog_type);
+                    return Err(LinkErrorKind::HelperNotAllowed { id, name, prog_type });
+                }
+                self.helpers.push(helper.clone());
                 self.helpers.len() - 1
             }
         };
@@ -177,7 +193,8 @@ impl Instance {
         if program.code.is_empty() {
             return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
         }
-        let mut bindings = Bindings { vm, maps, helpers: Vec::new() };
+        let prog_type = program.prog_type;
+        let mut bindings = Bindings { prog_type, vm, maps, helpers: Vec::new() };
         let lowered = lower(&program.code, &mut bindings)?;
         let helpers = bindings.helpers;
         let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
@@ -305,7 +322,8 @@ impl Instance {
     }
 
     pub(crate) fn helper_by_number(&self, number: u64) -> Option<&Helper> {
-        self.vm.helper(u32::try_from(number).ok()?).ok()
+        let helper = self.vm.helper(u32::try_from(number).ok()?).ok()?;
+        helper.proto.allowed.contains(self.prog_type()).then_some(helper)
     }
 
     pub(crate) fn slabs(&self) -> &[Slab] {

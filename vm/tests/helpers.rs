@@ -2,10 +2,12 @@
 //! that a bad argument is a trap.
 
 use ebpfvm::map::{Cpu, PerfEventArray, ProgArray, Ringbuf, UpdateFlags};
-use ebpfvm::{Context, Host, Instance, MapRef, Outcome, Redirect, Trap, TrapKind, Vm};
+use ebpfvm::{
+    Builder, Context, Helper, Host, Instance, MapRef, Outcome, Redirect, Trap, TrapKind, Vm,
+};
 use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_spec::linux::HELPERS;
-use ebpfvm_spec::{MapDef, MapType, ProgType, Program};
+use ebpfvm_spec::{MapDef, MapType, ProgType, ProgTypeSet, Program};
 use std::sync::{Arc, Mutex};
 
 const FUEL: u64 = 100_000;
@@ -69,7 +71,13 @@ struct Bench {
 impl Bench {
     fn new(maps: &[(MapType, u32, u32, u32)]) -> Bench {
         let world = Arc::new(World::default());
-        let vm = Vm::linux().host(world.clone()).cpus(4).build();
+        // Every helper in every type of program: what an embedder's platform may allow.
+        let everywhere = |mut helper: Helper| {
+            helper.proto.allowed = ProgTypeSet::ALL;
+            helper
+        };
+        let builder = ebpfvm::helper::linux().map(everywhere).fold(Vm::linux(), Builder::helper);
+        let vm = builder.host(world.clone()).cpus(4).build();
         let def = |(i, m): (usize, &(MapType, u32, u32, u32))| {
             MapDef::new(format!("m{i}"), m.0, m.1, m.2, m.3)
         };
@@ -301,6 +309,25 @@ fn bad_arguments_are_traps_that_name_them() {
         assert!(matches!(trap.kind, TrapKind::HelperArg { .. } | TrapKind::HelperAccess { .. }));
         assert!(trap.to_string().contains(text), "{source}: {trap}");
     }
+}
+
+#[test]
+fn a_helper_for_other_types_or_none_is_refused_by_name() {
+    let vm = Vm::linux().build();
+    let link = |id: u32| {
+        let code = assemble(&format!("call {id}; exit"), Dialect::PseudoC).unwrap();
+        vm.link(Program::from_code("test", ProgType::SchedCls, code), &[]).unwrap_err().to_string()
+    };
+    assert!(
+        link(44).ends_with(
+            "the helper xdp_adjust_head (number 44) is not for programs of type sched_cls"
+        )
+    );
+    assert!(link(109).contains("send_signal is refused, because it would act on other processes"));
+    assert!(
+        link(181).ends_with("there is no helper number 181: Linux's loop is not available here")
+    );
+    assert!(link(212).ends_with("there is no helper number 212"));
 }
 
 /// A small generator, so that a failure can be repeated.
