@@ -403,6 +403,20 @@ pub enum MapProblem {
     /// There is no map kind with this number.
     #[error("map type {0} is not known, expected 1 to 33")]
     UnknownType(u32),
+    /// A name that no map has.
+    #[error("the name has {0} bytes, at most 255 are allowed")]
+    LongName(usize),
+    /// More members in all definitions together than anyone writes.
+    #[error("the definitions of the file have more than {0} members together")]
+    TooMany(usize),
+    /// Two definitions share bytes.
+    #[error("the definition at {offset} begins before the one before it ends, at {end}")]
+    Overlap {
+        /// Offset of the later one in bytes.
+        offset: u64,
+        /// Where the other one ends.
+        end: u64,
+    },
     /// The kind is missing.
     #[error("the definition has no 'type'")]
     NoType,

@@ -126,6 +126,9 @@ impl Object {
             let data = externs.fill(btf, &Kconfig::default(), elf.order)?;
             map_places.add_config(object_name(file), btf, data);
         }
+        if let Some(btf) = btf.as_deref() {
+            map_places.add_struct_ops(&elf, btf)?;
+        }
         let programs = functions.programs().map(|(i, _)| program_info(&functions, i)).collect();
         Ok(Object {
             file: file.into(),
@@ -374,7 +377,7 @@ fn program_info(functions: &Functions, index: usize) -> ProgramInfo {
         prog_type: row.map(|r| r.prog_type),
         attach_type: row.map(|r| r.attach_type).unwrap_or_default(),
         attach_target: target.map(Into::into),
-        autoload: autoload && row.is_some(),
+        autoload,
         flags: row.map_or(0, |r| r.load_flags),
         needs_attach_btf: row.is_some_and(|r| r.needs_attach_btf),
         slots: f.slots,

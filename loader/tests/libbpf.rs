@@ -206,3 +206,93 @@ fn relocated_instructions_are_libbpfs() {
     assert!(same > 10);
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
+
+/// What libbpf and the loader say of a map: name, type, key, value, entries, flags, extra.
+type MapFacts = (String, u32, u32, u32, u32, u32, u64);
+
+/// Name, type, attach type, whether it is loaded by default.
+type ProgramFacts = (String, u32, u32, bool);
+
+impl Reference {
+    fn map_facts(&self) -> Vec<MapFacts> {
+        let facts = |m: *mut sys::bpf_map| {
+            // SAFETY: the map is of the open object.
+            unsafe {
+                (
+                    text(sys::bpf_map__name(m)),
+                    sys::bpf_map__type(m),
+                    sys::bpf_map__key_size(m),
+                    sys::bpf_map__value_size(m),
+                    sys::bpf_map__max_entries(m),
+                    sys::bpf_map__map_flags(m),
+                    sys::bpf_map__map_extra(m),
+                )
+            }
+        };
+        self.maps().into_iter().map(facts).collect()
+    }
+
+    fn program_facts(&self) -> Vec<ProgramFacts> {
+        let facts = |p: *mut sys::bpf_program| {
+            // SAFETY: the program is of the open object.
+            unsafe {
+                (
+                    text(sys::bpf_program__name(p)),
+                    sys::bpf_program__type(p),
+                    sys::bpf_program__expected_attach_type(p),
+                    sys::bpf_program__autoload(p),
+                )
+            }
+        };
+        self.programs().into_iter().map(facts).collect()
+    }
+}
+
+#[test]
+fn maps_and_programs_are_libbpfs() {
+    // SAFETY: no print function is a valid choice.
+    unsafe { sys::libbpf_set_print(None) };
+    let (mut compared, mut different) = (0, Vec::new());
+    for path in objects() {
+        let name = path.file_name().unwrap().display();
+        let Some(reference) = Reference::open(&path) else {
+            println!("libbpf does not open: {name}");
+            continue;
+        };
+        let object = Object::parse(&std::fs::read(&path).unwrap(), path.to_str().unwrap()).unwrap();
+        let maps: Vec<MapFacts> = object
+            .maps()
+            .iter()
+            .map(|m| {
+                let kind = m.map_type as u32;
+                let (name, flags) = (m.name.clone(), m.flags.0);
+                (name, kind, m.key_bytes, m.value_bytes, m.max_entries, flags, m.extra)
+            })
+            .collect();
+        let expected = reference.map_facts();
+        compared += maps.len();
+        if maps != expected {
+            let pairs = maps.iter().zip(&expected).find(|(a, b)| a != b);
+            let (n, m) = (maps.len(), expected.len());
+            different.push(format!("{name}: {n} and {m} maps, first difference: {pairs:?}"));
+        }
+        let programs: Vec<ProgramFacts> = object
+            .programs()
+            .iter()
+            .map(|p| {
+                let kind = p.prog_type.map_or(0, |t| t as u32);
+                (p.name.clone(), kind, p.attach_type.0, p.autoload)
+            })
+            .collect();
+        for expected in reference.program_facts() {
+            compared += 1;
+            let found = programs.iter().find(|p| p.0 == expected.0);
+            // SEC("raw") is not libbpf's.
+            if found != Some(&expected) && found.is_none_or(|p| p.1 != 63) {
+                different.push(format!("{name}: {found:?} and {expected:?}"));
+            }
+        }
+    }
+    println!("{compared} maps and programs compared");
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}

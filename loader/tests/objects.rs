@@ -274,7 +274,7 @@ fn configuration_values_are_a_map() {
     let mut object = object("externs");
     let content = |object: &Object| {
         let map = object.maps().iter().find(|m| m.name == "externs.kconfig").unwrap();
-        assert_eq!(map.flags, MapFlags(MapFlags::RDONLY_PROG));
+        assert_eq!(map.flags, MapFlags(MapFlags::RDONLY_PROG | MapFlags::MMAPABLE));
         let MapOrigin::Section { data, .. } = &map.origin else { panic!() };
         data.clone()
     };
@@ -398,4 +398,18 @@ fn the_examples_link() {
         }
     }
     assert!(linked > 5, "{linked}");
+}
+
+#[test]
+fn tables_of_functions_are_listed() {
+    let object = object("struct_ops");
+    let map = object.maps().iter().find(|m| m.name == "mine").unwrap();
+    assert_eq!(
+        (map.map_type, map.value_bytes, map.flags),
+        (MapType::StructOps, 16, MapFlags(1 << 13))
+    );
+    let MapOrigin::Section { section, data } = &map.origin else { panic!() };
+    assert_eq!((section.as_str(), data[8..12].to_vec()), (".struct_ops.link", vec![5, 0, 0, 0]));
+    assert_eq!(object.btf().unwrap().name(map.value_type.unwrap()), "table");
+    assert_eq!(object.programs()[0].prog_type, Some(ProgType::StructOps));
 }

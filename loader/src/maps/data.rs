@@ -82,7 +82,8 @@ pub(super) fn config(object_name: &str, btf: &Btf, data: Vec<u8>) -> MapDef {
     let section = crate::externs::KCONFIG;
     let name = map_name(object_name, section);
     let mut def = MapDef::new(name, MapType::Array, 4, data.len() as u32, 1);
-    def.flags = MapFlags(MapFlags::RDONLY_PROG);
+    // Externs have names, so a host could address them.
+    def.flags = MapFlags(MapFlags::RDONLY_PROG | MapFlags::MMAPABLE);
     def.value_type = btf.find(section, KindTag::Datasec);
     def.origin = MapOrigin::Section { section: section.into(), data: data.into() };
     def

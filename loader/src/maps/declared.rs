@@ -1,7 +1,7 @@
 //! BTF map definitions: variables in `.maps` whose types say what the map is
 //! (`parse_btf_map_def` of libbpf). Numbers are array lengths, types are pointers.
 
-use super::{Maps, of_map};
+use super::{Maps, check_place, of_map};
 use crate::elf::{Elf, Home};
 use crate::error::{MapProblem, Problem, Result};
 use crate::functions::Functions;
@@ -16,6 +16,9 @@ const PAGE_BYTES: u32 = 4096;
 const PIN_BY_NAME: u32 = 1;
 /// Size of a pointer in the definition, in bytes: what `values` is a list of.
 const POINTER_BYTES: u64 = 8;
+
+/// Most members of all definitions of a file together; many variables may share one large struct.
+const MAX_MEMBERS: usize = 1 << 20;
 
 /// Where the list `values` of a map lies in the section.
 struct Values {
@@ -41,16 +44,20 @@ pub(super) fn read(
     };
     let Some(Kind::Datasec { vars, .. }) = btf.kind(datasec) else { return Ok(()) };
     let mut values = Vec::new();
+    let (mut last_end, mut members_left) = (0, MAX_MEMBERS);
     for var in btf.list(vars) {
         let offset = u64::from(var.offset);
         let name = btf.name(var.type_id).to_string();
         let fault = |p| of_map(&name, p).at(&content.name, offset);
+        check_place(&name, offset, last_end).map_err(fault)?;
+        last_end = offset + u64::from(var.bytes);
         if offset + u64::from(var.bytes) > content.bytes {
             let (bytes, section_bytes) = (var.bytes.into(), content.bytes);
             return Err(fault(MapProblem::Outside { offset, bytes, section_bytes }));
         }
-        let mut reader = Definition { btf, values_at: None };
+        let mut reader = Definition { btf, values_at: None, members_left };
         let def = reader.variable(&name, *var).map_err(fault)?;
+        members_left = reader.members_left;
         if let Some(start) = reader.values_at {
             let (start, end) = (offset + start, offset + u64::from(var.bytes));
             values.push(Values { map: maps.defs.len(), start, end });
@@ -64,6 +71,8 @@ struct Definition<'a> {
     btf: &'a Btf,
     /// Offset of `values` in the struct in bytes.
     values_at: Option<u64>,
+    /// Members that may still be read.
+    members_left: usize,
 }
 
 type Parsed<T> = std::result::Result<T, MapProblem>;
@@ -108,6 +117,8 @@ impl Definition<'_> {
     fn definition(&mut self, name: &str, members: &[Member], is_inner: bool) -> Parsed<MapDef> {
         let mut map_type = None;
         let mut def = MapDef::new(name, MapType::Hash, 0, 0, 0);
+        let left = self.members_left.checked_sub(members.len());
+        self.members_left = left.ok_or(MapProblem::TooMany(MAX_MEMBERS))?;
         for (i, m) in members.iter().enumerate() {
             match self.btf.str(m.name) {
                 "type" => {

@@ -1,9 +1,10 @@
 //! The maps of an object, in libbpf's order: those declared in `.maps`, then the legacy `maps`
-//! section, then one for each data section.
+//! section, then one for each data section, for the configuration and for each `.struct_ops` table.
 
 mod data;
 mod declared;
 mod legacy;
+mod struct_ops;
 
 use crate::elf::{Elf, Home};
 use crate::error::{MapProblem, Problem, Result};
@@ -58,9 +59,26 @@ impl Maps {
         self.defs.push(data::config(object_name, btf, data));
     }
 
+    /// Adds the maps of `.struct_ops`.
+    pub(crate) fn add_struct_ops(&mut self, elf: &Elf<'_>, btf: &Btf) -> Result<()> {
+        struct_ops::read(elf, btf, self)
+    }
+
     fn add(&mut self, section: usize, offset: u64, def: MapDef) {
         self.by_place.insert((section, offset), self.defs.len() as u32);
         self.defs.push(def);
+    }
+}
+
+/// Longest name of a map in bytes. A record of the file takes few bytes, its name is a copy.
+const MAX_NAME_BYTES: usize = 255;
+
+/// Checks a map's name and that its definition begins at or behind `end`, where the last one ended.
+fn check_place(name: &str, offset: u64, end: u64) -> std::result::Result<(), MapProblem> {
+    match () {
+        () if name.len() > MAX_NAME_BYTES => Err(MapProblem::LongName(name.len())),
+        () if offset < end => Err(MapProblem::Overlap { offset, end }),
+        () => Ok(()),
     }
 }
 
