@@ -10,6 +10,8 @@ mod kernel;
 mod machine;
 
 use case::{Case, Outcome};
+use ebpfvm_asm::{CallTarget, Insn};
+use ebpfvm_spec::linux::HELPERS;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -97,4 +99,38 @@ fn the_expected_outcomes_are_the_kernels() {
         return;
     }
     assert!(text == read("expected.txt"), "expected.txt differs; EBPFVM_BLESS=1 writes it anew");
+}
+
+/// Helpers whose results the host gives or that act on the host; `vm/tests/helpers.rs` calls them.
+const HOSTED: &[&str] = &[
+    "ktime_get_ns",
+    "ktime_get_boot_ns",
+    "ktime_get_tai_ns",
+    "ktime_get_coarse_ns",
+    "jiffies64",
+    "get_prandom_u32",
+    "get_smp_processor_id",
+    "get_current_pid_tgid",
+    "get_current_uid_gid",
+    "get_current_comm",
+    "get_current_cgroup_id",
+    // The same code as probe_read_kernel and its form for strings, for types without a test-run.
+    "probe_read",
+    "probe_read_str",
+];
+
+#[test]
+fn every_helper_has_a_case() {
+    let mut called = std::collections::BTreeSet::new();
+    for case in Case::parse_all(&read("cases.txt")) {
+        for (_, insn) in case.code().iter() {
+            if let Insn::Call { target: CallTarget::Helper(id) } = insn {
+                called.insert(*id);
+            }
+        }
+    }
+    for proto in HELPERS {
+        let hosted = HOSTED.contains(&&*proto.name);
+        assert_ne!(called.contains(&proto.id), hosted, "{}: one case, or a reason", proto.name);
+    }
 }
