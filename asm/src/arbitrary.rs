@@ -87,11 +87,11 @@ impl<'a> Arbitrary<'a> for Insn {
 
 impl<'a> Arbitrary<'a> for Code {
     /// Any sequence of instructions whose jumps, local calls and function addresses lead to
-    /// instructions; the last one is `exit`.
+    /// instructions; the last one is `exit`. A program has some 50 instructions on average.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Code> {
         let mut insns: Vec<Insn> = Vec::new();
-        for insn in u.arbitrary_iter()?.take(1000) {
-            insns.push(insn?);
+        while insns.len() < 1000 && !u.is_empty() && !u.ratio(1, 50)? {
+            insns.push(u.arbitrary()?);
         }
         insns.push(Insn::Exit);
         let mut code: Code = insns.into_iter().collect();

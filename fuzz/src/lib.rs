@@ -8,7 +8,7 @@
 //!
 //! `cargo test` runs every target for some seeds; the program `fuzz_smoke` runs them for as long as
 //! one likes. The directory `targets` has them for cargo-fuzz.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
 pub mod draw;
 pub mod generate;

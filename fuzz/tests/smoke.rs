@@ -40,9 +40,9 @@ fn interpreter_on_programs() {
 #[test]
 fn interpreter_on_anything() {
     let seen = smoke(Target::Wild, 10_000);
-    share(&seen, "returned", 30);
-    share(&seen, "trapped", 10);
-    share(&seen, "refused", 10);
+    share(&seen, "returned", 20);
+    share(&seen, "trapped", 20);
+    share(&seen, "refused", 5);
 }
 
 #[test]

@@ -165,7 +165,8 @@ pub struct Outcome {
     pub retval: u64,
     /// Where it sent its packet.
     pub redirect: Option<Redirect>,
-    /// Fuel used: at least the number of instructions executed.
+    /// Fuel used. The number of instructions executed is not above it by more than the program's
+    /// length: loops and calls cost fuel, one pass over the program is free.
     pub fuel_used: u64,
 }
 

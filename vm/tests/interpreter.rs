@@ -213,6 +213,20 @@ fn fuel_used_is_at_least_the_number_of_instructions_in_loops() {
 }
 
 #[test]
+fn calls_pay_for_functions_that_go_on_in_another() {
+    let long = "r0 += 1\n".repeat(1000);
+    for way in ["r1 = 0", "goto next", "if r1 == 0 goto next\nexit"] {
+        let source = format!(
+            "r0 = 0\nr6 = 100\nagain:\ncall f\nr6 += -1\nif r6 != 0 goto again\nexit\n\
+             f:\nr1 = 0\n{way}\nnext:\n{long}exit\ng:\ncall next\nexit",
+        );
+        let outcome = run_with(&source, &[], 1_000_000).expect("ends");
+        assert_eq!(outcome.retval, 100_000, "{way}");
+        assert!(outcome.fuel_used > 100_000, "{way}: {}", outcome.fuel_used);
+    }
+}
+
+#[test]
 fn long_straight_programs_and_long_jumps_run() {
     let mut source = String::from("r0 = 0\ngotol over\nback:\nexit\nover:\n");
     source += &"r0 += 1\n".repeat(40_000);

@@ -82,22 +82,23 @@ pub fn run(code: &Code, memory: &[u8], max_steps: u64) -> Report {
 
 /// Whether a machine without helpers and maps takes the program.
 fn links(code: &Code) -> bool {
-    let target = |pc: Pc, offset| pc.jump(offset).is_some_and(|to| code.get(to).is_some());
-    let links = |pc: Pc, insn: &Insn| {
-        let bound = match insn {
-            Insn::AddrSpaceCast { .. } => false,
-            Insn::LoadImm { value, .. } => {
-                matches!(value, Imm64::Value(_) | Imm64::Func { .. })
-            }
-            Insn::Call { target } => {
-                matches!(target, CallTarget::Local { .. } | CallTarget::Reg(_))
-            }
-            _ => true,
-        };
-        let leads = insn.jump_offset().or(insn.function_offset());
-        bound && written(insn) != Some(Reg::R10) && leads.is_none_or(|offset| target(pc, offset))
+    let leads = |pc: Pc, insn: &Insn| {
+        let offset = insn.jump_offset().or(insn.function_offset());
+        let target = |offset| pc.jump(offset).is_some_and(|to| code.get(to).is_some());
+        offset.is_none_or(target)
     };
-    !code.is_empty() && code.iter().all(|(pc, insn)| links(pc, insn))
+    !code.is_empty() && code.iter().all(|(pc, insn)| runs_alone(insn) && leads(pc, insn))
+}
+
+/// Whether an instruction needs no helper and no map, and leaves the frame pointer alone.
+pub(crate) fn runs_alone(insn: &Insn) -> bool {
+    let alone = match insn {
+        Insn::AddrSpaceCast { .. } => false,
+        Insn::LoadImm { value, .. } => matches!(value, Imm64::Value(_) | Imm64::Func { .. }),
+        Insn::Call { target } => matches!(target, CallTarget::Local { .. } | CallTarget::Reg(_)),
+        _ => true,
+    };
+    alone && written(insn) != Some(Reg::R10)
 }
 
 /// The register that an instruction names as its result.

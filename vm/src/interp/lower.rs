@@ -91,7 +91,8 @@ pub(crate) fn lower(code: &Code, bindings: &mut Bindings<'_>) -> Result<Lowered,
 #[derive(Clone, Copy, Debug, Default)]
 struct Function {
     start: Pc,
-    /// Slots to the next function: no path through it without a loop is longer.
+    /// No path through it without a loop is longer: slots to the next function, or to the end of
+    /// the program if a function goes on in another.
     slots: u32,
     /// Bytes of stack that it can reach.
     stack_bytes: u32,
@@ -117,18 +118,25 @@ fn functions(code: &Code) -> Vec<Function> {
         let bytes = &mut functions[last].stack_bytes;
         *bytes = (*bytes).max(stack_bytes(insn));
     }
-    // A jump into another function shares its frame: such programs get whole frames.
+    // What goes on in another function takes its frame and its time there: such programs get whole
+    // frames, and calls pay for the rest of the program.
     let crossing = code.iter().any(|(pc, insn)| {
         let target = insn.jump_offset().and_then(|offset| pc.jump(offset));
         let function = |pc| functions.partition_point(|f| f.start <= pc);
         target.is_some_and(|target| function(target) != function(pc))
     });
-    let falls_through = functions.iter().skip(1).any(|f| {
-        let before = code.iter().take_while(|(pc, _)| *pc < f.start).last();
-        before.is_some_and(|(_, insn)| !insn.ends_block())
+    let mut reaches_next = false;
+    let falls_through = code.iter().any(|(pc, insn)| {
+        let is_start = functions.binary_search_by_key(&pc, |f| f.start).is_ok();
+        let falls = reaches_next && is_start;
+        reaches_next = !insn.ends_block();
+        falls
     });
     if crossing || falls_through {
-        functions.iter_mut().for_each(|f| f.stack_bytes = FRAME_BYTES as u32);
+        for function in &mut functions {
+            function.slots = code.len() as u32 - function.start.0;
+            function.stack_bytes = FRAME_BYTES as u32;
+        }
     }
     functions
 }
@@ -211,7 +219,8 @@ impl Lowering<'_, '_> {
 
     /// The function that starts at `pc`; [`functions`] has found all that are called.
     fn function(&self, pc: Pc) -> Function {
-        self.functions.iter().find(|f| f.start == pc).copied().unwrap_or_default()
+        let found = self.functions.binary_search_by_key(&pc, |f| f.start);
+        found.map(|index| self.functions[index]).unwrap_or_default()
     }
 
     /// A jump: its target and what going backward costs.
