@@ -26,7 +26,11 @@ pub(crate) enum Failure {
     },
     /// An object with several programs, and none chosen.
     #[error("{file} has {} programs; choose one with --program:\n{}", .programs.len(), lines(.programs))]
-    ManyPrograms { file: String, programs: Vec<String> },
+    ManyPrograms {
+        file: String,
+        /// Names with section and type.
+        programs: Vec<(String, String)>,
+    },
     /// An object without programs.
     #[error("{file}: there is no program in this object")]
     NoPrograms { file: String },
@@ -41,7 +45,14 @@ pub(crate) enum Failure {
     TooLarge { file: String, bytes: u64, limit: u64 },
     /// Text that should be bytes in hex.
     #[error("{file}:{line}:{column}: {problem}")]
-    Hex { file: String, line: usize, column: usize, problem: String },
+    Hex {
+        file: String,
+        line: usize,
+        column: usize,
+        problem: String,
+        /// Whether it was taken as hex only because it is text.
+        guessed: bool,
+    },
     /// Input of another kind than expected.
     #[error("{file}: {problem}")]
     Input { file: String, problem: String, hint: Option<String> },
@@ -49,8 +60,13 @@ pub(crate) enum Failure {
     #[error("{origin}:{line}:{column}: {problem}")]
     Json { origin: String, line: usize, column: usize, problem: String },
     /// JSON that does not say what it should.
-    #[error("{origin}: {path}: {problem}")]
-    JsonShape { origin: String, path: String, problem: String },
+    #[error("{origin}: {}{problem}", at(.path))]
+    JsonShape {
+        origin: String,
+        /// Where in the JSON; empty for all of it.
+        path: String,
+        problem: String,
+    },
     /// Assembly that is none.
     #[error("{file}:{error}")]
     Assembly { file: String, error: TextError },
@@ -128,6 +144,9 @@ impl Failure {
                 nearest(name, known).map(|known| format!("did you mean '{known}'?"))
             }
             Failure::Input { hint, .. } | Failure::Trap { hint, .. } => hint.clone(),
+            Failure::Hex { guessed: true, .. } => {
+                Some("for a file of raw bytes, say --encoding raw".into())
+            }
             Failure::Read { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
                 Some("name a file".into())
             }
@@ -159,15 +178,22 @@ fn known_list(known: &[String]) -> String {
     const SHOWN: usize = 20;
     match known {
         [] => ", which has none".into(),
+        [only] => format!("; there is {only}"),
         known => {
             let shown = known.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>();
             let more = known.len().saturating_sub(SHOWN);
             let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("; there is {}{rest}", shown.join(", "))
+            format!("; there are {}{rest}", shown.join(", "))
         }
     }
 }
 
-fn lines(items: &[String]) -> String {
-    items.iter().map(|item| format!("  {item}")).collect::<Vec<_>>().join("\n")
+fn lines(programs: &[(String, String)]) -> String {
+    let width = programs.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let each = programs.iter().map(|(name, about)| format!("  {name:width$}  ({about})"));
+    each.collect::<Vec<_>>().join("\n")
+}
+
+fn at(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!("{path}: ") }
 }

@@ -23,8 +23,10 @@ impl fmt::Display for NearRegion {
         if *offset < 0 {
             write!(f, "{} bytes before the {name} ({bytes} bytes)", offset.unsigned_abs())
         } else if offset.unsigned_abs() >= *bytes {
-            let past = offset.unsigned_abs() - bytes;
-            write!(f, "{past} bytes past the end of the {name} ({bytes} bytes)")
+            match offset.unsigned_abs() - bytes {
+                0 => write!(f, "right past the end of the {name} ({bytes} bytes)"),
+                past => write!(f, "{past} bytes past the end of the {name} ({bytes} bytes)"),
+            }
         } else {
             write!(f, "at byte {offset} of the {name} ({bytes} bytes)")
         }

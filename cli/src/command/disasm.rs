@@ -6,7 +6,7 @@ use crate::input::hex::Encoding;
 use crate::input::object::Choice;
 use crate::input::order::Order;
 use crate::input::{file, hex, object};
-use crate::model::disasm::{Disassembly, Listing};
+use crate::model::disasm::{Disassembly, LinkFailure, Listing};
 use crate::output::{Format, Output};
 use crate::render;
 use crate::render::disasm::Shown;
@@ -68,18 +68,22 @@ impl From<Style> for text::Style {
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let name = file::name(&args.file);
     let content = file::read(&args.file)?;
-    let (programs, order) = if object::is_elf(&content) {
+    let (linked, order) = if object::is_elf(&content) {
         let object = object::parse(&content, &name)?;
-        (linked(&object, &args.choice, output)?, object.byte_order())
+        (linked(&object, &args.choice)?, object.byte_order())
     } else {
-        (vec![bare(&name, content, args)?], args.order.into())
+        let programs = vec![bare(&name, content, args)?];
+        (Linked { programs, errors: Vec::new() }, args.order.into())
     };
     let shown = Shown { style: args.style.into(), bytes: args.raw, source: !args.no_source };
     let list = |program: &Program| Listing::new(program, shown.style, order);
-    let programs: Vec<Listing> = programs.iter().map(list).collect();
+    let programs: Vec<Listing> = linked.programs.iter().map(list).collect();
     match output.format() {
-        Format::Json => output.json(&Disassembly { programs })?,
+        Format::Json => output.json(&Disassembly { programs, errors: linked.errors })?,
         Format::Text => {
+            for LinkFailure { program, message } in &linked.errors {
+                output.note(&format!("warning: {program}: {message}"));
+            }
             for (i, listing) in programs.iter().enumerate() {
                 let separator = if i > 0 { "\n" } else { "" };
                 output.text(&(separator.to_string() + &render::disasm::text(listing, shown)))?;
@@ -89,24 +93,29 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     Ok(Done::Well)
 }
 
-/// The programs that are meant. One of several that cannot be linked is told and left out.
-fn linked(object: &Object, choice: &Choice, output: &mut Output) -> Result<Vec<Program>, Failure> {
-    let chosen = choice.all(object)?;
-    let mut programs = Vec::new();
-    let mut failed = None;
-    for info in &chosen {
+/// The programs that are meant, and those of them that cannot be linked.
+struct Linked {
+    programs: Vec<Program>,
+    errors: Vec<LinkFailure>,
+}
+
+/// Links the programs that are meant. It is an error if none of them can be.
+fn linked(object: &Object, choice: &Choice) -> Result<Linked, Failure> {
+    let mut linked = Linked { programs: Vec::new(), errors: Vec::new() };
+    let mut last = None;
+    for info in choice.all(object)? {
         match object.link(&info.name) {
-            Ok(program) => programs.push(program),
-            Err(error) if chosen.len() > 1 => {
-                output.note(&format!("warning: {}: {error}", info.name));
-                failed = Some(error);
+            Ok(program) => linked.programs.push(program),
+            Err(error) => {
+                let (program, message) = (info.name.clone(), error.to_string());
+                linked.errors.push(LinkFailure { program, message });
+                last = Some(error);
             }
-            Err(error) => return Err(error.into()),
         }
     }
-    match failed {
-        Some(error) if programs.is_empty() => Err(error.into()),
-        _ => Ok(programs),
+    match last {
+        Some(error) if linked.programs.is_empty() => Err(error.into()),
+        _ => Ok(linked),
     }
 }
 
@@ -115,7 +124,10 @@ fn bare(name: &str, content: Vec<u8>, args: &Args) -> Result<Program, Failure> {
         let problem = format!("'{what}' cannot be chosen: {name} is not an object file");
         return Err(Failure::Usage(problem));
     }
-    let bytes = hex::bytes(name, content, args.encoding)?;
+    let bytes = match args.encoding {
+        Encoding::Auto => hex::instructions(name, content)?,
+        encoding => hex::bytes(name, content, encoding)?,
+    };
     let code = decode(name, &bytes, args.order.into())?;
     Ok(Program::from_code("", ProgType::Raw, code))
 }

@@ -3,6 +3,7 @@
 mod asm;
 mod conform;
 mod disasm;
+mod inspect;
 mod run;
 
 use crate::failure::Failure;
@@ -23,6 +24,7 @@ pub(crate) enum Command {
     Run(run::Args),
     Disasm(disasm::Args),
     Asm(asm::Args),
+    Inspect(inspect::Args),
     Conform(conform::Args),
 }
 
@@ -31,6 +33,7 @@ impl Command {
         match self {
             Command::Run(args) => run::run(args, output),
             Command::Disasm(args) => disasm::run(args, output),
+            Command::Inspect(args) => inspect::run(args, output),
             Command::Asm(args) => asm::run(args, output),
             Command::Conform(args) => conform::run(args, output),
         }

@@ -119,6 +119,10 @@ impl Subject {
                 return Err(Failure::Usage(problem));
             }
         }
+        if content.is_empty() {
+            let (problem, hint) = ("the file is empty".into(), None);
+            return Err(Failure::Input { file, problem, hint });
+        }
         let bytes = hex::instructions(&file, content)?;
         let code = disasm::decode(&file, &bytes, ByteOrder::HOST)?;
         let program = Program::from_code("program", ProgType::Raw, code);

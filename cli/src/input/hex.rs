@@ -25,13 +25,8 @@ pub(crate) fn bytes(file: &str, content: Vec<u8>, encoding: Encoding) -> Result<
     }
     let text = String::from_utf8_lossy(&content);
     parse(&text).map_err(|Wrong { line, column, problem }| {
-        let problem = match encoding {
-            Encoding::Auto => {
-                format!("{problem} (for a file of raw bytes, say so with --encoding raw)")
-            }
-            _ => problem,
-        };
-        Failure::Hex { file: file.into(), line, column, problem }
+        let guessed = encoding == Encoding::Auto;
+        Failure::Hex { file: file.into(), line, column, problem, guessed }
     })
 }
 
@@ -208,8 +203,9 @@ mod tests {
         assert_eq!(read(b"\x00\x0102", Encoding::Auto).unwrap(), b"\x00\x0102");
         assert_eq!(read(b"0102", Encoding::Auto).unwrap(), [1, 2]);
         assert_eq!(read(b"0102", Encoding::Raw).unwrap(), b"0102");
-        let error = read(b"hello", Encoding::Auto).unwrap_err().to_string();
-        assert!(error.contains("f:1:1: 'h'") && error.contains("--encoding raw"), "{error}");
+        let error = read(b"hello", Encoding::Auto).unwrap_err();
+        assert!(error.to_string().contains("f:1:1: 'h'"), "{error}");
+        assert!(error.hint().unwrap().contains("--encoding raw"));
         assert!(read(b"\xff\xff", Encoding::Hex).is_err());
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! JSON of two forms: an object from keys to values, `{"10.0.0.1": 1}`, or a list of entries as
 //! `run --json` and bpftool write them, `[{"key": ..., "value": ...}]`. In a per-CPU map `value` is
-//! that of CPU 0, and `"values": [{"cpu": 0, "value": ...}]` those of several.
+//! that of CPU 0, and `"values": [{"cpu": 0, "value": ...}]` those of several. The value `null` removes
+//! the entry.
 
 use super::value::{self, Json, Shape};
 use crate::failure::Failure;
 use ebpfvm::map::{ProgArray, UpdateFlags};
 use ebpfvm::{Loaded, Map};
 use ebpfvm_loader::Object;
-use ebpfvm_spec::{MapDef, MapType};
+use ebpfvm_spec::{Errno, MapDef, MapType};
 use serde_json::Value;
 
 /// The index of the map that a name means: of a data section also the section's name.
@@ -100,6 +101,9 @@ impl Entry<'_> {
         let btf = self.loaded.object().btf().map(|btf| &**btf);
         let shape = Shape { bytes: def.key_bytes as usize, btf, type_id: def.key_type };
         let key = value::bytes(key, shape).map_err(|p| self.wrong(format!("the key: {p}")))?;
+        if let One(Value::Null) = given {
+            return self.map.remove(&key).map_err(|error| self.wrong(error.to_string()));
+        }
         if let Some(array) = self.map.as_kind::<ProgArray>() {
             return self.put_program(array, &key, given);
         }
@@ -126,7 +130,12 @@ impl Entry<'_> {
             }
         };
         let written = self.map.write(&key, &value, UpdateFlags::ANY);
-        written.map_err(|error| self.wrong(error.to_string()))
+        written.map_err(|error| match error.errno() {
+            Errno::E2BIG => {
+                self.wrong(format!("{error}: the map takes {} entries", def.max_entries))
+            }
+            _ => self.wrong(error.to_string()),
+        })
     }
 
     /// The values of all CPUs after one another; those that are not given are zero.

@@ -105,10 +105,9 @@ impl Choice {
         match self.all(object)?[..] {
             [program] => Ok(program),
             ref several => {
-                let width = several.iter().map(|p| p.name.len()).max().unwrap_or_default();
                 let describe = |p: &&ProgramInfo| {
                     let kind = p.prog_type.map_or("unknown type", ProgType::name);
-                    format!("{:width$}  (section {}, {kind})", p.name, p.section)
+                    (p.name.clone(), format!("section {}, {kind}", p.section))
                 };
                 Err(Failure::ManyPrograms {
                     file: object.file().into(),

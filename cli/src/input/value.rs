@@ -5,7 +5,7 @@ use super::file;
 use crate::failure::Failure;
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::btf::value::from_json;
-use ebpfvm_spec::btf::{Btf, TypeId};
+use ebpfvm_spec::btf::{Btf, Kind, TypeId};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
@@ -53,8 +53,8 @@ impl Json {
 
     /// A failure about a place in this JSON.
     pub(crate) fn wrong(&self, path: &str, problem: impl Into<String>) -> Failure {
-        let path = if path.is_empty() { "the whole".into() } else { path.to_string() };
-        Failure::JsonShape { origin: self.origin.clone(), path, problem: problem.into() }
+        let (origin, path) = (self.origin.clone(), path.into());
+        Failure::JsonShape { origin, path, problem: problem.into() }
     }
 }
 
@@ -81,13 +81,42 @@ pub(crate) fn bytes(json: &Value, shape: Shape<'_>) -> Result<Vec<u8>, String> {
         }
     }
     if let (Some(btf), Some(id)) = (shape.btf, shape.type_id) {
-        let bytes = from_json(btf, id, json, ByteOrder::HOST).map_err(|e| e.to_string())?;
+        let json = with_addresses(btf, id, json);
+        let bytes = from_json(btf, id, &json, ByteOrder::HOST).map_err(|e| e.to_string())?;
         return match bytes.len() == shape.bytes {
             true => Ok(bytes),
             false => Err(format!("its type has {} bytes, expected {}", bytes.len(), shape.bytes)),
         };
     }
     untyped(json, shape.bytes)
+}
+
+/// JSON in which IP addresses have become the numbers that their type wants: in integers of 4 bytes
+/// and arrays of 16.
+fn with_addresses(btf: &Btf, id: TypeId, json: &Value) -> Value {
+    let Ok((_, kind)) = btf.resolve(id) else { return json.clone() };
+    match (json, kind) {
+        (Value::String(text), Kind::Int { bytes: 4, .. }) => match text.parse() {
+            Ok(IpAddr::V4(ip)) => u32::from_ne_bytes(ip.octets()).into(),
+            _ => json.clone(),
+        },
+        (Value::String(text), Kind::Array { count: 16, .. }) => match text.parse() {
+            Ok(IpAddr::V6(ip)) => ip.octets().to_vec().into(),
+            _ => json.clone(),
+        },
+        (Value::Array(elements), Kind::Array { element, .. }) => {
+            elements.iter().map(|json| with_addresses(btf, element, json)).collect()
+        }
+        (Value::Object(given), Kind::Compound { members, .. }) => {
+            let member = |name: &str| btf.list(members).iter().find(|m| btf.str(m.name) == name);
+            let each = given.iter().map(|(name, json)| match member(name) {
+                Some(m) => (name.clone(), with_addresses(btf, m.type_id, json)),
+                None => (name.clone(), json.clone()),
+            });
+            Value::Object(each.collect())
+        }
+        _ => json.clone(),
+    }
 }
 
 fn exact_hex(text: &str, bytes: usize) -> Option<Vec<u8>> {

@@ -10,6 +10,16 @@ use serde::Serialize;
 #[derive(Serialize)]
 pub(crate) struct Disassembly {
     pub(crate) programs: Vec<Listing>,
+    /// Programs that cannot be linked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<LinkFailure>,
+}
+
+/// A program that cannot be linked.
+#[derive(Serialize)]
+pub(crate) struct LinkFailure {
+    pub(crate) program: String,
+    pub(crate) message: String,
 }
 
 /// A program.
@@ -47,7 +57,7 @@ pub(crate) struct Line {
 }
 
 /// A line of the source.
-#[derive(Serialize)]
+#[derive(PartialEq, Eq, Serialize)]
 pub(crate) struct Source {
     pub(crate) file: String,
     pub(crate) line: u32,
@@ -107,7 +117,7 @@ fn bytes(insn: &Insn, order: ByteOrder) -> String {
 }
 
 /// What an instruction names by its index.
-fn named(insn: &Insn, program: &Program) -> Option<String> {
+pub(crate) fn named(insn: &Insn, program: &Program) -> Option<String> {
     let Insn::LoadImm { value, .. } = insn else { return None };
     match *value {
         Imm64::MapIdx(index) => program.maps.get(index as usize).map(|m| format!("map {}", m.name)),

@@ -2,5 +2,6 @@
 
 pub(crate) mod asm;
 pub(crate) mod disasm;
+pub(crate) mod inspect;
 pub(crate) mod maps;
 pub(crate) mod run;

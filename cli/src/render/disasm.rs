@@ -31,6 +31,7 @@ pub(crate) fn text(listing: &Listing, shown: Shown) -> String {
         let _ = writeln!(text, "{}", paint(style::HEADING, head));
     }
     let byte_width = if shown.bytes { 33 } else { 0 };
+    let mut last = None;
     for line in &listing.insns {
         if let Some(function) = line.function.as_ref().filter(|_| line.pc > 0) {
             let head = format!("{comment} function {function}");
@@ -40,7 +41,10 @@ pub(crate) fn text(listing: &Listing, shown: Shown) -> String {
             let _ = writeln!(text, "{label}:");
         }
         let indent = if labelled { "\t" } else { "" };
-        if let Some(source) = line.source.as_ref().filter(|_| shown.source) {
+        // The columns of a line are not told apart here.
+        let source = line.source.as_ref().filter(|source| shown.source && last != Some(*source));
+        last = line.source.as_ref().or(last);
+        if let Some(source) = source {
             let _ = writeln!(text, "{indent}{}", paint(style::FAINT, said(comment, source)));
         }
         let note = match &line.names {

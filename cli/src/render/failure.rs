@@ -64,7 +64,8 @@ pub(crate) fn json(failure: &Failure) -> Value {
         }
     };
     put("kind", json!(kind));
-    put("message", json!(failure.to_string().trim_end()));
+    let message = failure.to_string();
+    put("message", json!(message.trim_start_matches("error: ").trim_end()));
     put("exit_code", json!(exit_code));
     put("hint", json!(failure.hint()));
     match failure {
@@ -79,7 +80,7 @@ pub(crate) fn json(failure: &Failure) -> Value {
         }
         Failure::ManyPrograms { file, programs } => {
             put("file", json!(file));
-            put("known", json!(programs));
+            put("known", programs.iter().map(|(name, _)| name.as_str()).collect());
         }
         Failure::Hex { file, line, column, .. }
         | Failure::Json { origin: file, line, column, .. } => {

@@ -4,6 +4,7 @@ pub(crate) mod diff;
 pub(crate) mod disasm;
 pub(crate) mod failure;
 pub(crate) mod hex;
+pub(crate) mod inspect;
 pub(crate) mod maps;
 pub(crate) mod run;
 pub(crate) mod style;

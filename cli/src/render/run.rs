@@ -4,6 +4,7 @@ use super::diff::Diff;
 use super::style::{self, paint};
 use crate::model::run::{RedirectTo, RunReport, Shown};
 use ebpfvm::Loaded;
+use ebpfvm_spec::MapType;
 use ebpfvm_spec::map::MapOrigin;
 use std::fmt::Write;
 
@@ -33,7 +34,8 @@ pub(crate) fn text(report: &RunReport, loaded: Option<&Loaded>) -> String {
     if let Some(loaded) = loaded.filter(|_| report.shown.dump_maps) {
         for map in loaded.maps() {
             if let Some(entries) = report.maps.get(&map.def().name) {
-                text.push_str(&super::maps::text(map.def(), entries));
+                let btf = loaded.object().btf().map(|btf| &**btf);
+                text.push_str(&super::maps::text(map.def(), btf, entries));
             }
         }
     } else if let Some(hint) = loaded.and_then(|loaded| undumped(report, loaded)) {
@@ -50,6 +52,11 @@ fn verdict(report: &RunReport) -> String {
             let kind = report.prog_type;
             format!("{}, which is no verdict of {kind} programs", report.retval)
         }
+        None if report.prog_type == "socket_filter" => match report.retval {
+            0 => "0 (the packet is dropped)".into(),
+            n if n >= report.shown.after.len() as u64 => format!("{n} (all of the packet is kept)"),
+            n => format!("{n} (so many bytes of the packet are kept)"),
+        },
         None if report.retval > 9 => format!("{} ({:#x})", report.retval, report.retval),
         None => report.retval.to_string(),
     };
@@ -124,9 +131,15 @@ fn undumped(report: &RunReport, loaded: &Loaded) -> Option<String> {
     let mut names = Vec::new();
     for map in loaded.maps() {
         let def = map.def();
-        let constant = matches!(&def.origin, MapOrigin::Section { section, .. } if section.starts_with(".rodata"));
-        let entries = report.maps.get(&def.name).map_or(0, Vec::len);
-        if entries > 0 && !constant {
+        let entries = report.maps.get(&def.name).map_or(&[][..], Vec::as_slice);
+        let as_created = match &def.origin {
+            MapOrigin::Section { data, .. } => {
+                let created = super::hex::string(data);
+                entries.iter().all(|entry| entry.value.as_ref() == Some(&created))
+            }
+            MapOrigin::Declared => def.map_type == MapType::ProgArray || entries.is_empty(),
+        };
+        if !as_created {
             names.push(def.name.as_str());
         }
     }
