@@ -43,7 +43,7 @@ pub use ebpfvm_spec as spec;
 pub use helper::{Call, Helper};
 pub use host::{Host, SystemHost};
 pub use instance::{Instance, LinkError, LinkErrorKind, Outcome};
-pub use loaded::{Loaded, LoadedError};
+pub use loaded::{LoadOptions, Loaded, LoadedError};
 pub use map::{Map, MapRef};
 pub use packet::Packet;
 pub use run::Redirect;

@@ -1,10 +1,11 @@
 //! The programs and maps of an object on a machine: what libbpf's `bpf_object__load` does.
 
 use crate::instance::{Instance, LinkError};
-use crate::map::{CreateError, MapRef, ProgArray};
+use crate::map::{CreateError, MapRef, ProgArray, UpdateFlags};
 use crate::vm::Vm;
 use ebpfvm_asm::ByteOrder;
-use ebpfvm_loader::{LoadError, Object};
+use ebpfvm_loader::{LinkOptions, LoadError, Object};
+use ebpfvm_spec::btf::Btf;
 use ebpfvm_spec::map::InitialValue;
 use ebpfvm_spec::{Errno, MapDef, MapType};
 use std::collections::BTreeMap;
@@ -62,6 +63,16 @@ pub enum LoadedError {
     },
 }
 
+/// What is loaded in place of what the object says, and against what.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Definitions in place of the object's: the same number in the same order, with another
+    /// capacity, say, or other initial values of globals. None for the object's.
+    pub maps: Option<Vec<MapDef>>,
+    /// The types of the kernel that CO-RE relocations ask about.
+    pub target_btf: Option<Arc<Btf>>,
+}
+
 /// An object on a machine: its maps created and filled, its programs linked when asked for.
 ///
 /// Arrays of programs keep their programs alive, and those their maps: a circle if a program calls
@@ -72,6 +83,7 @@ pub struct Loaded {
     vm: Vm,
     object: Arc<Object>,
     defs: Arc<[MapDef]>,
+    target_btf: Option<Arc<Btf>>,
     maps: Vec<MapRef>,
     programs: Mutex<BTreeMap<String, Arc<Instance>>>,
 }
@@ -82,25 +94,24 @@ impl Loaded {
     /// # Errors
     /// A map cannot be created or filled, or a program that is an initial value cannot be linked.
     pub fn new(vm: &Vm, object: impl Into<Arc<Object>>) -> Result<Loaded, LoadedError> {
-        let object = object.into();
-        let defs = object.maps().to_vec();
-        Loaded::with_maps(vm, object, defs)
+        Loaded::with(vm, object, LoadOptions::default())
     }
 
-    /// As [`Loaded::new`], with definitions in place of the object's: the same number in the same
-    /// order, with another capacity, say, or other initial values of globals.
+    /// As [`Loaded::new`], with options.
     ///
     /// # Errors
     /// As [`Loaded::new`].
     ///
     /// # Panics
     /// If there are fewer or more definitions than the object has.
-    pub fn with_maps(
+    pub fn with(
         vm: &Vm,
         object: impl Into<Arc<Object>>,
-        mut defs: Vec<MapDef>,
+        options: LoadOptions,
     ) -> Result<Loaded, LoadedError> {
         let object = object.into();
+        let LoadOptions { maps, target_btf } = options;
+        let mut defs = maps.unwrap_or_else(|| object.maps().to_vec());
         assert_eq!(defs.len(), object.maps().len(), "one definition for each map of the object");
         if object.byte_order() != ByteOrder::HOST {
             let (found, compile) = match object.byte_order() {
@@ -117,7 +128,8 @@ impl Loaded {
         };
         let maps = defs.iter().map(create).collect::<Result<_, _>>()?;
         let programs = Mutex::default();
-        let loaded = Loaded { vm: vm.clone(), object, defs: defs.into(), maps, programs };
+        let (vm, defs) = (vm.clone(), defs.into());
+        let loaded = Loaded { vm, object, defs, target_btf, maps, programs };
         loaded.fill()?;
         Ok(loaded)
     }
@@ -132,8 +144,12 @@ impl Loaded {
                         map.as_kind::<ProgArray>()
                             .map_or(Err(Errno::EINVAL), |array| array.set(*index, program))
                     }
-                    // No kind of map here holds maps.
-                    InitialValue::Map(_) => Err(Errno::ENOTSUPP),
+                    InitialValue::Map(inner) => match self.maps.get(*inner as usize) {
+                        Some(inner) => map
+                            .set_inner(&index.to_ne_bytes(), inner.clone(), UpdateFlags::ANY)
+                            .map_err(|error| error.errno()),
+                        None => Err(Errno::ENOENT),
+                    },
                 };
                 outcome.map_err(|errno| LoadedError::Value {
                     file: self.object.file().into(),
@@ -162,7 +178,8 @@ impl Loaded {
         if let Some(instance) = programs().get(name) {
             return Ok(instance.clone());
         }
-        let mut program = self.object.program(name, self.vm.platform())?;
+        let mut program =
+            self.object.program_for(name, self.vm.platform(), &self.link_options())?;
         program.maps = self.defs.clone();
         let instance = self.vm.link(program, &self.maps).map_err(|error| LoadedError::Link {
             file: self.object.file().into(),
@@ -173,9 +190,13 @@ impl Loaded {
         Ok(programs().entry(name.into()).or_insert(instance).clone())
     }
 
+    fn link_options(&self) -> LinkOptions<'_> {
+        LinkOptions { target_btf: self.target_btf.as_deref() }
+    }
+
     /// The source line of the instruction that an error is about.
     fn line(&self, name: &str, error: &LinkError) -> Option<String> {
-        let program = self.object.link(name).ok()?;
+        let program = self.object.link_for(name, &self.link_options()).ok()?.program;
         let line = program.line(error.pc?)?;
         Some(format!("{}:{}: {}", line.file, line.line, line.text.trim()))
     }

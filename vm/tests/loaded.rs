@@ -2,14 +2,18 @@
 
 use ebpfvm::loader::Object;
 use ebpfvm::map::ProgArray;
-use ebpfvm::{Context, DEFAULT_FUEL, Loaded, LoadedError, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, LoadOptions, Loaded, LoadedError, Vm};
 use ebpfvm_spec::map::InitialValue;
-use ebpfvm_spec::{MapFlags, MapType, ProgType};
+use ebpfvm_spec::{MapDef, MapFlags, MapType, ProgType};
 use std::sync::Arc;
 
 fn example(name: &str) -> Object {
     let path = format!("{}/../examples/{name}/{name}.bpf.o", env!("CARGO_MANIFEST_DIR"));
     Object::parse(&std::fs::read(&path).unwrap(), &path).unwrap()
+}
+
+fn maps(defs: Vec<MapDef>) -> LoadOptions {
+    LoadOptions { maps: Some(defs), target_btf: None }
 }
 
 fn machine() -> Vm {
@@ -73,7 +77,7 @@ fn definitions_can_be_replaced() {
     let mut defs = object.maps().to_vec();
     let place = defs.iter().position(|d| d.map_type == MapType::Hash).unwrap();
     defs[place].max_entries = 2;
-    let loaded = Loaded::with_maps(&machine(), object, defs).unwrap();
+    let loaded = Loaded::with(&machine(), object, maps(defs)).unwrap();
     assert_eq!(loaded.maps()[place].def().max_entries, 2);
     let program = loaded.program(&loaded.object().programs()[0].name.clone()).unwrap();
     assert_eq!(program.program().maps[place].max_entries, 2, "the program sees it too");
@@ -91,7 +95,7 @@ fn sizes_are_fitted_to_the_machine() {
         }
     }
     let vm = Vm::linux().cpus(3).build();
-    let loaded = Loaded::with_maps(&vm, object, defs).unwrap();
+    let loaded = Loaded::with(&vm, object, maps(defs)).unwrap();
     assert_eq!(loaded.map("connections").unwrap().def().max_entries, 8192);
     assert_eq!(loaded.map("samples").unwrap().def().max_entries, 3);
 }
@@ -99,10 +103,10 @@ fn sizes_are_fitted_to_the_machine() {
 #[test]
 fn what_cannot_be_created_or_filled_is_named() {
     let object = Arc::new(example("tail_calls"));
-    let with = |change: &dyn Fn(&mut ebpfvm_spec::MapDef)| {
+    let with = |change: &dyn Fn(&mut MapDef)| {
         let mut defs = object.maps().to_vec();
         change(&mut defs[0]);
-        Loaded::with_maps(&machine(), object.clone(), defs).unwrap_err().to_string()
+        Loaded::with(&machine(), object.clone(), maps(defs)).unwrap_err().to_string()
     };
     let error = with(&|def| def.flags = MapFlags(MapFlags::NO_PREALLOC));
     assert!(error.contains("tail_calls.bpf.o: map 'per_protocol'"), "{error}");
@@ -112,4 +116,32 @@ fn what_cannot_be_created_or_filled_is_named() {
     assert!(error.contains("'per_protocol': initial value 999: program 'xdp_tcp'"), "{error}");
     let error = with(&|def| def.values.push((1, InitialValue::Map(0))));
     assert!(error.contains("initial value 1: map 'per_protocol'"), "{error}");
+}
+
+#[test]
+fn maps_of_maps_hold_the_maps_of_the_object() {
+    let path = format!("{}/../loader/tests/objects/maps.o", env!("CARGO_MANIFEST_DIR"));
+    let object = Object::parse(&std::fs::read(&path).unwrap(), &path).unwrap();
+    let loaded = Loaded::new(&machine(), object).unwrap();
+    let outer = loaded.map("outer").unwrap();
+    let inner = |index: u32| outer.inner(&index.to_ne_bytes()).map(|map| map.def().name.clone());
+    assert_eq!(inner(0).as_deref(), Some("inner_a"));
+    assert_eq!((inner(1), inner(2).as_deref()), (None, Some("inner_b")));
+    let held = outer.inner(&0u32.to_ne_bytes()).unwrap();
+    assert!(Arc::ptr_eq(&held, loaded.map("inner_a").unwrap()));
+}
+
+#[test]
+fn relocations_about_types_need_a_target() {
+    let path = format!("{}/../loader/tests/objects/core.o", env!("CARGO_MANIFEST_DIR"));
+    let object = Arc::new(Object::parse(&std::fs::read(&path).unwrap(), &path).unwrap());
+    let without = Loaded::new(&machine(), object.clone()).unwrap();
+    let error = without.program("fields").unwrap_err().to_string();
+    assert!(error.contains("needs the types of a target"), "{error}");
+    // Against its own types everything is where the compiler saw it; the program type is not one
+    // that runs here, which is found after the relocations.
+    let options = LoadOptions { maps: None, target_btf: object.btf().cloned() };
+    let with = Loaded::with(&machine(), object, options).unwrap();
+    let error = with.program("fields").unwrap_err().to_string();
+    assert!(error.contains("raw_tracepoint, which the platform does not have"), "{error}");
 }

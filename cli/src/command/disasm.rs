@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::input::hex::Encoding;
 use crate::input::object::Choice;
 use crate::input::order::Order;
+use crate::input::target::Target;
 use crate::input::{file, hex, object};
 use crate::model::disasm::{Disassembly, LinkFailure, Listing};
 use crate::output::{Format, Output};
@@ -12,7 +13,7 @@ use crate::render;
 use crate::render::disasm::Shown;
 use clap::ValueEnum;
 use ebpfvm_asm::{ByteOrder, Code, text};
-use ebpfvm_loader::Object;
+use ebpfvm_loader::{LinkOptions, LinkedProgram, Object};
 use ebpfvm_spec::{ProgType, Program};
 use std::path::PathBuf;
 
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     file: PathBuf,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    target: Target,
     /// How instructions are spelled
     #[arg(long, value_enum, default_value = "pseudo-c")]
     style: Style,
@@ -70,7 +73,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let content = file::read(&args.file)?;
     let (linked, order) = if object::is_elf(&content) {
         let object = object::parse(&content, &name)?;
-        (linked(&object, &args.choice)?, object.byte_order())
+        (linked(&object, args)?, object.byte_order())
     } else {
         let programs = vec![bare(&name, content, args)?];
         (Linked { programs, errors: Vec::new() }, args.order.into())
@@ -100,12 +103,16 @@ struct Linked {
 }
 
 /// Links the programs that are meant. It is an error if none of them can be.
-fn linked(object: &Object, choice: &Choice) -> Result<Linked, Failure> {
+fn linked(object: &Object, args: &Args) -> Result<Linked, Failure> {
     let mut linked = Linked { programs: Vec::new(), errors: Vec::new() };
     let mut last = None;
-    for info in choice.all(object)? {
-        match object.link(&info.name) {
-            Ok(program) => linked.programs.push(program),
+    let chosen = args.choice.all(object)?;
+    let names: Vec<&str> = chosen.iter().map(|info| info.name.as_str()).collect();
+    let target = args.target.types(object, &names)?;
+    let options = LinkOptions { target_btf: target.as_deref() };
+    for info in chosen {
+        match object.link_for(&info.name, &options) {
+            Ok(LinkedProgram { program, .. }) => linked.programs.push(program),
             Err(error) => {
                 let (program, message) = (info.name.clone(), error.to_string());
                 linked.errors.push(LinkFailure { program, message });

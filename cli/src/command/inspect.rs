@@ -2,6 +2,7 @@
 
 use super::Done;
 use crate::failure::Failure;
+use crate::input::target::Target;
 use crate::input::{file, object};
 use crate::model::inspect::Inspection;
 use crate::output::{Format, Output};
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     /// The object file; - for standard input
     file: PathBuf,
+    #[command(flatten)]
+    target: Target,
     /// Show the types as C instead
     #[arg(long)]
     types: bool,
@@ -45,7 +48,9 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
         }
         return Ok(Done::Well);
     }
-    let inspection = Inspection::of(&object);
+    let names: Vec<&str> = object.programs().iter().map(|info| info.name.as_str()).collect();
+    let target = args.target.types(&object, &names)?;
+    let inspection = Inspection::of(&object, target.as_deref());
     match output.format() {
         Format::Json => output.json(&inspection)?,
         Format::Text => output.text(&render::inspect::text(

@@ -4,6 +4,7 @@ use super::{Done, disasm};
 use crate::failure::Failure;
 use crate::input::hex::Encoding;
 use crate::input::object::Choice;
+use crate::input::target::Target;
 use crate::input::value::Json;
 use crate::input::{file, globals, hex, map, object};
 use crate::model::disasm::Names;
@@ -13,12 +14,13 @@ use crate::output::{Format, Output};
 use crate::render;
 use ebpfvm::map::{Cpu, PerfEventArray, Ringbuf};
 use ebpfvm::{
-    Context, ContextError, DEFAULT_FUEL, Instance, Loaded, Outcome, Redirect, SystemHost, Trap,
-    TrapKind, Vm,
+    Context, ContextError, DEFAULT_FUEL, Instance, LoadOptions, Loaded, Outcome, Redirect,
+    SystemHost, Trap, TrapKind, Vm,
 };
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::Object;
-use ebpfvm_spec::{ProgType, Program};
+use ebpfvm_spec::map::InitialValue;
+use ebpfvm_spec::{MapDef, ProgType, Program};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub(crate) struct Args {
     file: PathBuf,
     #[command(flatten)]
     choice: Choice,
+    #[command(flatten)]
+    target: Target,
     /// The packet, or the memory of a raw program; - for standard input
     #[arg(long, value_name = "FILE", visible_alias = "memory")]
     packet: Option<PathBuf>,
@@ -154,7 +158,9 @@ impl Subject {
                 _ => entries.push((index, json)),
             }
         }
-        let loaded = Loaded::with_maps(vm, object, defs)?;
+        let target_btf = args.target.types(&object, &needed(&program, &defs))?;
+        let options = LoadOptions { maps: Some(defs), target_btf };
+        let loaded = Loaded::with(vm, object, options)?;
         let instance = loaded.program(&program)?;
         for (index, json) in entries {
             map::fill(&loaded, &loaded.maps()[index], &json)?;
@@ -232,6 +238,16 @@ impl Subject {
             shown: before.compared(context, !verdicts.is_empty(), args.dump_maps),
         }
     }
+}
+
+/// The programs that are linked for a run: the one that runs, and those in arrays.
+fn needed<'a>(program: &'a str, defs: &'a [MapDef]) -> Vec<&'a str> {
+    let values = defs.iter().flat_map(|def| &def.values);
+    let in_arrays = values.filter_map(|(_, value)| match value {
+        InitialValue::Program(name) => Some(name.as_str()),
+        InitialValue::Map(_) => None,
+    });
+    std::iter::once(program).chain(in_arrays).collect()
 }
 
 /// Records that user space would have read, in hex, and how many were lost; none if the map has no

@@ -6,4 +6,5 @@ pub(crate) mod hex;
 pub(crate) mod map;
 pub(crate) mod object;
 pub(crate) mod order;
+pub(crate) mod target;
 pub(crate) mod value;

@@ -58,6 +58,11 @@ fn program(text: &mut String, p: &ProgramReport, relocations: bool) {
     for r in p.relocations.iter().filter(|_| relocations) {
         let _ = writeln!(text, "    {:>5}: {} {}", r.pc, r.kind, r.target);
     }
+    for core in p.core.iter().filter(|_| relocations) {
+        let after = core.after.map_or("not there".into(), |after| after.to_string());
+        let (kind, access, before) = (&core.kind, &core.access, core.before);
+        let _ = writeln!(text, "    CO-RE: {kind} of {access}: {before} -> {after}");
+    }
     if let Some(error) = &p.error {
         let _ = writeln!(text, "    {} {error}", paint(style::ERROR, "cannot be linked:"));
     }

@@ -9,8 +9,9 @@ pub(crate) use program::ProgramReport;
 pub(crate) use types::{Extern, Global, TypesReport};
 
 use ebpfvm_asm::ByteOrder;
-use ebpfvm_loader::Object;
 use ebpfvm_loader::btf::c;
+use ebpfvm_loader::{LinkOptions, Object};
+use ebpfvm_spec::btf::Btf;
 use ebpfvm_spec::map::{InitialValue, MapOrigin};
 use ebpfvm_spec::{MapDef, Program};
 use serde::Serialize;
@@ -51,13 +52,13 @@ pub(crate) struct MapReport {
 
 impl Inspection {
     /// Looks at an object.
-    pub(crate) fn of(object: &Object) -> Inspection {
+    pub(crate) fn of(object: &Object, target: Option<&Btf>) -> Inspection {
         let mut programs = Vec::new();
         let mut linked: Vec<Program> = Vec::new();
         for info in object.programs() {
-            let link = object.link(&info.name);
+            let link = object.link_for(&info.name, &LinkOptions { target_btf: target });
             programs.push(ProgramReport::new(info, link.as_ref()));
-            linked.extend(link);
+            linked.extend(link.map(|linked| linked.program));
         }
         Inspection {
             file: object.file().into(),

@@ -5,7 +5,8 @@
 
 use ebpfvm_asm::table::{Cpu, Encoding, row};
 use ebpfvm_asm::{CallTarget, Code, Imm64, Insn, Pc, Width, encode};
-use ebpfvm_loader::Object;
+use ebpfvm_loader::core_relo::POISON;
+use ebpfvm_loader::{Object, POISON_KFUNC};
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{Effect, Program};
 use serde::Serialize;
@@ -116,7 +117,7 @@ impl Needs {
         let insns = || programs.iter().flat_map(|p| p.code.iter().map(|(_, insn)| insn));
         let helper_ids: BTreeSet<u32> = insns()
             .filter_map(|insn| match insn {
-                Insn::Call { target: CallTarget::Helper(id) } => Some(*id),
+                Insn::Call { target: CallTarget::Helper(id) } if !is_poison(*id) => Some(*id),
                 _ => None,
             })
             .collect();
@@ -150,6 +151,11 @@ impl Needs {
         needs.linux = releases.max_by_key(|release| numbers(release)).unwrap_or("3.18").into();
         needs
     }
+}
+
+/// Whether a call stands for something that the target does not have; it is never reached.
+fn is_poison(helper: u32) -> bool {
+    helper == POISON as u32 || helper >= POISON_KFUNC as u32
 }
 
 /// Whether an instruction names a map. Here it does so by index, which only newer kernels take; all

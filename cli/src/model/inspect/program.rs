@@ -2,7 +2,8 @@
 
 use crate::model::disasm::named;
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc};
-use ebpfvm_loader::{LoadError, ProgramInfo};
+use ebpfvm_loader::core_relo::CoreOutcome;
+use ebpfvm_loader::{LinkedProgram, LoadError, ProgramInfo};
 use ebpfvm_spec::{ProgType, Program};
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ pub(crate) struct ProgramReport {
     pub(crate) subprograms: Vec<Subprogram>,
     /// What its instructions refer to.
     pub(crate) relocations: Vec<Reference>,
+    /// What became of its questions about the target's types.
+    pub(crate) core: Vec<Core>,
     /// Why it cannot be linked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -40,6 +43,28 @@ pub(crate) struct Subprogram {
     pub(crate) global: bool,
 }
 
+/// A CO-RE relocation.
+#[derive(Serialize)]
+pub(crate) struct Core {
+    pub(crate) section: String,
+    /// Offset of the instruction in the section in bytes.
+    pub(crate) offset: u32,
+    /// What is asked, about what.
+    pub(crate) kind: String,
+    pub(crate) access: String,
+    /// The number that the compiler put there.
+    pub(crate) before: u64,
+    /// The number for the target; none if it has no such thing.
+    pub(crate) after: Option<u64>,
+}
+
+impl Core {
+    fn new(outcome: &CoreOutcome) -> Core {
+        let CoreOutcome { section, offset, kind, access, before, after } = outcome.clone();
+        Core { section, offset, kind: kind.to_string(), access, before, after }
+    }
+}
+
 /// A place that linking filled in.
 #[derive(Serialize)]
 pub(crate) struct Reference {
@@ -50,13 +75,16 @@ pub(crate) struct Reference {
 }
 
 impl ProgramReport {
-    pub(crate) fn new(info: &ProgramInfo, link: Result<&Program, &LoadError>) -> ProgramReport {
+    pub(crate) fn new(
+        info: &ProgramInfo,
+        link: Result<&LinkedProgram, &LoadError>,
+    ) -> ProgramReport {
         let subprogram = |f: &ebpfvm_spec::FuncInfo| Subprogram {
             name: f.name.clone(),
             pc: f.start.0,
             global: f.is_global,
         };
-        let program = link.ok();
+        let program = link.ok().map(|linked| &linked.program);
         let subprograms = program.iter().flat_map(|p| &p.funcs).skip(1).map(subprogram).collect();
         ProgramReport {
             name: info.name.clone(),
@@ -70,6 +98,7 @@ impl ProgramReport {
             slots: program.map_or(info.slots as usize, |p| p.code.len()),
             subprograms,
             relocations: program.map(references).unwrap_or_default(),
+            core: link.ok().iter().flat_map(|linked| &linked.core).map(Core::new).collect(),
             error: link.err().map(|error| error.to_string()),
         }
     }

@@ -64,6 +64,9 @@ pub(crate) fn globals(object: &Object) -> Vec<Global> {
             continue;
         };
         for var in btf.list(vars) {
+            if let Some(Kind::Var { linkage: Linkage::Extern, .. }) = btf.kind(var.type_id) {
+                continue;
+            }
             let name = btf.name(var.type_id).to_string();
             let bytes = data.get(var.offset as usize..).unwrap_or_default();
             globals.push(Global {
