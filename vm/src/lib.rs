@@ -52,3 +52,8 @@ pub use vm::{Builder, Vm};
 
 /// Fuel for a run that is not expected to loop long: 100 million instructions, a second or less.
 pub const DEFAULT_FUEL: u64 = 100_000_000;
+
+/// The code blocks of the README, tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
