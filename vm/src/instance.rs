@@ -213,7 +213,7 @@ impl Instance {
         let mut run = Run::new(ctx, fuel);
         // SAFETY: checked mode asks nothing of the program.
         let result = unsafe { exec::<true>(&mut run, self, &mut Stack::new()) };
-        self.finish(run, result)
+        self.finish(&mut run, result)
     }
 
     /// Runs the program without checks.
@@ -233,7 +233,7 @@ impl Instance {
         let mut run = Run::new(ctx, fuel);
         // SAFETY: the caller's promise.
         let result = unsafe { exec::<false>(&mut run, self, &mut Stack::new()) };
-        self.finish(run, result)
+        self.finish(&mut run, result)
     }
 
     /// Runs the program in checked mode and, if it ends, once more without checks from the same
@@ -255,14 +255,14 @@ impl Instance {
         let mut run = Run::new(ctx, fuel);
         // SAFETY: checked mode asks nothing of the program.
         let result = unsafe { exec::<true>(&mut run, self, &mut stack) };
-        self.finish(run, result)?;
+        self.finish(&mut run, result)?;
         ctx.set_memory(&start);
         let mut run = Run::new(ctx, fuel);
         // SAFETY: the same program has just run in checked mode without a trap. It starts with the
         // same registers, with the same bytes in the same memory and on the same stack, whose
         // frames are zero when they are entered; nothing else can tell it another way.
         let result = unsafe { exec::<false>(&mut run, self, &mut stack) };
-        self.finish(run, result)
+        self.finish(&mut run, result)
     }
 
     /// Whether the program calls helpers that are known only when it runs.
@@ -281,13 +281,18 @@ impl Instance {
     }
 
     /// Ends a run: records that the program reserved and did not submit are given back.
-    fn finish(&self, run: Run<'_>, result: Result<u64, Box<Trap>>) -> Result<Outcome, Box<Trap>> {
+    #[inline]
+    fn finish(
+        &self,
+        run: &mut Run<'_>,
+        result: Result<u64, Box<Trap>>,
+    ) -> Result<Outcome, Box<Trap>> {
         for address in run.regions.granted() {
             let programs = std::iter::once(self).chain(run.held.iter().map(|i| &**i));
             programs.flat_map(|i| &i.maps).for_each(|map| map.take_back(address));
         }
-        let fuel_used = run.fuel_used();
-        Ok(Outcome { retval: result?, redirect: run.redirect, fuel_used })
+        let (fuel_used, redirect) = (run.fuel_used(), run.redirect.take());
+        Ok(Outcome { retval: result?, redirect, fuel_used })
     }
 
     /// A number that no other instance of this process has.

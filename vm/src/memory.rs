@@ -5,6 +5,7 @@
 //! and a search otherwise. Values of maps are found by address arithmetic in the maps' slabs.
 
 use crate::instance::Instance;
+use crate::run::Frame;
 use crate::trap::NearRegion;
 use ebpfvm_spec::context::Direction;
 use std::mem::MaybeUninit;
@@ -17,13 +18,21 @@ pub(crate) const MAX_FRAMES: usize = 8;
 
 /// The stack of a run, aligned for every access.
 #[repr(C, align(16))]
-pub(crate) struct Stack(pub(crate) [MaybeUninit<u8>; FRAME_BYTES * MAX_FRAMES]);
+pub(crate) struct Stack {
+    /// The frames of the program, the entry's at the end.
+    pub(crate) memory: [MaybeUninit<u8>; FRAME_BYTES * MAX_FRAMES],
+    /// What callers need back, the entry's first.
+    pub(crate) callers: [MaybeUninit<Frame>; MAX_FRAMES],
+}
 
 impl Stack {
     /// A stack with nothing on it. Frames are set to zero as they are entered.
     #[inline(always)]
     pub(crate) const fn new() -> Stack {
-        Stack([MaybeUninit::uninit(); FRAME_BYTES * MAX_FRAMES])
+        Stack {
+            memory: [MaybeUninit::uninit(); FRAME_BYTES * MAX_FRAMES],
+            callers: [MaybeUninit::uninit(); MAX_FRAMES],
+        }
     }
 }
 
@@ -163,8 +172,8 @@ impl Regions {
     }
 
     /// The addresses of memory that was given and not taken back.
-    pub(crate) fn granted(&self) -> Vec<u64> {
-        self.records.iter().map(|r| r.base).collect()
+    pub(crate) fn granted(&self) -> impl Iterator<Item = u64> {
+        self.records.iter().map(|r| r.base)
     }
 
     /// Whether the access lies in the frame, the window or the region found last.

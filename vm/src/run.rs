@@ -2,9 +2,8 @@
 
 use crate::context::Context;
 use crate::instance::Instance;
-use crate::interp::exec::Frames;
 use crate::interp::op::Op;
-use crate::memory::{MAX_FRAMES, Range, Regions};
+use crate::memory::{Range, Regions};
 use crate::packet::MIN_BYTES;
 use crate::trap::TrapKind;
 use ebpfvm_asm::semantics::zero_extend;
@@ -64,8 +63,8 @@ pub(crate) struct Run<'a> {
     pub(crate) ip: *const Op,
     /// Why it stopped.
     pub(crate) trap: Option<TrapKind>,
-    /// The callers of the current function; those below `depth` are set.
-    pub(crate) frames: Frames,
+    /// The callers of the current function, in the run's stack; those below `depth` are set.
+    pub(crate) frames: *mut MaybeUninit<Frame>,
     /// Number of callers.
     pub(crate) depth: usize,
     /// How often `may_goto` still falls through in this frame.
@@ -81,6 +80,7 @@ pub(crate) struct Run<'a> {
 
 impl<'a> Run<'a> {
     pub(crate) fn new(ctx: &'a mut Context, fuel: u64) -> Run<'a> {
+        let fuel = fuel.min(i64::MAX as u64);
         let window = window(ctx);
         let context = match ctx.def() {
             Some(def) => {
@@ -93,11 +93,11 @@ impl<'a> Run<'a> {
             regions: Regions::new(window, context),
             ctx,
             fuel,
-            fuel_left: fuel.min(i64::MAX as u64) as i64,
+            fuel_left: fuel as i64,
             instance: std::ptr::null(),
             ip: std::ptr::null(),
             trap: None,
-            frames: [MaybeUninit::uninit(); MAX_FRAMES],
+            frames: std::ptr::null_mut(),
             depth: 0,
             may_goto: 0,
             next: None,

@@ -8,11 +8,10 @@
 
 use super::handler::{Exit, MAY_GOTO_LOOPS};
 use crate::instance::Instance;
-use crate::memory::{MAX_FRAMES, Stack};
-use crate::run::{Frame, Run};
+use crate::memory::Stack;
+use crate::run::Run;
 use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::Reg;
-use std::mem::MaybeUninit;
 
 /// Fuel that handlers use before they come back: the depth of the native stack, at the worst.
 const SLICE: i64 = if cfg!(debug_assertions) { 256 } else { 4096 };
@@ -30,7 +29,8 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
     entry: &Instance,
     stack: &mut Stack,
 ) -> Result<u64, Box<Trap>> {
-    run.regions.set_stack(stack.0.as_mut_ptr() as u64);
+    run.regions.set_stack(stack.memory.as_mut_ptr() as u64);
+    run.frames = stack.callers.as_mut_ptr();
     run.instance = entry;
     run.may_goto = MAY_GOTO_LOOPS;
     run.ip = entry.lowered().ops::<CHECKED>().as_ptr();
@@ -66,6 +66,3 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
     let kind = run.trap.take().unwrap_or(TrapKind::FellOff);
     Err(instance.trap(index as usize, kind))
 }
-
-/// What a frame needs to be restored; see [`Run`].
-pub(crate) type Frames = [MaybeUninit<Frame>; MAX_FRAMES];

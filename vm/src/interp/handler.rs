@@ -732,7 +732,7 @@ unsafe fn enter_call(m: &mut Machine, stack_bytes: u32) -> bool {
         }
         let saved = [*m.reg(6), *m.reg(7), *m.reg(8), *m.reg(9)];
         let (ip, instance, may_goto) = (m.ip.add(1), run.instance, run.may_goto);
-        run.frames[run.depth].write(Frame { ip, instance, saved, may_goto });
+        (*run.frames.add(run.depth)).write(Frame { ip, instance, saved, may_goto });
         run.depth += 1;
         run.may_goto = MAY_GOTO_LOOPS;
         *m.reg(10) = run.enter_frame(stack_bytes);
@@ -747,7 +747,7 @@ unsafe fn leave_call(m: &mut Machine) -> Option<*const Op> {
     unsafe {
         let run = &mut *m.run;
         run.depth = run.depth.checked_sub(1)?;
-        let frame = run.frames[run.depth].assume_init();
+        let frame = (*run.frames.add(run.depth)).assume_init();
         [*m.reg(6), *m.reg(7), *m.reg(8), *m.reg(9)] = frame.saved;
         (run.instance, run.may_goto) = (frame.instance, frame.may_goto);
         *m.reg(10) = run.regions.pop_frame();
