@@ -33,16 +33,8 @@ pub enum LinkErrorKind {
     #[error("r10 is the frame pointer and read-only")]
     WritesFramePointer,
     /// The platform has no such helper.
-    #[error("there is no helper number {0}{on_linux}", on_linux = crate::helper::on_linux(*.0))]
+    #[error("there is no helper number {0}")]
     UnknownHelper(u32),
-    /// The helper exists on Linux but not here.
-    #[error("the helper {name} (number {id}) is not available here")]
-    MissingHelper {
-        /// Its number.
-        id: u32,
-        /// Its name.
-        name: String,
-    },
     /// The helper is not for programs of this type.
     #[error("the helper {name} (number {id}) is not for programs of type {}", .prog_type.name())]
     HelperNotAllowed {

@@ -96,9 +96,21 @@ pub enum TrapKind {
     /// `callx` names no helper.
     #[error("there is no helper with the number {0}")]
     NoSuchHelper(u64),
+    /// The program has called a helper of Linux that is not available here.
+    #[error("the helper {name} is not available here{}", because(*.why))]
+    NoHelperCode {
+        /// Its name.
+        name: String,
+        /// Why it will not be; none if it may come later.
+        why: Option<&'static str>,
+    },
     /// The program needs something that the context does not have.
     #[error("{0}")]
     Unsupported(String),
+}
+
+fn because(why: Option<&str>) -> String {
+    why.map_or(String::new(), |why| format!(": {why}"))
 }
 
 fn verb(direction: Direction) -> &'static str {

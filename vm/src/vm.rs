@@ -59,12 +59,14 @@ impl Builder {
 pub struct Vm(Arc<Parts>);
 
 impl Vm {
-    /// A machine with Linux's program types and helpers.
+    /// A machine with Linux's program types and helpers. A helper that is not available stops the
+    /// run when it is called.
     pub fn linux() -> Builder {
+        let helpers = crate::helper::linux().chain(crate::helper::absent());
         Builder {
             parts: Parts {
                 platform: Platform::linux(),
-                helpers: crate::helper::linux().map(|h| (h.proto.id, h)).collect(),
+                helpers: helpers.map(|h| (h.proto.id, h)).collect(),
                 host: Arc::new(SystemHost::new(1)),
                 cpus: 1,
                 map_limits: MapLimits::default(),
@@ -96,10 +98,7 @@ impl Vm {
     }
 
     pub(crate) fn helper(&self, id: u32) -> Result<&Helper, LinkErrorKind> {
-        self.0.helpers.get(&id).ok_or_else(|| match self.0.platform.helper(id) {
-            Some(proto) => LinkErrorKind::MissingHelper { id, name: proto.name.to_string() },
-            None => LinkErrorKind::UnknownHelper(id),
-        })
+        self.0.helpers.get(&id).ok_or(LinkErrorKind::UnknownHelper(id))
     }
 
     /// Makes a map. A `perf_event_array` without a capacity gets a slot for each CPU, as libbpf

@@ -4,7 +4,10 @@ use super::{
     Call, Helper, HelperCode, checksum, host, maps, mtu, output, print, probe, redirect, result,
     skb, skb_shape, string, tail_call, xdp,
 };
-use ebpfvm_spec::linux::{HELPERS, helper_name};
+use crate::trap::TrapKind;
+use ebpfvm_spec::linux::{HELPER_NAMES, HELPERS, helper_name};
+use ebpfvm_spec::{Arg, Effect, HelperProto, ProgTypeSet, Ret};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Pairs names of prototypes with code.
@@ -138,15 +141,6 @@ pub fn refusal(name: &str) -> Option<&'static str> {
     REFUSED.iter().find(|(_, names)| names.contains(&name)).map(|(why, _)| *why)
 }
 
-/// What a message about a missing helper says of Linux: nothing if that has none with this number.
-pub(crate) fn on_linux(id: u32) -> String {
-    let Some(name) = helper_name(id) else { return String::new() };
-    match refusal(name) {
-        Some(why) => format!(": Linux's {name} is refused, because {why}"),
-        None => format!(": Linux's {name} is not available here"),
-    }
-}
-
 /// Linux's helpers, those with code.
 pub fn linux() -> impl Iterator<Item = Helper> {
     code().filter_map(|(name, code)| {
@@ -155,11 +149,30 @@ pub fn linux() -> impl Iterator<Item = Helper> {
     })
 }
 
+/// Linux's helpers that have no code here: a call stops the run and says why. So a program that
+/// rarely calls one can be run all the same.
+pub(crate) fn absent() -> impl Iterator<Item = Helper> {
+    let names = (1..).map_while(|id| Some((id, helper_name(id)?)));
+    let have: BTreeSet<u32> = linux().map(|helper| helper.proto.id).collect();
+    names.filter(move |(id, _)| !have.contains(id)).map(|(id, name)| {
+        let proto = HelperProto {
+            id,
+            name: name.into(),
+            since: HELPER_NAMES[id as usize - 1].1,
+            args: [Arg::Anything; 5],
+            ret: Ret::Integer,
+            effects: Effect::NONE,
+            allowed: ProgTypeSet::ALL,
+        };
+        let why = refusal(name);
+        Helper::new(proto, move |_| Err(TrapKind::NoHelperCode { name: name.into(), why }))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ebpfvm_spec::linux::{HELPER_NAMES, helper_id};
-    use std::collections::BTreeSet;
+    use ebpfvm_spec::linux::helper_id;
     use std::fmt::Write as _;
 
     #[test]

@@ -23,7 +23,7 @@ mod string;
 mod tail_call;
 mod xdp;
 
-pub(crate) use linux::on_linux;
+pub(crate) use linux::absent;
 pub use linux::{REFUSED, linux, refusal};
 
 use crate::context::Context;
