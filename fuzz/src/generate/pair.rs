@@ -4,6 +4,9 @@ use super::function::Function;
 use super::{Generator, Rules};
 use ebpfvm_asm::{AluOp, Insn, JmpOp, Label, Operand, Reg, Size, Width};
 
+/// Numbers that registers and memory may well hold.
+const LIKELY: [i32; 8] = [0, 1, -1, 7, -32, 0x7fff_ffff, i32::MIN, 255];
+
 impl Generator<'_> {
     /// A pair or a chain of three, often with a jump to one that is not the first.
     pub(super) fn pair(&mut self, function: &Function) {
@@ -32,9 +35,12 @@ impl Generator<'_> {
                 self.compute(function);
             }
             4 => {
-                self.load(function, dst);
+                let known = self.load(function, dst);
                 self.mark(inside);
-                self.compare(function, dst, end);
+                match known {
+                    Some(known) => self.compare_with(dst, known, end),
+                    None => self.compare(function, dst, end),
+                }
                 self.compute(function);
             }
             _ => {
@@ -86,21 +92,33 @@ impl Generator<'_> {
         self.builder.alu(width, op, dst, count);
     }
 
-    fn load(&mut self, function: &Function, dst: Reg) {
+    /// A load, half of the time of a number stored just before: that number.
+    fn load(&mut self, function: &Function, dst: Reg) -> Option<i32> {
         let size = self.draw.one(&Size::ALL);
         let place = self.draw.one(&function.places);
         let bytes = size.bytes() as i16;
         let count = ((place.high - place.low) / bytes) as usize;
         let offset = place.low + self.draw.below(count) as i16 * bytes;
+        let known = (self.draw.below(2) == 0).then(|| self.draw.one(&LIKELY));
+        if let Some(known) = known {
+            // Of eight bytes perhaps only the low half.
+            let size = if self.draw.below(2) == 0 { size.min(Size::W) } else { size };
+            self.builder.store(size, place.base, offset, known);
+        }
         self.builder.insn(match self.draw.below(8) {
             0 if size != Size::Dw => Insn::LoadSx { size, dst, base: place.base, offset },
             _ => Insn::Load { size, dst, base: place.base, offset },
         });
+        known
+    }
+
+    fn compare_with(&mut self, dst: Reg, imm: i32, to: Label) {
+        let (width, op) = (self.width(), self.draw.one(&[JmpOp::Eq, JmpOp::Ne]));
+        self.builder.jump_if(width, op, dst, imm, to);
     }
 
     /// A jump on a register, compared with a number that it may well have.
     fn compare(&mut self, function: &Function, dst: Reg, to: Label) {
-        const LIKELY: [i32; 8] = [0, 1, -1, 7, -32, 0x7fff_ffff, i32::MIN, 255];
         let op = self.draw.one(&[JmpOp::ALL.as_slice(), &[JmpOp::Eq, JmpOp::Ne]].concat());
         let (width, src) = (self.width(), self.operand(function));
         let src = match self.draw.below(2) {
