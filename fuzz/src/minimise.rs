@@ -1,4 +1,4 @@
-//! A smaller program that fails in the same way.
+//! A smaller program, with less memory, that fails in the same way.
 
 use crate::generate::Case;
 use ebpfvm_asm::{AluOp, Builder, Code, Insn, Label, Operand, Pc, Reg, Width};
@@ -12,6 +12,7 @@ pub fn minimise(case: &Case, fails: impl Fn(&Case) -> bool) -> Case {
         let before = best.code.len();
         shorten(&mut best, &fails);
         simplify(&mut best, &fails);
+        shrink_memory(&mut best, &fails);
         if best.code.len() == before {
             return best;
         }
@@ -32,6 +33,18 @@ fn shorten(best: &mut Case, fails: &impl Fn(&Case) -> bool) {
             }
         }
         run /= 2;
+    }
+}
+
+/// Gives the program less memory.
+fn shrink_memory(best: &mut Case, fails: &impl Fn(&Case) -> bool) {
+    while !best.memory.is_empty() {
+        let mut less = best.clone();
+        less.memory.truncate(best.memory.len() / 2);
+        if !fails(&less) {
+            break;
+        }
+        *best = less;
     }
 }
 
@@ -80,4 +93,23 @@ fn without(code: &Code, start: usize, count: usize) -> Code {
     }
     // A program that cannot be built is no smaller one.
     builder.build().unwrap_or_else(|_| code.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw;
+    use crate::generate::{Rules, program};
+
+    #[test]
+    fn what_does_not_matter_is_left_out() {
+        let has_loop = |case: &Case| {
+            case.code.iter().any(|(_, insn)| insn.jump_offset().is_some_and(|offset| offset < 0))
+        };
+        let bytes = (0..).map(draw::bytes);
+        let mut cases = bytes.map(|bytes| program(draw::Draw::new(&bytes), Rules::Rfc));
+        let case = cases.find(|case| has_loop(case) && case.code.len() > 50).expect("a loop");
+        let smallest = minimise(&case, has_loop);
+        assert_eq!((smallest.code.len(), smallest.memory.len()), (1, 0), "{smallest:?}");
+    }
 }

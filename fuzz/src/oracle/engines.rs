@@ -46,7 +46,11 @@ pub fn check(case: &Case) -> Result<Seen, Failure> {
     }
     let mut context = Context::raw(case.memory.as_slice());
     let got = bounded("unchecked", || instance.run_both(&mut context, fuel))?;
-    compare("unchecked", &expected, &got, context.memory().unwrap_or_default())?;
+    // Here the stack may lie so close to the memory that an access far outside the one hits the
+    // other, which is allowed.
+    if !matches!(expected.outcome, Outcome::Trapped { .. }) {
+        compare("unchecked", &expected, &got, context.memory().unwrap_or_default())?;
+    }
     Ok(seen)
 }
 
