@@ -143,8 +143,9 @@ impl Context {
             self.skb = Skb::new(if sees_mac { crate::packet::MIN_BYTES } else { 0 });
             self.put("ifindex", LOOPBACK_IFINDEX);
             self.put("pkt_type", packet_type(&data[..6]));
-            self.put("protocol", u64::from(u16::from_ne_bytes([data[12], data[13]])));
-            self.put("wire_len", data.len() as u64);
+            self.put("protocol", u64::from(u16::from_ne_bytes(protocol(data))));
+            let seen = if sees_mac { data.len() } else { data.len() - crate::packet::MIN_BYTES };
+            self.put("wire_len", seen as u64);
         }
         self.sync();
     }
@@ -377,6 +378,19 @@ const fn mask(bytes: u32) -> u64 {
     if bytes >= 8 { u64::MAX } else { (1 << (8 * bytes)) - 1 }
 }
 
+/// The protocol behind an Ethernet header, in network order (`eth_type_trans`). A field below 0x600
+/// is a length, and what the packet is must be told from what follows.
+fn protocol(data: &[u8]) -> [u8; 2] {
+    const FIRST_TYPE: [u8; 2] = 0x0600_u16.to_be_bytes();
+    const ETH_P_802_3: u16 = 1;
+    const ETH_P_802_2: u16 = 4;
+    match (data[12], data.get(14..16)) {
+        (first, _) if first >= FIRST_TYPE[0] => [data[12], data[13]],
+        (_, Some([0xff, 0xff])) => ETH_P_802_3.to_be_bytes(),
+        _ => ETH_P_802_2.to_be_bytes(),
+    }
+}
+
 /// `PACKET_*` as `eth_type_trans` finds it on the loopback device, whose address is zero.
 fn packet_type(destination: &[u8]) -> u64 {
     const HOST: u64 = 0;
@@ -388,5 +402,37 @@ fn packet_type(destination: &[u8]) -> u64 {
         [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => BROADCAST,
         [first, ..] if first & 1 == 1 => MULTICAST,
         _ => OTHER_HOST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_is_what_the_kernel_makes_of_the_frame() {
+        let mut frame = [0; 20];
+        let mut protocol = |at_12: [u8; 2], at_14: [u8; 2]| {
+            frame[12..14].copy_from_slice(&at_12);
+            frame[14..16].copy_from_slice(&at_14);
+            let context = Context::packet(ProgType::SchedCls, &frame).unwrap();
+            (context.field("protocol").unwrap() as u16).to_ne_bytes()
+        };
+        assert_eq!(protocol([0x08, 0x06], [0, 0]), [0x08, 0x06]);
+        assert_eq!(protocol([0x06, 0x00], [0xff, 0xff]), [0x06, 0x00]);
+        assert_eq!(protocol([0x05, 0xff], [0xaa, 0xaa]), [0, 4]);
+        assert_eq!(protocol([0, 40], [0xff, 0xff]), [0, 1]);
+        let bare = Context::packet(ProgType::SchedCls, &frame[..14]).unwrap();
+        assert_eq!((bare.field("protocol").unwrap() as u16).to_ne_bytes(), [0, 4]);
+    }
+
+    #[test]
+    fn the_wire_length_counts_what_the_program_sees() {
+        let wire_len = |prog_type| {
+            let context = Context::packet(prog_type, &[0; 60]).unwrap();
+            context.field("wire_len").unwrap()
+        };
+        assert_eq!(wire_len(ProgType::SchedCls), 60);
+        assert_eq!(wire_len(ProgType::CgroupSkb), 46);
     }
 }
