@@ -9,6 +9,7 @@
 //! - [`engine`]: the trait and what an engine may answer
 //! - [`interpreter`]: the interpreter as an engine
 //! - [`kernel`]: the Linux kernel as an engine
+//! - [`object`]: programs of object files with their maps, here and on the kernel
 //! - [`plugin`]: the protocol of the bpf_conformance runner
 //! - [`runner`]: directories of vectors, verdicts, reports
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@
 pub mod engine;
 pub mod interpreter;
 pub mod kernel;
+pub mod object;
 pub mod plugin;
 pub mod runner;
 pub mod vector;

@@ -83,6 +83,15 @@ impl Kernel {
         self.possible_cpus
     }
 
+    /// Keeps the calling thread on the CPU that it runs on, so that all its test runs use the same
+    /// values of per-CPU maps. Returns the CPU's number.
+    ///
+    /// # Errors
+    /// The kernel's error number.
+    pub fn pin_thread(&self) -> Result<u32, Errno> {
+        sys::pin_thread()
+    }
+
     /// The kernel's release as `uname -r` prints it, such as `6.18.1`.
     pub fn release(&self) -> &str {
         &self.release
@@ -133,6 +142,15 @@ mod tests {
     fn names_fit_the_kernels_alphabet() {
         assert_eq!(&object_name("a-b c.d")[..8], b"a_b_c.d\0");
         assert_eq!(object_name("0123456789abcdefXYZ")[15], 0);
+    }
+
+    #[test]
+    fn a_pinned_thread_stays() {
+        let Some(kernel) = kernel_or_skip("a_pinned_thread_stays") else { return };
+        let cpu = kernel.pin_thread().unwrap();
+        assert!(cpu < kernel.possible_cpus());
+        std::thread::yield_now();
+        assert_eq!(kernel.pin_thread(), Ok(cpu));
     }
 
     #[test]

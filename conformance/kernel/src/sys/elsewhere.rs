@@ -56,3 +56,7 @@ pub(crate) fn release() -> String {
 pub(crate) fn possible_cpus() -> Result<u32, String> {
     Err("this is not Linux".into())
 }
+
+pub(crate) fn pin_thread() -> Result<u32, Errno> {
+    Err(Errno::ENOSYS)
+}

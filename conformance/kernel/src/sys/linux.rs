@@ -166,6 +166,20 @@ pub(crate) fn possible_cpus() -> Result<u32, String> {
     count_cpus(&list).ok_or_else(|| format!("{PATH}: not a list of CPUs: {:?}", list.trim()))
 }
 
+/// Keeps the calling thread on the CPU that it runs on, and returns the CPU's number.
+///
+/// # Errors
+/// The kernel's error number.
+pub(crate) fn pin_thread() -> Result<u32, Errno> {
+    // SAFETY: the call takes no pointers.
+    let cpu = u32::try_from(unsafe { libc::sched_getcpu() }).map_err(|_| last_error())?;
+    let mut set = [0u64; 16];
+    *set.get_mut(cpu as usize / 64).ok_or(Errno::E2BIG)? |= 1 << (cpu % 64);
+    // SAFETY: the set is read only and has the size given; `cpu_set_t` is such an array of words.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), set.as_ptr().cast()) };
+    if result == 0 { Ok(cpu) } else { Err(last_error()) }
+}
+
 /// Counts the CPUs of a list such as `0-3,8`.
 fn count_cpus(list: &str) -> Option<u32> {
     let mut count = 0u32;

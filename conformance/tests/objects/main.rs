@@ -1,0 +1,196 @@
+//! Programs of object files here and on the kernel: the same verdict, packet, context and maps
+//! after every run. `EBPFVM_FUZZ_RUNS=N` gives each program N packets.
+
+mod packets;
+mod pair;
+
+use ebpfvm_conformance::object::Input;
+use ebpfvm_kernel::{Kernel, report_skip};
+use packets::{Numbers, mutate, whole_and_cut};
+use pair::{Counts, Pair, open, packet_programs, set_global};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Packets for each program, unless the environment says otherwise.
+const RUNS: usize = 300;
+
+/// The kernel, or none with a visible skip.
+fn kernel(test: &str) -> Option<Kernel> {
+    match Kernel::probe() {
+        Ok(kernel) if kernel.version() >= (6, 18) => Some(kernel),
+        Ok(kernel) => {
+            let why = format!("the rules are those of 6.18, not {}", kernel.release());
+            report_skip(test, why);
+            None
+        }
+        Err(e) => {
+            report_skip(test, e);
+            None
+        }
+    }
+}
+
+fn runs() -> usize {
+    match std::env::var("EBPFVM_FUZZ_RUNS") {
+        Ok(text) => text.parse().expect("EBPFVM_FUZZ_RUNS is a number"),
+        Err(_) => RUNS,
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Files below a folder and its folders whose names end like this, in order.
+fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path, end));
+        } else if path.to_string_lossy().ends_with(end) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    let pair = |pair: &[u8]| {
+        let digits = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(digits, 16).ok()
+    };
+    digits.chunks(2).map(|digits| pair(digits).expect("hex digits")).collect()
+}
+
+fn hex_file(path: &Path) -> Vec<u8> {
+    unhex(&std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+}
+
+/// The packets of all examples.
+fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds: Vec<Vec<u8>> =
+        files(&root().join("examples"), ".hex").iter().map(|path| hex_file(path)).collect();
+    seeds.retain(|packet| packet.len() >= 14);
+    seeds
+}
+
+fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a string")
+}
+
+/// The cases of the examples, maps and globals set as they say.
+#[test]
+fn examples_do_the_same_on_the_kernel() {
+    let Some(kernel) = kernel("examples_do_the_same_on_the_kernel") else { return };
+    let (mut counts, mut differences) = (Counts::default(), Vec::new());
+    for path in files(&root().join("examples"), "expected.json") {
+        let folder = path.parent().expect("a folder");
+        let expected = std::fs::read_to_string(&path).expect("text");
+        let expected: Value = serde_json::from_str(&expected).expect("JSON");
+        let object = open(&folder.join(text(&expected["object"])));
+        for case in expected["cases"].as_array().expect("cases") {
+            let program = text(&case["program"]);
+            if !packet_programs(&object).iter().any(|p| p == program) {
+                continue;
+            }
+            let mut defs = object.maps().to_vec();
+            for (name, value) in entries(&case["globals_in"]) {
+                set_global(&object, &mut defs, name, &unhex(text(value)));
+            }
+            let mut pair = Pair::new(&kernel, &object, defs);
+            for side in pair.sides() {
+                for (map, list) in entries(&case["maps_in"]) {
+                    for entry in list.as_array().expect("entries") {
+                        let (key, value) =
+                            (unhex(text(&entry["key"])), unhex(text(&entry["value"])));
+                        side.write(map, &key, &value).expect("written");
+                    }
+                }
+                for (map, keys) in entries(&case["maps_delete"]) {
+                    for key in keys.as_array().expect("keys") {
+                        side.remove(map, &unhex(text(key))).expect("removed");
+                    }
+                }
+            }
+            let input = Input::packet(hex_file(&folder.join(text(&case["packet"]))));
+            for _ in 0..case["repeat"].as_u64().unwrap_or(1) {
+                if let Some(difference) = pair.compare(program, &input, &mut counts) {
+                    differences.push(format!("{}: {}\n{difference}", object.file(), case["name"]));
+                }
+            }
+        }
+    }
+    eprintln!("{} runs compared, {} inputs refused", counts.runs, counts.refused);
+    assert!(differences.is_empty(), "here / the kernel:\n{}", differences.join("\n"));
+    assert!(counts.runs > 50);
+}
+
+/// Sends mutated packets through every program of the objects, maps kept from run to run.
+fn compare_on_mutations(kernel: &Kernel, objects: &[PathBuf], seeds: &[Vec<u8>]) -> Counts {
+    let (mut total, mut differences) = (Counts::default(), Vec::new());
+    let runs = runs();
+    for path in objects {
+        let object = open(path);
+        for program in packet_programs(&object) {
+            let mut counts = Counts::default();
+            let mut pair = Pair::new(kernel, &object, object.maps().to_vec());
+            for side in pair.sides() {
+                side.load(&program).unwrap_or_else(|e| panic!("{}: {e}", object.file()));
+            }
+            let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15 ^ total.programs as u64);
+            let whole_and_cut = whole_and_cut(seeds);
+            let mutations = (0..runs).map(|_| mutate(&mut numbers, seeds)).collect::<Vec<_>>();
+            for (run, packet) in whole_and_cut.chain(mutations).enumerate() {
+                let mut input = Input::packet(packet);
+                // Before the program, the packet went through other hands.
+                let fields = ["mark", "priority", "cb[0]", "cb[4]"];
+                if pair.is_skb(&program) && run % 3 == 0 {
+                    let value = numbers.next() as u32 >> numbers.below(32);
+                    input.fields.push((fields[numbers.below(fields.len())].into(), value));
+                }
+                if let Some(difference) = pair.compare(&program, &input, &mut counts) {
+                    let packet: String =
+                        input.packet.iter().map(|byte| format!("{byte:02x}")).collect();
+                    differences.push(format!(
+                        "{}: {program}, run {run} on {packet} {:?}\n{difference}",
+                        object.file(),
+                        input.fields
+                    ));
+                    // Maps differ from here on.
+                    break;
+                }
+            }
+            eprintln!(
+                "{}: {program}: {} runs, {} inputs refused, verdicts {:?}",
+                object.file(),
+                counts.runs,
+                counts.refused,
+                counts.verdicts
+            );
+            total.programs += 1;
+            total.runs += counts.runs;
+            total.refused += counts.refused;
+        }
+    }
+    eprintln!(
+        "{} programs, {} runs compared, {} inputs refused",
+        total.programs, total.runs, total.refused
+    );
+    assert!(differences.is_empty(), "here / the kernel:\n{}", differences.join("\n"));
+    total
+}
+
+#[test]
+fn examples_do_the_same_on_any_packet() {
+    let Some(kernel) = kernel("examples_do_the_same_on_any_packet") else { return };
+    let objects = files(&root().join("examples"), ".bpf.o");
+    let counts = compare_on_mutations(&kernel, &objects, &seeds());
+    assert!(counts.programs >= 15 && counts.runs >= counts.programs * runs() / 2);
+}
