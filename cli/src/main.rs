@@ -36,12 +36,13 @@ went wrong.";
 #[command(name = "ebpfvm", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
     /// Write JSON, errors too
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     /// Colours
     #[arg(
         long,
         global = true,
+        help_heading = "Global options",
         value_name = "WHEN",
         default_value = "auto",
         hide_possible_values = true

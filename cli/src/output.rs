@@ -81,7 +81,8 @@ impl Output {
         }
     }
 
-    /// Writes what went wrong: to standard error as text, to standard output as JSON.
+    /// Writes what went wrong: to standard error as text, to standard output as JSON, or if that is
+    /// what cannot be written, to standard error too.
     pub(crate) fn failure(&mut self, failure: &Failure) {
         if matches!(failure, Failure::ClosedPipe) {
             return;
@@ -93,8 +94,10 @@ impl Output {
                 let _ = self.err.write_all(render::failure::text(failure).as_bytes());
             }
             Format::Json => {
-                let _ = self.json(&render::failure::json(failure));
-                let _ = self.flush();
+                let report = render::failure::json(failure);
+                if self.json(&report).and_then(|()| self.flush()).is_err() {
+                    let _ = writeln!(self.err, "{report}");
+                }
             }
         }
     }

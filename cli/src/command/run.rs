@@ -2,20 +2,18 @@
 
 use super::{Done, disasm};
 use crate::failure::Failure;
-use crate::input::hex::Encoding;
 use crate::input::object::Choice;
 use crate::input::target::Target;
 use crate::input::value::Json;
-use crate::input::{file, globals, hex, map, object};
+use crate::input::{context, file, globals, hex, map, object};
 use crate::model::disasm::Names;
-use crate::model::maps::entries;
-use crate::model::run::{RedirectTo, RunReport, Shown};
+use crate::model::maps::{entries, is_filled};
+use crate::model::run::{Before, RedirectTo, RunReport, records};
 use crate::output::{Format, Output};
 use crate::render;
-use ebpfvm::map::{Cpu, PerfEventArray, Ringbuf};
+use ebpfvm::map::{Cpu, PerfEventArray};
 use ebpfvm::{
-    Context, ContextError, DEFAULT_FUEL, Instance, LoadOptions, Loaded, Outcome, Redirect,
-    SystemHost, Trap, TrapKind, Vm,
+    Context, DEFAULT_FUEL, Instance, LoadOptions, Loaded, Outcome, SystemHost, Trap, TrapKind, Vm,
 };
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::Object;
@@ -39,18 +37,11 @@ pub(crate) struct Args {
     choice: Choice,
     #[command(flatten)]
     target: Target,
-    /// The packet, or the memory of a raw program; - for standard input
-    #[arg(long, value_name = "FILE", visible_alias = "memory")]
-    packet: Option<PathBuf>,
-    /// How the packet is written in its file
-    #[arg(long, value_enum, default_value = "auto")]
-    encoding: Encoding,
+    #[command(flatten)]
+    context: context::Args,
     /// Run so many times, one run after the other on the same packet
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
-    /// Fields of the context: a JSON object such as {"ingress_ifindex": 2}
-    #[arg(long, value_name = "FILE")]
-    ctx: Option<PathBuf>,
     /// Entries of a map: {KEY: VALUE} or [{"key": KEY, "value": VALUE}], or @FILE with such
     #[arg(long = "map", value_name = "NAME=JSON")]
     maps: Vec<String>,
@@ -81,14 +72,16 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let host = Arc::new(SystemHost::new(1));
     let vm = Vm::linux().host(host.clone()).build();
     let subject = Subject::load(args, &vm)?;
-    let mut context = context(args, subject.instance.program())?;
+    let mut context = context::make(&args.context, subject.instance.program())?;
     let before = Before::of(&context);
     let outcome = repeat(args, &subject.instance, &mut context);
     let (outcome, mean) = outcome.map_err(|trap| subject.stopped(*trap, host.take_lines()))?;
     if let Some(path) = &args.data_out {
         file::write(path, &context.data_out())?;
     }
+    let all_maps = args.dump_maps || output.format() == Format::Json;
     let mut report = subject.report(args, &context, before, &outcome, mean);
+    subject.show_maps(&mut report, all_maps);
     report.output = host.take_lines();
     match output.format() {
         Format::Json => output.json(&report)?,
@@ -205,14 +198,8 @@ impl Subject {
         };
         let maps = self.loaded.iter().flat_map(|loaded| loaded.maps());
         let name = |map: &ebpfvm::MapRef| map.def().name.clone();
-        let (mut contents, mut events, mut lost) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut events, mut lost) = (BTreeMap::new(), BTreeMap::new());
         for map in maps {
-            if let Some(loaded) = &self.loaded
-                && let Some(entries) = entries(loaded, map)
-            {
-                contents.insert(name(map), entries);
-            }
             let (records, dropped) = records(map);
             events.extend(records.map(|records| (name(map), records)));
             lost.extend((dropped > 0).then(|| (name(map), dropped)));
@@ -229,13 +216,28 @@ impl Subject {
             duration_ns: mean.as_nanos() as u64,
             repeat: args.repeat,
             fuel_used: outcome.fuel_used,
-            redirect: outcome.redirect.as_ref().map(redirect_to),
+            redirect: outcome.redirect.as_ref().map(RedirectTo::from),
             ctx: context.fields().into_iter().collect(),
-            maps: contents,
+            maps: BTreeMap::new(),
             events,
             lost_events: lost,
             output: Vec::new(),
             shown: before.compared(context, !verdicts.is_empty(), args.dump_maps),
+        }
+    }
+}
+
+impl Subject {
+    /// Adds the contents of all maps, or only the names of those that hold something.
+    fn show_maps(&self, report: &mut RunReport, all: bool) {
+        let Some(loaded) = &self.loaded else { return };
+        for map in loaded.maps() {
+            let name = map.def().name.clone();
+            if !all {
+                report.shown.filled_maps.extend(is_filled(map).then_some(name));
+            } else if let Some(entries) = entries(loaded, map) {
+                report.maps.insert(name, entries);
+            }
         }
     }
 }
@@ -248,105 +250,6 @@ fn needed<'a>(program: &'a str, defs: &'a [MapDef]) -> Vec<&'a str> {
         InitialValue::Map(_) => None,
     });
     std::iter::once(program).chain(in_arrays).collect()
-}
-
-/// Records that user space would have read, in hex, and how many were lost; none if the map has no
-/// records.
-fn records(map: &ebpfvm::Map) -> (Option<Vec<String>>, u64) {
-    if let Some(ringbuf) = map.as_kind::<Ringbuf>() {
-        let mut records = Vec::new();
-        ringbuf.consume(|record| records.push(render::hex::string(record)));
-        return (Some(records), ringbuf.dropped());
-    }
-    match map.as_kind::<PerfEventArray>() {
-        Some(array) => {
-            let samples = array.drain().iter().map(|s| render::hex::string(&s.data)).collect();
-            (Some(samples), (0..array.slots()).map(|slot| array.lost(slot)).sum())
-        }
-        None => (None, 0),
-    }
-}
-
-fn redirect_to(redirect: &Redirect) -> RedirectTo {
-    match redirect {
-        Redirect::Interface { ifindex, flags } => {
-            RedirectTo { ifindex: Some(*ifindex), map: None, index: None, flags: *flags }
-        }
-        Redirect::Map { map, index, flags } => {
-            RedirectTo { ifindex: None, map: Some(map.clone()), index: Some(*index), flags: *flags }
-        }
-    }
-}
-
-/// What the program runs on, from the options.
-fn context(args: &Args, program: &Program) -> Result<Context, Failure> {
-    let data = match &args.packet {
-        Some(path) => {
-            let name = file::name(path);
-            hex::bytes(&name, file::read(path)?, args.encoding)?
-        }
-        None if program.prog_type == ProgType::Raw => Vec::new(),
-        None => {
-            let (name, kind) = (&program.name, program.prog_type.name());
-            let problem = format!(
-                "program '{name}' is of type {kind} and needs a packet: give --packet FILE \
-                 (- for standard input)"
-            );
-            return Err(Failure::Usage(problem));
-        }
-    };
-    let mut context = match program.prog_type {
-        ProgType::Raw => Context::raw(data),
-        prog_type => Context::packet(prog_type, &data).map_err(|error| match error {
-            ContextError::Packet(_) => Failure::Input {
-                file: args.packet.as_deref().map(file::name).unwrap_or_default(),
-                problem: error.to_string(),
-                hint: capture(&data).map(Into::into),
-            },
-            other => Failure::Usage(format!("program '{}': {other}", program.name)),
-        })?,
-    };
-    if let Some(path) = &args.ctx {
-        set_fields(&mut context, &Json::file(path)?)?;
-    }
-    Ok(context)
-}
-
-/// Whether bytes are a whole capture.
-fn capture(data: &[u8]) -> Option<&'static str> {
-    const MAGIC: [[u8; 4]; 5] = [
-        [0xd4, 0xc3, 0xb2, 0xa1],
-        [0xa1, 0xb2, 0xc3, 0xd4],
-        [0x4d, 0x3c, 0xb2, 0xa1],
-        [0xa1, 0xb2, 0x3c, 0x4d],
-        [0x0a, 0x0d, 0x0d, 0x0a],
-    ];
-    let found = MAGIC.iter().any(|magic| data.starts_with(magic));
-    found.then_some("this is a capture file (pcap); give one packet without the capture's headers")
-}
-
-fn set_fields(context: &mut Context, json: &Json) -> Result<(), Failure> {
-    let Some(fields) = json.value.as_object() else {
-        return Err(json.wrong("", "expected an object of fields, {\"mark\": 1}"));
-    };
-    let mut set = |name: &str, value: &serde_json::Value| {
-        let Some(number) = value.as_u64() else {
-            let problem = format!("found {value}, expected a number from 0 or a list of such");
-            return Err(json.wrong(name, problem));
-        };
-        context.set_field(name, number).map_err(|error| json.wrong(name, error.to_string()))
-    };
-    for (name, value) in fields {
-        match value.as_array() {
-            Some(elements) => {
-                for (i, element) in elements.iter().enumerate() {
-                    set(&format!("{name}[{i}]"), element)?;
-                }
-            }
-            None => set(name, value)?,
-        }
-    }
-    Ok(())
 }
 
 /// Runs the program as often as asked; the last outcome and the mean time.
@@ -377,55 +280,5 @@ fn hint(kind: &TrapKind) -> Option<&'static str> {
             Some("compare with data_end first: if (ptr + size > data_end) return ...;")
         }
         _ => None,
-    }
-}
-
-/// What a run may change, as it was.
-struct Before {
-    data: Vec<u8>,
-    /// Where the data started in its buffer.
-    start: usize,
-    fields: Vec<(String, u64)>,
-}
-
-/// The data as the program sees it and where it starts in its buffer.
-fn visible(context: &Context) -> (Vec<u8>, usize) {
-    match (context.visible_packet(), context.memory()) {
-        (Some(packet), _) => {
-            let meta = packet.data_with_meta().len() - packet.data().len();
-            (packet.data().to_vec(), packet.headroom() + meta)
-        }
-        (None, memory) => (memory.unwrap_or_default().to_vec(), 0),
-    }
-}
-
-impl Before {
-    fn of(context: &Context) -> Before {
-        let (data, start) = visible(context);
-        Before { data, start, fields: context.fields() }
-    }
-
-    fn compared(self, context: &Context, has_verdicts: bool, dump_maps: bool) -> Shown {
-        let (after, start) = visible(context);
-        let meta = match context.visible_packet() {
-            Some(packet) => {
-                packet.data_with_meta()[..packet.data_with_meta().len() - after.len()].to_vec()
-            }
-            None => Vec::new(),
-        };
-        let fields = self.fields.into_iter().zip(context.fields());
-        Shown {
-            data_name: if context.memory().is_some() { "memory" } else { "packet" },
-            head_moved: start as i64 - self.start as i64,
-            before: self.data,
-            after,
-            meta,
-            fields: fields
-                .filter(|((_, old), (_, new))| old != new)
-                .map(|((name, old), (_, new))| (name, old, new))
-                .collect(),
-            has_verdicts,
-            dump_maps,
-        }
     }
 }

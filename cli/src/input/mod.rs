@@ -1,5 +1,6 @@
 //! What commands read.
 
+pub(crate) mod context;
 pub(crate) mod file;
 pub(crate) mod globals;
 pub(crate) mod hex;

@@ -7,6 +7,7 @@ use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::btf::value::to_json;
 use ebpfvm_spec::MapType;
 use ebpfvm_spec::btf::TypeId;
+use ebpfvm_spec::map::MapOrigin;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -60,6 +61,22 @@ pub(crate) fn entries(loaded: &Loaded, map: &Map) -> Option<Vec<MapEntry>> {
         entries.sort();
     }
     Some(entries.iter().map(|(key, value)| entry(loaded, map, key, value)).collect())
+}
+
+/// Whether a map holds something that its definition does not, as far as its first entries tell.
+pub(crate) fn is_filled(map: &Map) -> bool {
+    /// Enough to see whether a program uses the map; large arrays take long to look through.
+    const LOOKED_AT: usize = 1 << 16;
+    let def = map.def();
+    let mut values = map.entries().take(LOOKED_AT).map(|(_, value)| value);
+    match (&def.origin, def.map_type) {
+        (MapOrigin::Section { data, .. }, _) => values.any(|value| value != data[..]),
+        (_, MapType::Array | MapType::PercpuArray) => {
+            values.any(|value| value.iter().any(|byte| *byte != 0))
+        }
+        (_, MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps) => false,
+        _ => values.next().is_some(),
+    }
 }
 
 fn entry(loaded: &Loaded, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {

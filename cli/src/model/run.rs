@@ -1,6 +1,9 @@
 //! The result of `ebpfvm run`.
 
 use super::maps::MapEntry;
+use crate::render::hex;
+use ebpfvm::map::{PerfEventArray, Ringbuf};
+use ebpfvm::{Context, Redirect};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -69,4 +72,90 @@ pub(crate) struct Shown {
     /// Whether the type has verdicts at all.
     pub(crate) has_verdicts: bool,
     pub(crate) dump_maps: bool,
+    /// Maps that the text does not show and that are not as they were created.
+    pub(crate) filled_maps: Vec<String>,
+}
+
+/// Records that user space would have read, in hex, and how many were lost; none if the map has no
+/// records.
+pub(crate) fn records(map: &ebpfvm::Map) -> (Option<Vec<String>>, u64) {
+    if let Some(ringbuf) = map.as_kind::<Ringbuf>() {
+        let mut records = Vec::new();
+        ringbuf.consume(|record| records.push(hex::string(record)));
+        return (Some(records), ringbuf.dropped());
+    }
+    match map.as_kind::<PerfEventArray>() {
+        Some(array) => {
+            let samples = array.drain().iter().map(|s| hex::string(&s.data)).collect();
+            (Some(samples), (0..array.slots()).map(|slot| array.lost(slot)).sum())
+        }
+        None => (None, 0),
+    }
+}
+
+impl From<&Redirect> for RedirectTo {
+    fn from(redirect: &Redirect) -> RedirectTo {
+        match redirect {
+            Redirect::Interface { ifindex, flags } => {
+                RedirectTo { ifindex: Some(*ifindex), map: None, index: None, flags: *flags }
+            }
+            Redirect::Map { map, index, flags } => RedirectTo {
+                ifindex: None,
+                map: Some(map.clone()),
+                index: Some(*index),
+                flags: *flags,
+            },
+        }
+    }
+}
+
+/// What a run may change, as it was.
+pub(crate) struct Before {
+    data: Vec<u8>,
+    /// Where the data started in its buffer.
+    start: usize,
+    fields: Vec<(String, u64)>,
+}
+
+/// The data as the program sees it and where it starts in its buffer.
+fn visible(context: &Context) -> (Vec<u8>, usize) {
+    match (context.visible_packet(), context.memory()) {
+        (Some(packet), _) => {
+            let meta = packet.data_with_meta().len() - packet.data().len();
+            (packet.data().to_vec(), packet.headroom() + meta)
+        }
+        (None, memory) => (memory.unwrap_or_default().to_vec(), 0),
+    }
+}
+
+impl Before {
+    pub(crate) fn of(context: &Context) -> Before {
+        let (data, start) = visible(context);
+        Before { data, start, fields: context.fields() }
+    }
+
+    pub(crate) fn compared(self, context: &Context, has_verdicts: bool, dump_maps: bool) -> Shown {
+        let (after, start) = visible(context);
+        let meta = match context.visible_packet() {
+            Some(packet) => {
+                packet.data_with_meta()[..packet.data_with_meta().len() - after.len()].to_vec()
+            }
+            None => Vec::new(),
+        };
+        let fields = self.fields.into_iter().zip(context.fields());
+        Shown {
+            data_name: if context.memory().is_some() { "memory" } else { "packet" },
+            head_moved: start as i64 - self.start as i64,
+            before: self.data,
+            after,
+            meta,
+            fields: fields
+                .filter(|((_, old), (_, new))| old != new)
+                .map(|((name, old), (_, new))| (name, old, new))
+                .collect(),
+            has_verdicts,
+            dump_maps,
+            filled_maps: Vec::new(),
+        }
+    }
 }

@@ -4,8 +4,6 @@ use super::diff::Diff;
 use super::style::{self, paint};
 use crate::model::run::{RedirectTo, RunReport, Shown};
 use ebpfvm::Loaded;
-use ebpfvm_spec::MapType;
-use ebpfvm_spec::map::MapOrigin;
 use std::fmt::Write;
 
 /// The report of a run.
@@ -38,7 +36,7 @@ pub(crate) fn text(report: &RunReport, loaded: Option<&Loaded>) -> String {
                 text.push_str(&super::maps::text(map.def(), btf, entries));
             }
         }
-    } else if let Some(hint) = loaded.and_then(|loaded| undumped(report, loaded)) {
+    } else if let Some(hint) = undumped(&report.shown) {
         let _ = writeln!(text, "{}", paint(style::FAINT, hint));
     }
     text
@@ -127,21 +125,7 @@ fn spaced(hex: &str) -> String {
 }
 
 /// A reminder that maps hold something.
-fn undumped(report: &RunReport, loaded: &Loaded) -> Option<String> {
-    let mut names = Vec::new();
-    for map in loaded.maps() {
-        let def = map.def();
-        let entries = report.maps.get(&def.name).map_or(&[][..], Vec::as_slice);
-        let as_created = match &def.origin {
-            MapOrigin::Section { data, .. } => {
-                let created = super::hex::string(data);
-                entries.iter().all(|entry| entry.value.as_ref() == Some(&created))
-            }
-            MapOrigin::Declared => def.map_type == MapType::ProgArray || entries.is_empty(),
-        };
-        if !as_created {
-            names.push(def.name.as_str());
-        }
-    }
-    (!names.is_empty()).then(|| format!("maps with entries: {} (--dump-maps)", names.join(", ")))
+fn undumped(shown: &Shown) -> Option<String> {
+    let names = shown.filled_maps.join(", ");
+    (!names.is_empty()).then(|| format!("maps with entries: {names} (--dump-maps)"))
 }

@@ -141,6 +141,25 @@ fn a_closed_pipe_is_silent() {
     }
 }
 
+/// A full disk is told, on the stream that is left.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    for json in [&[][..], &["--json"]] {
+        let full = std::fs::File::create("/dev/full").expect("/dev/full");
+        let output = Command::new(env!("CARGO_BIN_EXE_ebpfvm"))
+            .args(["inspect", "examples/raw/raw.bpf.o"])
+            .args(json)
+            .current_dir(root())
+            .stdout(full)
+            .output()
+            .expect("the command ends");
+        assert_eq!(output.status.code(), Some(3));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("standard output: No space left on device"), "{error}");
+    }
+}
+
 #[test]
 fn colours_are_for_terminals_or_on_request() {
     let args = "disasm examples/xdp_lb/xdp_lb.bpf.o -p xdp_lb_nat";
