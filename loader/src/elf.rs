@@ -55,6 +55,10 @@ pub(crate) struct Section<'a> {
     pub(crate) name: String,
     pub(crate) kind: u32,
     pub(crate) flags: u64,
+    /// Alignment in bytes; 0 and 1 both mean none.
+    pub(crate) align: u64,
+    /// Size of an entry in bytes, of sections with entries of one size.
+    pub(crate) entry_bytes: u64,
     /// The content; empty for `SHT_NOBITS`.
     pub(crate) data: &'a [u8],
     /// The size in memory, which for `SHT_NOBITS` nothing in the file vouches for.
@@ -95,6 +99,8 @@ pub(crate) struct Symbol {
     pub(crate) value: u64,
     pub(crate) bytes: u64,
     pub(crate) home: Home,
+    /// `STT_*`
+    pub(crate) kind: u8,
     pub(crate) is_func: bool,
     pub(crate) is_section: bool,
     pub(crate) is_local: bool,
@@ -136,6 +142,8 @@ impl<'a> Elf<'a> {
                 name,
                 kind: header.sh_type(endian).0,
                 flags: header.sh_flags(endian).0,
+                align: header.sh_addralign(endian),
+                entry_bytes: header.sh_entsize(endian),
                 data,
                 bytes: size,
                 relocs: Vec::new(),
@@ -226,6 +234,7 @@ impl<'a> Elf<'a> {
                 value: symbol.st_value(endian),
                 bytes: symbol.st_size(endian),
                 home,
+                kind: symbol.st_type().0,
                 is_func: symbol.st_type() == e::STT_FUNC,
                 is_section: symbol.st_type() == e::STT_SECTION,
                 is_local: symbol.st_bind() == e::STB_LOCAL,

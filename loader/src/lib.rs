@@ -9,6 +9,7 @@
 //! - [`btf`]: types from bytes
 //! - [`core_relo`]: adapting accesses to the types of a target kernel
 //! - [`kconfig`]: the configuration that `.kconfig` variables are read from
+//! - [`static_linker`]: several object files to one
 //! - [`error`]: what can be wrong
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ mod maps;
 pub mod object;
 mod resolve;
 pub mod section_name;
+pub mod static_linker;
 
 pub use btf::read::parse_btf;
 pub use btf::write::encode_btf;
@@ -32,3 +34,4 @@ pub use error::{LoadError, Place, Problem};
 pub use externs::POISON_KFUNC;
 pub use kconfig::Kconfig;
 pub use object::{LinkOptions, LinkedProgram, Object, ProgramInfo, RelocInfo};
+pub use static_linker::link_objects;

@@ -162,7 +162,14 @@ fn relocated_instructions_are_libbpfs() {
     let (mut same, mut refused, mut different) = (0, 0, Vec::new());
     for path in objects() {
         let bytes = std::fs::read(&path).unwrap();
-        let mut object = Object::parse(&bytes, path.to_str().unwrap()).unwrap();
+        let mut object = match Object::parse(&bytes, path.to_str().unwrap()) {
+            Ok(object) => object,
+            Err(error) => {
+                assert!(Reference::open(&path).is_none(), "{error}");
+                println!("nor does libbpf open: {error}");
+                continue;
+            }
+        };
         object.set_kconfig(&config).unwrap();
         for info in object.programs() {
             let place = format!("{} {}", path.file_name().unwrap().display(), info.name);

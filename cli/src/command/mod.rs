@@ -4,6 +4,7 @@ mod asm;
 mod conform;
 mod disasm;
 mod inspect;
+mod link;
 mod run;
 
 use crate::failure::Failure;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Disasm(disasm::Args),
     Asm(asm::Args),
     Inspect(inspect::Args),
+    Link(link::Args),
     Conform(conform::Args),
 }
 
@@ -35,6 +37,7 @@ impl Command {
             Command::Disasm(args) => disasm::run(args, output),
             Command::Inspect(args) => inspect::run(args, output),
             Command::Asm(args) => asm::run(args, output),
+            Command::Link(args) => link::run(args, output),
             Command::Conform(args) => conform::run(args, output),
         }
     }

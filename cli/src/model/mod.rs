@@ -3,5 +3,6 @@
 pub(crate) mod asm;
 pub(crate) mod disasm;
 pub(crate) mod inspect;
+pub(crate) mod link;
 pub(crate) mod maps;
 pub(crate) mod run;

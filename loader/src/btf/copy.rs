@@ -32,6 +32,11 @@ impl<'a> Copier<'a> {
         }
     }
 
+    /// Allows so many bytes of text more.
+    pub(crate) fn allow(&mut self, bytes: usize) {
+        self.left = self.left.saturating_add(bytes).min(u32::MAX as usize);
+    }
+
     /// A name of a set as it is in the new one.
     pub(crate) fn name(&mut self, set: usize, name: Name) -> Result<Name, MergeError> {
         if name.is_empty() {

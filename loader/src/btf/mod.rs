@@ -1,7 +1,7 @@
 //! Types: reading them from bytes, and showing values and declarations through them.
 
 pub mod c;
-mod copy;
+pub(crate) mod copy;
 pub mod dedup;
 pub(crate) mod ext;
 pub(crate) mod fixup;

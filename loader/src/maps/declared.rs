@@ -67,6 +67,26 @@ pub(super) fn read(
     initial_values(elf, section, functions, maps, &values)
 }
 
+/// What a variable of `.maps` says, be it the definition or its declaration in another file. Takes the
+/// members that it reads from `members_left`.
+pub(crate) fn of_variable(
+    btf: &Btf,
+    variable: TypeId,
+    members_left: &mut usize,
+) -> std::result::Result<MapDef, MapProblem> {
+    let mut reader = Definition { btf, values_at: None, members_left: *members_left };
+    let Some(Kind::Var { type_id, .. }) = btf.kind(variable) else {
+        return reader.shape("the variable", variable, "a variable");
+    };
+    let (id, kind) = reader.resolve("the definition", type_id)?;
+    let Kind::Compound { compound: Compound::Struct, members, .. } = kind else {
+        return reader.shape("the definition", id, "a struct");
+    };
+    let def = reader.definition(btf.name(variable), btf.list(members), false)?;
+    *members_left = reader.members_left;
+    Ok(def)
+}
+
 struct Definition<'a> {
     btf: &'a Btf,
     /// Offset of `values` in the struct in bytes.
@@ -101,7 +121,8 @@ impl Definition<'_> {
         };
         if linkage == Linkage::Extern {
             let (what, found) = ("the linkage".into(), "extern".into());
-            return Err(MapProblem::Shape { what, found, expected: "global" });
+            let expected = "global: link the object with the one that defines the map";
+            return Err(MapProblem::Shape { what, found, expected });
         }
         let (id, kind) = self.resolve("the definition", type_id)?;
         let Kind::Compound { compound: Compound::Struct, bytes, members } = kind else {

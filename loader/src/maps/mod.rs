@@ -2,7 +2,7 @@
 //! section, then one for each data section, for the configuration and for each `.struct_ops` table.
 
 mod data;
-mod declared;
+pub(crate) mod declared;
 mod legacy;
 mod struct_ops;
 

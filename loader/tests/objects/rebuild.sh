@@ -12,3 +12,8 @@ done
 "$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c calls.c -o calls_be.o
 "$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c values.c -o values_be.o
 "$clang" -O2 -g -Wno-ignored-attributes --target=bpfel -mcpu=v4 -ffile-prefix-map="$PWD"=. -c calls.c -o calls_v4.o
+for name in link_a link_b; do
+	"$clang" -O2 -g -Wno-ignored-attributes --target=bpfeb -mcpu=v3 -ffile-prefix-map="$PWD"=. -c $name.c -o ${name}_be.o
+done
+# What the project's own linker makes of two of them, for tests with other programs that read objects.
+cargo run -q -p ebpfvm-cli -- link link_b.o link_a.o -o linked.o

@@ -11,7 +11,7 @@
 mod partition;
 
 use super::copy::Copier;
-use ebpfvm_spec::btf::{Btf, BtfBuilder, BtfError, Compound, Kind, Linkage, Name, Type, TypeId};
+use ebpfvm_spec::btf::{Btf, BtfError, Compound, Kind, Linkage, Name, Type, TypeId};
 use partition::Edge;
 use std::collections::{HashMap, HashSet};
 
@@ -74,8 +74,8 @@ impl NewIds {
 /// # Errors
 /// [`MergeError`]
 pub fn merge(sets: &[&Btf]) -> Result<Merged, MergeError> {
-    let (builder, ids) = merge_open(sets)?;
-    Ok(Merged { btf: builder.finish()?, ids })
+    let (copier, ids) = merge_open(sets)?;
+    Ok(Merged { btf: copier.builder.finish()?, ids })
 }
 
 /// Leaves one of each type of a set.
@@ -87,7 +87,7 @@ pub fn dedup(btf: &Btf) -> Result<Merged, MergeError> {
 }
 
 /// As [`merge`], with the result still open for more names.
-pub(crate) fn merge_open(sets: &[&Btf]) -> Result<(BtfBuilder, NewIds), MergeError> {
+pub(crate) fn merge_open<'a>(sets: &'a [&'a Btf]) -> Result<(Copier<'a>, NewIds), MergeError> {
     let graph = Graph::new(sets)?;
     let (keys, copier) = graph.keys()?;
     let mut links = Links::new(&graph, &keys);
@@ -249,7 +249,7 @@ impl<'a> Graph<'a> {
         mut copier: Copier<'a>,
         classes: &[u32],
         target: &HashMap<u32, u32>,
-    ) -> Result<(BtfBuilder, NewIds), MergeError> {
+    ) -> Result<(Copier<'a>, NewIds), MergeError> {
         // Ids in the order in which the classes first occur.
         let mut id_of_class: HashMap<u32, TypeId> = HashMap::from([(classes[0], TypeId::VOID)]);
         let mut first = Vec::new();
@@ -269,7 +269,7 @@ impl<'a> Graph<'a> {
         for (set, t) in first {
             copier.push(set, t.name, t.kind, |id| ids[self.node(set, id) as usize])?;
         }
-        Ok((copier.builder, NewIds { starts: self.starts.clone(), ids }))
+        Ok((copier, NewIds { starts: self.starts.clone(), ids }))
     }
 }
 
