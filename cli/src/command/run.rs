@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
-    context: context::Args,
+    context: context::RunInput,
     /// Run so many times, one run after the other on the same packet
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,

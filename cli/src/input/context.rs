@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 /// What a program runs on, as the options give it.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct RunInput {
     /// The packet, or the memory of a raw program; - for standard input
     #[arg(long, value_name = "FILE", visible_alias = "memory")]
     packet: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 /// The context of a run of a program.
-pub(crate) fn make(args: &Args, program: &Program) -> Result<Context, Failure> {
+pub(crate) fn make(args: &RunInput, program: &Program) -> Result<Context, Failure> {
     let data = match &args.packet {
         Some(path) => {
             let name = file::name(path);
