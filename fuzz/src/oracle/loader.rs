@@ -1,10 +1,11 @@
 //! Objects and types give what is in them or an error, soon.
 
 use super::{Failure, Seen, bounded};
+use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::btf::{c, value};
 use ebpfvm_loader::{Object, parse_btf};
 use ebpfvm_spec::Platform;
-use ebpfvm_spec::btf::Btf;
+use ebpfvm_spec::btf::{Btf, TypeId};
 use std::sync::{Arc, OnceLock};
 
 /// Types that are looked at one by one, at most; the rest is like them.
@@ -17,30 +18,28 @@ const MAX_TYPES: usize = 2000;
 pub fn check_object(bytes: &[u8]) -> Result<Seen, Failure> {
     static PLATFORM: OnceLock<Platform> = OnceLock::new();
     let platform = PLATFORM.get_or_init(Platform::linux);
-    bounded("object", || {
-        let object = match Object::parse(bytes, "fuzz.o") {
-            Ok(object) => object,
-            Err(error) => {
-                drop(error.to_string());
-                return "refused";
-            }
-        };
-        for info in object.programs() {
-            match object.program(&info.name, platform) {
-                Ok(program) => program.code.iter().for_each(|(pc, _)| {
-                    program.line(pc);
-                    program.func(pc);
-                }),
-                Err(error) => drop(error.to_string()),
-            }
+    let object = match bounded("object", || Object::parse(bytes, "fuzz.o"))? {
+        Ok(object) => object,
+        Err(error) => {
+            drop(error.to_string());
+            return Ok("refused");
         }
-        let Some(btf) = object.btf() else { return "parsed without types" };
-        for id in object.maps().iter().flat_map(|map| [map.key_type, map.value_type]).flatten() {
-            drop(value::to_json(btf, id, &[0; 4096], object.byte_order()));
+    };
+    for info in object.programs() {
+        match bounded("program", || object.program(&info.name, platform))? {
+            Ok(program) => program.code.iter().for_each(|(pc, _)| {
+                program.line(pc);
+                program.func(pc);
+            }),
+            Err(error) => drop(error.to_string()),
         }
-        look_at(btf);
-        "parsed"
-    })
+    }
+    let Some(btf) = object.btf() else { return Ok("parsed without types") };
+    for id in object.maps().iter().flat_map(|map| [map.key_type, map.value_type]).flatten() {
+        show(btf, id, &[0; 4096], object.byte_order())?;
+    }
+    look_at(btf)?;
+    Ok("parsed")
 }
 
 /// Does with types whatever can be done, with and without types that they build on.
@@ -48,27 +47,32 @@ pub fn check_object(bytes: &[u8]) -> Result<Seen, Failure> {
 /// # Errors
 /// If it takes too long.
 pub fn check_btf(bytes: &[u8]) -> Result<Seen, Failure> {
-    bounded("types", || match parse_btf(bytes, None) {
+    match bounded("types", || parse_btf(bytes, None))? {
         Ok(btf) => {
-            look_at(&btf);
-            if let Ok(split) = parse_btf(bytes, Some(Arc::new(btf))) {
-                look_at(&split);
+            look_at(&btf)?;
+            if let Ok(split) = bounded("split types", || parse_btf(bytes, Some(Arc::new(btf))))? {
+                look_at(&split)?;
             }
-            "parsed"
+            Ok("parsed")
         }
         Err(problem) => {
             drop(problem.to_string());
-            "refused"
+            Ok("refused")
         }
-    })
+    }
 }
 
-fn look_at(btf: &Btf) {
-    drop(c::header(btf));
+fn look_at(btf: &Btf) -> Result<(), Failure> {
+    bounded("header", || drop(c::header(btf)))?;
     for (id, _) in btf.iter().take(MAX_TYPES) {
-        let _ = btf.size_of(id);
-        let _ = btf.align_of(id);
-        drop(c::declaration(btf, id, "name"));
-        drop(value::to_json(btf, id, &[0x5a; 256], Default::default()));
+        bounded("layout", || (btf.size_of(id).ok(), btf.align_of(id).ok()))?;
+        bounded("declaration", || drop(c::declaration(btf, id, "name")))?;
+        show(btf, id, &[0x5a; 256], ByteOrder::HOST)?;
     }
+    Ok(())
+}
+
+/// A value may have a million members, so each has a time of its own.
+fn show(btf: &Btf, id: TypeId, bytes: &[u8], order: ByteOrder) -> Result<(), Failure> {
+    bounded("value", || drop(value::to_json(btf, id, bytes, order)))
 }
