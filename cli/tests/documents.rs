@@ -147,7 +147,8 @@ fn links_lead_to_files() {
 #[test]
 fn paths_in_documents_exist() {
     let root = root();
-    let is_folder = |name: &str| !name.is_empty() && root.join(name).is_dir();
+    // What a build leaves in `target` depends on which builds there were.
+    let is_folder = |name: &str| !name.is_empty() && name != "target" && root.join(name).is_dir();
     let mut seen = 0;
     for (path, text) in documents() {
         for (i, line) in text.lines().enumerate() {
