@@ -1,7 +1,7 @@
 //! CO-RE: instructions whose numbers depend on the types of the kernel that the program runs on, such
 //! as the offset of a struct's member. The compiler recorded the access in terms of the object's
-//! types ([`access`]); here it is followed through the target's ([`matching`]), gives a number
-//! ([`value`]), and the instruction takes it ([`patch`]). The rules are libbpf's (`relo_core.c`).
+//! types (`access`); here it is followed through the target's (`matching`), gives a number
+//! (`value`), and the instruction takes it (`patch`). The rules are libbpf's (`relo_core.c`).
 
 mod access;
 mod matching;

@@ -2,8 +2,8 @@
 //!
 //! Handlers come in two kinds from one text: `CHECKED` compares every access with the regions of
 //! the run, the other trusts the program. Both charge fuel on backward jumps and calls: a backward
-//! jump costs the distance it goes, a call the length of the function, so that the fuel used is at
-//! least the number of instructions executed.
+//! jump costs the distance it goes, a call the length of the function, so that the instructions
+//! executed exceed the fuel used by no more than the length of the program.
 
 use super::op::{self, Access, Op, OpCode, with_ops};
 use crate::helper::{Call, Helper};
