@@ -3,7 +3,9 @@
 use ebpfvm_loader::static_linker::{Input, LinkError};
 use ebpfvm_loader::{Object, link_objects};
 use ebpfvm_spec::btf::{Btf, Kind, KindTag};
+use ebpfvm_spec::map::InitialValue;
 use ebpfvm_spec::{LineInfo, MapDef, Program};
+use proptest::prelude::*;
 use std::process::Command;
 
 fn path(name: &str) -> String {
@@ -146,6 +148,189 @@ fn the_committed_result_is_the_linkers() {
         link(&["link_b", "link_a"]).unwrap() == bytes("linked"),
         "run tests/objects/rebuild.sh"
     );
+}
+
+#[test]
+fn externs_of_the_kernel_are_one_and_maps_name_what_the_other_file_has() {
+    let object = linked(&["link_outer_a", "link_outer_b"]);
+    let btf = object.btf().unwrap();
+    for (section, name) in [(".kconfig", "LINUX_KERNEL_VERSION"), (".ksyms", "kernel_function")] {
+        let Some(Kind::Datasec { bytes: 0, vars }) =
+            btf.kind(btf.find(section, KindTag::Datasec).unwrap())
+        else {
+            panic!()
+        };
+        let names: Vec<&str> = btf.list(vars).iter().map(|v| btf.name(v.type_id)).collect();
+        assert_eq!(names, [name]);
+    }
+    let index = |name: &str| object.maps().iter().position(|m| m.name == name).unwrap();
+    let values = |name: &str| object.maps()[index(name)].values.clone();
+    assert_eq!(values("programs"), [(2, InitialValue::Program("target".into()))]);
+    assert_eq!(values("tables"), [(1, InitialValue::Map(index("inner") as u32))]);
+    // One each of the tags on the struct, its member, the variable and the parameter.
+    let mut tags: Vec<&str> = btf
+        .iter()
+        .filter(|(_, t)| t.kind.tag() == KindTag::DeclTag)
+        .map(|(_, t)| btf.str(t.name))
+        .collect();
+    tags.sort_unstable();
+    assert_eq!(tags, ["member", "parameter", "struct", "variable"]);
+    assert_eq!(object.version(), Some(0x061200));
+    for program in ["dispatch", "target"] {
+        let program = object.link(program).unwrap();
+        assert!(program.funcs.iter().any(|f| f.name == "shared"));
+    }
+}
+
+#[test]
+fn byte_orders_follow_the_files() {
+    let object = linked(&["link_a_be", "link_b_be"]);
+    assert_eq!(object.byte_order(), ebpfvm_asm::ByteOrder::Big);
+    let little = linked(&["link_a", "link_b"]);
+    // The other one asks about the kernel's types.
+    for info in object.programs().iter().filter(|p| p.section == "xdp") {
+        let insns = |o: &Object| {
+            let program = o.link(&info.name).unwrap();
+            program.code.iter().map(|(_, i)| format!("{i:?}")).collect::<Vec<_>>()
+        };
+        assert_eq!(insns(&object), insns(&little), "{}", info.name);
+    }
+}
+
+#[test]
+fn what_does_not_fit_together_is_named_with_both_files() {
+    let cases: [(&[&str], &str); 9] = [
+        (&[], "no files to link, expected at least one"),
+        (
+            &["link_b", "link_b"],
+            "'triple' is defined in link_b.o and in link_b.o; make one of them weak or static",
+        ),
+        (&["link_a", "link_b_be"], "link_a.o is little endian, link_b_be.o big: expected the same"),
+        (
+            &["link_b", "link_wrong_1"],
+            "'factor': the size in bytes of 'unsigned int' is 4 in link_b.o, but 8 in link_wrong_1.o",
+        ),
+        (
+            &["link_wrong_2", "link_b"],
+            "'triple': the number of parameters is 1 in link_b.o, but 2 in link_wrong_2.o",
+        ),
+        (
+            &["link_b", "link_wrong_3"],
+            "'counters': max_entries is 4 in link_b.o, but 5 in link_wrong_3.o",
+        ),
+        (
+            &["link_b", "link_wrong_4"],
+            "'factor': its kind is VAR in link_b.o, but FUNC in link_wrong_4.o",
+        ),
+        (
+            &["link_b", "link_wrong_5"],
+            "section 'license' is \"GPL\" in link_b.o, but \"BSD\" in link_wrong_5.o",
+        ),
+        (&["sections", "sections"], "is defined in sections.o and in sections.o"),
+    ];
+    for (names, expected) in cases {
+        let error = link(names).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{names:?}\n found: {error}\n wants: {expected}");
+    }
+    let text = Input { file: "a.c", bytes: b"int main(void);" };
+    let error = link_objects(&[text]).unwrap_err().to_string();
+    assert_eq!(error, "a.c: not an ELF file: it does not begin with 7f 'ELF'");
+}
+
+fn attempt(first: &[u8], second: &[u8]) {
+    let inputs = [Input { file: "a.o", bytes: first }, Input { file: "b.o", bytes: second }];
+    let Ok(result) = link_objects(&inputs) else { return };
+    let Ok(object) = Object::parse(&result, "linked.o") else { return };
+    for program in object.programs() {
+        let _ = object.link(&program.name);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 1500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn changed_bytes_do_no_harm(
+        names in prop::sample::select(vec![["link_a", "link_b"], ["link_b", "link_a"], ["link_outer_a", "link_outer_b"]]),
+        in_first in any::<bool>(),
+        // Headers and tables of sections, symbols and types come last in these files.
+        from_end in any::<bool>(),
+        changes in prop::collection::vec((0usize..6000, prop::sample::select(vec![0u8, 1, 2, 8, 0x7f, 0x80, 0xff])), 1..8),
+    ) {
+        let mut files = names.map(bytes);
+        let file = &mut files[usize::from(!in_first)];
+        for (at, byte) in changes {
+            let at = at % file.len();
+            let at = if from_end { file.len() - 1 - at } else { at };
+            file[at] = byte;
+        }
+        attempt(&files[0], &files[1]);
+    }
+
+    #[test]
+    fn changed_types_do_no_harm(
+        section in prop::sample::select(vec![".BTF", ".BTF.ext", ".symtab", ".relxdp", ".rel.text", ".rel.maps"]),
+        name in prop::sample::select(vec!["link_b", "link_outer_a"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        use object::{Object as _, ObjectSection as _};
+        let mut first = bytes(name);
+        let range = object::File::parse(&*first).unwrap().section_by_name(section).and_then(|s| s.file_range());
+        let Some((start, size)) = range else { return Ok(()) };
+        for (at, byte) in changes {
+            first[start as usize + at.index(size as usize)] = byte;
+        }
+        attempt(&first, &bytes("link_a"));
+        attempt(&bytes("link_outer_b"), &first);
+    }
+}
+
+#[test]
+fn claims_about_sizes_and_alignment_are_checked() {
+    let inputs = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut changed = bytes("link_b");
+        change(&mut changed);
+        let first = bytes("link_a");
+        let inputs = [Input { file: "a.o", bytes: &first }, Input { file: "b.o", bytes: &changed }];
+        link_objects(&inputs).map(|_| ()).unwrap_err().to_string()
+    };
+    let header = |bytes: &[u8], name: &str| {
+        use object::{Object as _, ObjectSection as _};
+        let file = object::File::parse(bytes).unwrap();
+        let index = file.section_by_name(name).unwrap().index().0;
+        let table = u64::from_le_bytes(bytes[0x28..0x30].try_into().unwrap()) as usize;
+        table + 64 * index
+    };
+    let put = |bytes: &mut Vec<u8>, at: usize, value: u64| {
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    let error = inputs(&|b| {
+        let at = header(b, ".data");
+        put(b, at + 48, 24);
+    });
+    assert_eq!(
+        error,
+        "b.o: section '.data' is aligned to 24 bytes, expected a power of two up to 65536"
+    );
+    let error = inputs(&|b| {
+        let at = header(b, ".data");
+        put(b, at + 8, 2);
+    });
+    assert_eq!(error, "section '.data': the set of flags is 0x2 in b.o, but 0x3 in a.o");
+    let error = inputs(&|b| {
+        let at = header(b, ".bss");
+        put(b, at + 32, u64::MAX);
+    });
+    assert!(error.starts_with("the number of bytes of a section would be"), "{error}");
+    let error = inputs(&|b| {
+        let at = header(b, ".rodata");
+        b[at + 4] = 7;
+    });
+    assert_eq!(error, "b.o: section '.rodata' is of type 7, expected data (1) or zeros (8)");
 }
 
 /// Everything that an object says, types by their names.

@@ -7,6 +7,7 @@ mod docs;
 mod errors;
 mod examples;
 mod inspect;
+mod link;
 mod run;
 
 use serde_json::Value;
@@ -108,10 +109,10 @@ fn scratch(name: &str, content: impl AsRef<[u8]>) -> String {
 #[test]
 fn help_names_commands_and_exit_codes() {
     let help = ebpfvm("--help").well();
-    for word in ["run", "disasm", "asm", "inspect", "conform", "Exit codes:", "--json"] {
+    for word in ["run", "disasm", "asm", "inspect", "link", "conform", "Exit codes:", "--json"] {
         assert!(help.contains(word), "{word}: {help}");
     }
-    for command in ["run", "disasm", "asm", "inspect", "conform"] {
+    for command in ["run", "disasm", "asm", "inspect", "link", "conform"] {
         let help = ebpfvm(&format!("{command} --help")).well();
         assert!(help.contains("Usage: ebpfvm"), "{help}");
     }
