@@ -1,0 +1,3 @@
+//! The domain against the concrete meaning of instructions.
+
+mod text;
