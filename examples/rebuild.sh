@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Rebuilds the example objects (all, or those named: `examples/rebuild.sh xdp_firewall raw`) and the
-# bench programs' objects (by the name `benches`). Needs clang 19 and llvm-strip 19; CLANG and LLVM_STRIP name others.
+# Rebuilds the example objects (all, or those named: `examples/rebuild.sh xdp_firewall raw`), the
+# bench programs' objects (by the name `benches`) and the objects that are compared with the kernel
+# (`conformance`). A source may name its instruction set in a line `// cpu: v1`; v3 else. Needs clang 19 and llvm-strip 19; CLANG and LLVM_STRIP name others.
 # The result does not depend on where the repository lies: two runs give the same bytes.
 set -euo pipefail
 
@@ -24,10 +25,11 @@ esac
 # The compiler runs in the source's folder with "." as the recorded directory, so that no path of
 # this machine lands in debug information. DWARF goes, BTF stays.
 build() { # folder, source, object
-	local folder=$1 source=$2 object=$3
+	local folder=$1 source=$2 object=$3 cpu
+	cpu=$(sed -n 's|^// cpu: ||p' "$folder/$source")
 	(
 		cd "$folder"
-		"$clang" --target=bpfel -mcpu=v3 -O2 -g -Wall -Wextra -Werror \
+		"$clang" --target=bpfel -mcpu="${cpu:-v3}" -O2 -g -Wall -Wextra -Werror \
 			-fdebug-compilation-dir=. -ffile-prefix-map="$root"=. \
 			-c "$source" -o "$object"
 		"$strip" -g "$object"
@@ -40,13 +42,18 @@ if [ ${#names[@]} -eq 0 ]; then
 	for source in "$root"/examples/*/*.bpf.c; do
 		names+=("$(basename "${source%/*}")")
 	done
-	names+=(benches)
+	names+=(benches conformance)
 fi
 for name in "${names[@]}"; do
 	if [ "$name" = benches ]; then
 		for source in "$root"/benches/programs/*.c; do
 			stem=$(basename "$source" .c)
 			build "$root/benches/programs" "$stem.c" "$stem.bpf.o"
+		done
+	elif [ "$name" = conformance ]; then
+		for source in "$root"/conformance/objects/*.bpf.c; do
+			stem=$(basename "$source" .bpf.c)
+			build "$root/conformance/objects" "$stem.bpf.c" "$stem.bpf.o"
 		done
 	else
 		build "$root/examples/$name" "$name.bpf.c" "$name.bpf.o"

@@ -2,6 +2,7 @@
 
 use super::{Contents, Input, ObjectError, Observation, SKB_FIELDS, Side, View, for_host, view};
 use ebpfvm_asm::ByteOrder;
+use ebpfvm_kernel::btf::BtfError;
 use ebpfvm_kernel::prog::{FuncRecord, log_level};
 use ebpfvm_kernel::{
     Btf, Kernel, LoadRequest, Map, MapError, MapRequest, Prog, RingBuffer, TestRun,
@@ -55,8 +56,13 @@ impl Live {
         if let Some(btf) = live.object.btf() {
             let refused = |why: String| ObjectError::Map { map: ".BTF".into(), why };
             let bytes = encode_btf(btf, ByteOrder::HOST).map_err(|e| refused(e.to_string()))?;
-            let loaded = live.kernel.btf_load(&bytes, 0);
-            live.btf = Some(loaded.map_err(|e| refused(e.to_string()))?);
+            let loaded =
+                live.kernel.btf_load(&bytes, 0).or_else(|_| live.kernel.btf_load(&bytes, 1));
+            let reason = |e: BtfError| {
+                let line = e.log.lines().rfind(|line| !line.trim().is_empty());
+                refused(format!("{e}: {}", line.unwrap_or_default()))
+            };
+            live.btf = Some(loaded.map_err(reason)?);
         }
         for def in &live.defs {
             let map = live.create(def).map_err(|errno| ObjectError::map(&def.name, errno))?;

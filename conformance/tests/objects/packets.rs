@@ -117,3 +117,73 @@ fn put(packet: &mut [u8], at: usize, bytes: &[u8]) {
         *to = *from;
     }
 }
+
+/// Kinds of packets that the examples have not.
+pub(crate) fn more() -> Vec<Vec<u8>> {
+    let ethernet = |ethertype: u16| {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        frame.extend(ethertype.to_be_bytes());
+        frame
+    };
+    let ipv4 = |protocol: u8, payload: &[u8]| {
+        let mut packet = vec![0x45, 0];
+        packet.extend((20 + payload.len() as u16).to_be_bytes());
+        packet.extend([0x12, 0x34, 0x40, 0, 64, protocol, 0, 0, 10, 1, 2, 3, 192, 0, 2, 7]);
+        packet.extend(payload);
+        packet
+    };
+    let ipv6 = |next: u8, payload: &[u8]| {
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend((payload.len() as u16).to_be_bytes());
+        packet.extend([next, 64]);
+        let address = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        packet.extend(address.iter().chain(&[1]).chain(&address).chain(&[2]));
+        packet.extend(payload);
+        packet
+    };
+    let udp = |from: u16, to: u16, payload: &[u8]| {
+        let mut packet = [from.to_be_bytes(), to.to_be_bytes()].concat();
+        packet.extend((8 + payload.len() as u16).to_be_bytes());
+        packet.extend([0, 0]);
+        packet.extend(payload);
+        packet
+    };
+    let tcp = |flags: u8, options: &[u8]| {
+        let mut packet = vec![0x30, 0x39, 0, 80, 1, 2, 3, 4, 0x77, 0x88, 0x99, 0xaa];
+        packet.extend([(5 + options.len() as u8 / 4) << 4, flags, 0xfa, 0xf0, 0x12, 0x34, 0, 0]);
+        packet.extend(options);
+        packet
+    };
+    let frame = |ethertype, payload: Vec<u8>| [ethernet(ethertype), payload].concat();
+    const SYN: u8 = 2;
+    const ACK: u8 = 0x10;
+    let query = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x03www\x07Example\x03org\0\0\x1c\0\x01";
+    let inner = frame(0x0800, ipv4(17, &udp(1000, 2000, b"inside the tunnel")));
+    let vxlan = [&[8, 0, 0, 0, 0, 0, 42, 0], &inner[..]].concat();
+    let echo = [8, 0, 0xf7, 0xff, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let echo_v6 = [128, 0, 0x12, 0x34, 0, 1, 0, 1, 9, 8, 7, 6];
+    let extensions = [
+        &[60, 0, 1, 4, 0, 0, 0, 0][..], // hop by hop, then destination options
+        &[43, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], // then routing
+        &[44, 0, 2, 0, 0, 0, 0, 0],     // then fragment
+        &[17, 0, 0, 0, 1, 2, 3, 4],     // then UDP
+        &udp(546, 547, b"walked"),
+    ]
+    .concat();
+    vec![
+        frame(0x0800, ipv4(17, &udp(5353, 53, query))),
+        frame(0x86dd, ipv6(17, &udp(5353, 53, query))),
+        frame(0x0800, ipv4(17, &udp(7777, 4789, &vxlan))),
+        frame(0x0800, ipv4(1, &echo)),
+        frame(0x86dd, ipv6(58, &echo_v6)),
+        frame(0x86dd, ipv6(0, &extensions)),
+        frame(0x86dd, ipv6(6, &tcp(SYN, &[2, 4, 5, 0xa0]))),
+        frame(0x0800, ipv4(6, &tcp(SYN, &[2, 4, 5, 0xb4, 1, 3, 3, 7]))),
+        frame(0x0800, ipv4(6, &tcp(SYN, &[1, 2, 4, 5, 0xb4, 1, 1, 0]))),
+        frame(0x0800, ipv4(6, &tcp(ACK, &[]))),
+        frame(0x0800, ipv4(6, &tcp(ACK | 1, &[]))),
+        frame(0x0800, ipv4(4, &ipv4(17, &udp(1, 2, b"ipip")))),
+        frame(0x88a8, [&[0, 5, 0x81, 0, 0, 7, 8, 0][..], &ipv4(6, &tcp(SYN, &[]))].concat()),
+        frame(0x8100, [&[0x20, 7, 8, 0][..], &ipv4(17, &udp(9, 10, &[7; 90]))].concat()),
+    ]
+}

@@ -22,6 +22,17 @@ pub(crate) struct Counts {
     pub verdicts: BTreeMap<u32, usize>,
 }
 
+impl Counts {
+    /// The five most frequent verdicts, with how often each was given.
+    pub(crate) fn most_often(&self) -> Vec<(u32, usize)> {
+        let mut all: Vec<_> =
+            self.verdicts.iter().map(|(verdict, runs)| (*verdict, *runs)).collect();
+        all.sort_by_key(|(_, runs)| std::cmp::Reverse(*runs));
+        all.truncate(5);
+        all
+    }
+}
+
 pub(crate) struct Pair {
     pub object: Arc<Object>,
     pub machine: Machine,
