@@ -391,15 +391,14 @@ fn protocol(data: &[u8]) -> [u8; 2] {
     }
 }
 
-/// `PACKET_*` as `eth_type_trans` finds it on the loopback device, whose address is zero.
+/// `PACKET_*` as `eth_type_trans` finds it on the loopback device, whose address is zero. So is its
+/// broadcast address, which makes every broadcast a multicast.
 fn packet_type(destination: &[u8]) -> u64 {
     const HOST: u64 = 0;
-    const BROADCAST: u64 = 1;
     const MULTICAST: u64 = 2;
     const OTHER_HOST: u64 = 3;
     match destination {
         [0, 0, 0, 0, 0, 0] => HOST,
-        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => BROADCAST,
         [first, ..] if first & 1 == 1 => MULTICAST,
         _ => OTHER_HOST,
     }
@@ -424,6 +423,18 @@ mod tests {
         assert_eq!(protocol([0, 40], [0xff, 0xff]), [0, 1]);
         let bare = Context::packet(ProgType::SchedCls, &frame[..14]).unwrap();
         assert_eq!((bare.field("protocol").unwrap() as u16).to_ne_bytes(), [0, 4]);
+    }
+
+    #[test]
+    fn the_packet_type_is_the_loopback_devices() {
+        let packet_type = |first, other| {
+            let mut frame = [other; 14];
+            frame[0] = first;
+            Context::packet(ProgType::SchedCls, &frame).unwrap().field("pkt_type").unwrap()
+        };
+        let found =
+            [packet_type(0, 0), packet_type(2, 0), packet_type(1, 0), packet_type(255, 255)];
+        assert_eq!(found, [0, 3, 2, 2]);
     }
 
     #[test]
