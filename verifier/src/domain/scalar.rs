@@ -107,7 +107,7 @@ impl<W: Word> Scalar<W> {
     /// Lets the parts learn from each other (`reg_bounds_sync`). No number is lost.
     ///
     /// The deduction is repeated a fixed number of times, as in Linux, and need not reach a fixed
-    /// point.
+    /// point. In one case the word takes over the half's bounds even where its own were narrower.
     pub fn sync(&mut self) {
         self.meet_tnum();
         for _ in 0..3 {
