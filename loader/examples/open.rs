@@ -12,7 +12,7 @@ fn main() {
         target = Some(parse_btf(&bytes, None).expect("the file holds BTF"));
         args.drain(..2);
     }
-    let options = LinkOptions { target_btf: target.as_ref() };
+    let options = LinkOptions { target_btf: target.as_ref(), ..LinkOptions::default() };
     let (mut opened, mut linked, mut failed) = (0, 0, 0);
     for file in &args {
         let bytes = std::fs::read(file).expect("the object can be read");

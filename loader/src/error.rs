@@ -364,8 +364,11 @@ pub enum ExternProblem {
     #[error(transparent)]
     Config(KconfigProblem),
     /// The address of a kernel symbol without a type.
-    #[error("the address of a kernel symbol is needed, and there is no kernel")]
+    #[error("it is the address of a kernel symbol, and no kernel's symbols are given")]
     Address,
+    /// A name without a type that the kernel has at several addresses.
+    #[error("the kernel has several symbols of that name")]
+    TwoAddresses,
     /// It needs the target's types.
     #[error("it is a {0}, which needs the types of a target kernel, and none are given")]
     NoTarget(&'static str),

@@ -4,6 +4,8 @@
 use crate::elf::{Elf, Home};
 use crate::error::{ExternProblem, Problem, Result};
 use crate::kconfig::Kconfig;
+use crate::kernel_symbols::SymbolAddress;
+use crate::object::LinkOptions;
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_spec::btf::{Btf, Kind, KindTag, Linkage, TypeId, essential_name};
 use std::collections::{BTreeMap, HashMap};
@@ -49,6 +51,8 @@ pub(crate) enum Resolved {
     Function(TypeId),
     /// A variable of the target.
     Variable(TypeId),
+    /// A kernel symbol without a type: its address.
+    Address(u64),
     /// A weak symbol that the target lacks; the index of the extern.
     Absent(u32),
 }
@@ -130,7 +134,7 @@ impl Externs {
         &self,
         symbol: usize,
         btf: Option<&Btf>,
-        target: Option<&Btf>,
+        options: &LinkOptions<'_>,
     ) -> std::result::Result<Resolved, ExternProblem> {
         let (Some(index), Some(btf)) = (self.by_symbol.get(&symbol), btf) else {
             return Err(ExternProblem::Unknown);
@@ -146,12 +150,19 @@ impl Externs {
                     Err(ExternProblem::NoValue)
                 };
             }
-            ExternKind::Variable { type_id: None } if e.is_weak => return Ok(absent),
-            ExternKind::Variable { type_id: None } => return Err(ExternProblem::Address),
+            ExternKind::Variable { type_id: None } => {
+                return match options.symbols.map(|s| s.address(&e.name)) {
+                    Some(SymbolAddress::At(address)) => Ok(Resolved::Address(address)),
+                    Some(SymbolAddress::Ambiguous) => Err(ExternProblem::TwoAddresses),
+                    _ if e.is_weak => Ok(absent),
+                    Some(SymbolAddress::Absent) => Err(ExternProblem::NotFound(what(e.kind))),
+                    None => Err(ExternProblem::Address),
+                };
+            }
             ExternKind::Variable { type_id: Some(id) } => (id, KindTag::Var),
             ExternKind::Function { proto } => (proto, KindTag::Func),
         };
-        let target = match target {
+        let target = match options.target_btf {
             Some(target) => target,
             None if e.is_weak => return Ok(absent),
             None => return Err(ExternProblem::NoTarget(what(e.kind))),

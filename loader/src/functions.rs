@@ -89,7 +89,7 @@ impl Functions {
     }
 
     /// Functions that are programs: those outside `.text`, and the only function of an object
-    /// (`prog_is_subprog` of libbpf).
+    /// (`prog_is_subprog` of libbpf, which took the latter too before 1.0).
     pub(crate) fn programs(&self) -> impl Iterator<Item = (usize, &Function)> {
         let only = self.list.len() == 1;
         let is_program = move |f: &Function| only || self.sections[&f.section].name != TEXT;

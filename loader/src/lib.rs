@@ -9,6 +9,7 @@
 //! - [`btf`]: types from bytes
 //! - [`core_relo`]: adapting accesses to the types of a target kernel
 //! - [`kconfig`]: the configuration that `.kconfig` variables are read from
+//! - [`kernel_symbols`]: the addresses that `.ksyms` variables without a type are
 //! - [`static_linker`]: several object files to one
 //! - [`error`]: what can be wrong
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod error;
 mod externs;
 mod functions;
 pub mod kconfig;
+pub mod kernel_symbols;
 mod link;
 mod maps;
 pub mod object;
@@ -33,5 +35,6 @@ pub use elf::RelocKind;
 pub use error::{LoadError, Place, Problem};
 pub use externs::POISON_KFUNC;
 pub use kconfig::Kconfig;
+pub use kernel_symbols::KernelSymbols;
 pub use object::{LinkOptions, LinkedProgram, Object, ProgramInfo, RelocInfo};
 pub use static_linker::link_objects;

@@ -44,7 +44,7 @@ pub(crate) fn link<'a>(
     let mut linker = Linker {
         object,
         relocator: types.map(|btf| Relocator::new(btf, options.target_btf, object.byte_order())),
-        resolver: Resolver { object, target_btf: options.target_btf },
+        resolver: Resolver { object, options: *options },
         core: Vec::new(),
         slots: Vec::new(),
         starts: HashMap::new(),
@@ -226,14 +226,14 @@ impl<'a> Linker<'a> {
                     self.set(base + at, pseudo::BTF_ID, id as i32);
                     self.slots[second].imm = 0;
                 }
+                Target::Address(address) => {
+                    self.set(base + at, 0, address as i32);
+                    self.slots[second].imm = (address >> 32) as i32;
+                }
                 Target::NoKfunc(index) => {
                     let imm = POISON_KFUNC.wrapping_add(index as i32);
                     self.slots[(base + at) as usize] =
                         Slot { opcode: CALL, imm, ..Slot::default() };
-                }
-                Target::Null => {
-                    self.set(base + at, 0, 0);
-                    self.slots[second].imm = 0;
                 }
                 Target::Function(callee) => {
                     let is_new = !self.starts.contains_key(&callee);

@@ -9,6 +9,7 @@ use crate::error::{BtfProblem, LoadError, Problem, Result as Faulty};
 use crate::externs::Externs;
 use crate::functions::Functions;
 use crate::kconfig::Kconfig;
+use crate::kernel_symbols::KernelSymbols;
 use crate::link::{self, Linked};
 use crate::maps::Maps;
 use crate::section_name::{self, Meaning};
@@ -80,6 +81,8 @@ pub struct RelocInfo {
 pub struct LinkOptions<'a> {
     /// The types of the kernel that CO-RE relocations ask about.
     pub target_btf: Option<&'a Btf>,
+    /// The addresses that kernel symbols without a type stand for.
+    pub symbols: Option<&'a KernelSymbols>,
 }
 
 /// A program with what linking it took.
@@ -127,7 +130,7 @@ impl Object {
             map_places.add_config(object_name(file), btf, data);
         }
         if let Some(btf) = btf.as_deref() {
-            map_places.add_struct_ops(&elf, btf)?;
+            map_places.add_struct_ops(&elf, btf, &functions)?;
         }
         let programs = functions.programs().map(|(i, _)| program_info(&functions, i)).collect();
         Ok(Object {

@@ -5,10 +5,9 @@ use crate::elf::{Home, Reloc, RelocKind, Symbol};
 use crate::error::{ExternProblem, Problem, Result};
 use crate::externs::Resolved;
 use crate::functions::CodeSection;
-use crate::object::Object;
+use crate::object::{LinkOptions, Object};
 use ebpfvm_asm::Slot;
 use ebpfvm_asm::slot::SLOT_BYTES;
-use ebpfvm_spec::btf::Btf;
 
 /// First slot of a 64-bit immediate load.
 pub(crate) const LOAD_IMM: u8 = 0x18;
@@ -31,16 +30,16 @@ pub(crate) enum Target {
     KernelAddress(u32),
     /// A call to a weak kernel function that there is not.
     NoKfunc(u32),
-    /// The address of a weak symbol that there is not.
-    Null,
+    /// A number: the address of a kernel symbol without a type, 0 for a weak one that there is not.
+    Address(u64),
 }
 
 /// Where symbols are looked up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resolver<'a> {
     pub(crate) object: &'a Object,
-    /// Types of the target, for symbols of the kernel.
-    pub(crate) target_btf: Option<&'a Btf>,
+    /// Types and addresses of the target, for symbols of the kernel.
+    pub(crate) options: LinkOptions<'a>,
 }
 
 impl Resolver<'_> {
@@ -99,7 +98,7 @@ impl Resolver<'_> {
 
     fn external(&self, symbol: usize, is_load: bool) -> std::result::Result<Target, ExternProblem> {
         let object = self.object;
-        let found = object.externs.resolve(symbol, object.btf.as_deref(), self.target_btf)?;
+        let found = object.externs.resolve(symbol, object.btf.as_deref(), &self.options)?;
         Ok(match (found, is_load, object.map_places.config) {
             (Resolved::Config(offset), true, Some(map)) => Target::MapValue { map, offset },
             (Resolved::Function(id), false, _) => Target::Kfunc(id.0),
@@ -107,7 +106,8 @@ impl Resolver<'_> {
                 Target::KernelAddress(id.0)
             }
             (Resolved::Absent(index), false, _) => Target::NoKfunc(index),
-            (Resolved::Absent(_), true, _) => Target::Null,
+            (Resolved::Address(address), true, _) => Target::Address(address),
+            (Resolved::Absent(_), true, _) => Target::Address(0),
             (_, true, _) => return Err(ExternProblem::Misused("variable")),
             (_, false, _) => return Err(ExternProblem::Misused("function")),
         })

@@ -1,5 +1,7 @@
 //! Writing types to bytes, and merging sets of them.
 
+mod skip;
+
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::btf::c;
 use ebpfvm_loader::btf::dedup::{Merged, dedup, merge};
@@ -9,6 +11,7 @@ use ebpfvm_spec::btf::{
     SectionVar, TypeId,
 };
 use proptest::prelude::*;
+use skip::skipped;
 use std::time::{Duration, Instant};
 
 const OBJECTS: [&str; 8] =
@@ -81,8 +84,9 @@ fn a_split_set_is_written_without_its_base() {
 fn the_kernels_types_are_written_and_found_to_be_without_twins() {
     const PATH: &str = "/sys/kernel/btf/vmlinux";
     let Ok(bytes) = std::fs::read(PATH) else {
-        println!(
-            "skipped: the_kernels_types_are_written_and_found_to_be_without_twins (cannot read {PATH})"
+        skipped(
+            "the_kernels_types_are_written_and_found_to_be_without_twins",
+            &format!("cannot read {PATH}"),
         );
         return;
     };

@@ -1,12 +1,15 @@
 //! CO-RE against targets made for the test: the object's own types, types that differ, and the
 //! running kernel's.
 
+mod skip;
+
 use ebpfvm_asm::{CallTarget, Insn};
 use ebpfvm_loader::core_relo::{CoreKind, CoreProblem, POISON};
 use ebpfvm_loader::{LinkOptions, LinkedProgram, LoadError, Object, Problem, parse_btf};
 use ebpfvm_spec::btf::{
     Btf, BtfBuilder, Compound, EnumValue, IntEncoding, Kind, Member, Name, TypeId,
 };
+use skip::skipped;
 
 fn object() -> Object {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/objects/core.o");
@@ -14,7 +17,7 @@ fn object() -> Object {
 }
 
 fn link(object: &Object, program: &str, target: &Btf) -> Result<LinkedProgram, LoadError> {
-    object.link_for(program, &LinkOptions { target_btf: Some(target) })
+    object.link_for(program, &LinkOptions { target_btf: Some(target), ..LinkOptions::default() })
 }
 
 /// Each relocation: what it is about, and the answer.
@@ -168,7 +171,7 @@ fn an_ambiguous_target_is_an_error() {
 #[test]
 fn the_running_kernel_is_a_target() {
     let Ok(bytes) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-        println!("skipped: the_running_kernel_is_a_target (no kernel BTF)");
+        skipped("the_running_kernel_is_a_target", "no kernel BTF");
         return;
     };
     let target = parse_btf(&bytes, None).unwrap();

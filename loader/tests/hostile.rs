@@ -29,7 +29,8 @@ fn exercise(bytes: &[u8]) {
                 program.line(pc);
             }
         }
-        let own = LinkOptions { target_btf: object.btf().map(|b| &**b) };
+        let target_btf = object.btf().map(|b| &**b);
+        let own = LinkOptions { target_btf, ..LinkOptions::default() };
         let _ = object.link_for(&program.name, &own);
     }
     object.relocations().count();

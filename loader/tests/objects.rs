@@ -305,7 +305,7 @@ fn configuration_values_are_a_map() {
 fn weak_externs_may_be_absent() {
     let object = object("externs");
     let target = BtfBuilder::new().finish().unwrap();
-    let options = LinkOptions { target_btf: Some(&target) };
+    let options = LinkOptions { target_btf: Some(&target), ..LinkOptions::default() };
     let program = object.link_for("soft", &options).unwrap().program;
     let poison = program.code.iter().find_map(|(_, insn)| match insn {
         Insn::Call { target: CallTarget::Helper(n) } => Some(*n),
@@ -328,7 +328,7 @@ fn kernel_functions_are_found_in_the_target() {
     let name = b.intern("kernel_function");
     let func = b.push(name, Kind::Func { proto, linkage: Linkage::Static });
     let target = b.finish().unwrap();
-    let options = LinkOptions { target_btf: Some(&target) };
+    let options = LinkOptions { target_btf: Some(&target), ..LinkOptions::default() };
     let program = object.link_for("function", &options).unwrap().program;
     let call = Insn::Call { target: CallTarget::Kfunc { btf_id: func.0 as i32, btf_index: 0 } };
     assert!(program.code.iter().any(|(_, insn)| *insn == call));

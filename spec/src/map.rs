@@ -171,7 +171,8 @@ pub enum MapOrigin {
 /// What an entry of `values` in a map definition names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InitialValue {
-    /// A program of the object, by name (prog_array).
+    /// A program of the object, by name (prog_array; of a struct_ops table the index is that of the
+    /// member that holds it).
     Program(String),
     /// A map of the object, by index (map-in-map).
     Map(u32),

@@ -191,7 +191,7 @@ impl Loaded {
     }
 
     fn link_options(&self) -> LinkOptions<'_> {
-        LinkOptions { target_btf: self.target_btf.as_deref() }
+        LinkOptions { target_btf: self.target_btf.as_deref(), ..LinkOptions::default() }
     }
 
     /// The source line of the instruction that an error is about.

@@ -109,7 +109,7 @@ fn linked(object: &Object, args: &Args) -> Result<Linked, Failure> {
     let chosen = args.choice.all(object)?;
     let names: Vec<&str> = chosen.iter().map(|info| info.name.as_str()).collect();
     let target = args.target.types(object, &names)?;
-    let options = LinkOptions { target_btf: target.as_deref() };
+    let options = LinkOptions { target_btf: target.as_deref(), ..LinkOptions::default() };
     for info in chosen {
         match object.link_for(&info.name, &options) {
             Ok(LinkedProgram { program, .. }) => linked.programs.push(program),

@@ -60,8 +60,13 @@ impl Maps {
     }
 
     /// Adds the maps of `.struct_ops`.
-    pub(crate) fn add_struct_ops(&mut self, elf: &Elf<'_>, btf: &Btf) -> Result<()> {
-        struct_ops::read(elf, btf, self)
+    pub(crate) fn add_struct_ops(
+        &mut self,
+        elf: &Elf<'_>,
+        btf: &Btf,
+        functions: &Functions,
+    ) -> Result<()> {
+        struct_ops::read(elf, btf, functions, self)
     }
 
     fn add(&mut self, section: usize, offset: u64, def: MapDef) {

@@ -56,7 +56,10 @@ impl Inspection {
         let mut programs = Vec::new();
         let mut linked: Vec<Program> = Vec::new();
         for info in object.programs() {
-            let link = object.link_for(&info.name, &LinkOptions { target_btf: target });
+            let link = object.link_for(
+                &info.name,
+                &LinkOptions { target_btf: target, ..LinkOptions::default() },
+            );
             programs.push(ProgramReport::new(info, link.as_ref()));
             linked.extend(link.map(|linked| linked.program));
         }
