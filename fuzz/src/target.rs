@@ -33,6 +33,8 @@ pub enum Target {
     Object,
     /// Bytes as an object file.
     RawObject,
+    /// Changed object files, linked with others.
+    Link,
     /// Changed types.
     Btf,
     /// Bytes as types.
@@ -41,7 +43,7 @@ pub enum Target {
 
 impl Target {
     /// All targets.
-    pub const ALL: [Target; 12] = [
+    pub const ALL: [Target; 13] = [
         Target::Programs,
         Target::Wild,
         Target::Kernel,
@@ -52,6 +54,7 @@ impl Target {
         Target::RawText,
         Target::Object,
         Target::RawObject,
+        Target::Link,
         Target::Btf,
         Target::RawBtf,
     ];
@@ -69,6 +72,7 @@ impl Target {
             Target::RawText => "raw_text",
             Target::Object => "object",
             Target::RawObject => "raw_object",
+            Target::Link => "link",
             Target::Btf => "btf",
             Target::RawBtf => "raw_btf",
         }
@@ -114,6 +118,11 @@ impl Target {
                 loader::check_object(&mutate::bytes(&mut draw, &seed))
             }
             Target::RawObject => loader::check_object(bytes),
+            Target::Link => {
+                let (seed, other) =
+                    (pick(&mut draw, seeds::objects()), pick(&mut draw, seeds::objects()));
+                loader::check_link(&mutate::bytes(&mut draw, &seed), &other)
+            }
             Target::Btf => {
                 let seed = pick(&mut draw, seeds::types());
                 loader::check_btf(&mutate::bytes(&mut draw, &seed))

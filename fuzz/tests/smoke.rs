@@ -76,6 +76,11 @@ fn objects() {
 }
 
 #[test]
+fn linking() {
+    share(&smoke(Target::Link, 1000), "linked", 5);
+}
+
+#[test]
 fn types() {
     assert!(seeds::types().len() > 20, "the types are missing");
     share(&smoke(Target::Btf, 500), "parsed", 20);

@@ -331,6 +331,12 @@ fn claims_about_sizes_and_alignment_are_checked() {
         b[at + 4] = 7;
     });
     assert_eq!(error, "b.o: section '.rodata' is of type 7, expected data (1) or zeros (8)");
+    // Types that claim to be memory are types all the same.
+    let mut changed = bytes("link_b");
+    let at = header(&changed, ".BTF.ext");
+    put(&mut changed, at + 8, 2);
+    let changed = link_objects(&[Input { file: "linked.o", bytes: &changed }]).unwrap();
+    assert!(changed == link(&["link_b"]).unwrap());
 }
 
 /// Everything that an object says, types by their names.

@@ -2,8 +2,9 @@
 
 use super::{Failure, Seen, bounded};
 use ebpfvm_asm::ByteOrder;
-use ebpfvm_loader::btf::{c, value};
-use ebpfvm_loader::{Object, parse_btf};
+use ebpfvm_loader::btf::{c, dedup, value};
+use ebpfvm_loader::static_linker::Input;
+use ebpfvm_loader::{Object, encode_btf, link_objects, parse_btf};
 use ebpfvm_spec::Platform;
 use ebpfvm_spec::btf::{Btf, TypeId};
 use std::sync::{Arc, OnceLock};
@@ -42,6 +43,31 @@ pub fn check_object(bytes: &[u8]) -> Result<Seen, Failure> {
     Ok("parsed")
 }
 
+/// Links two objects and looks at the result.
+///
+/// # Errors
+/// If it takes too long, or linking the result once more, alone, does not work.
+pub fn check_link(first: &[u8], second: &[u8]) -> Result<Seen, Failure> {
+    let link = |files: &[&[u8]]| {
+        let inputs: Vec<Input<'_>> =
+            files.iter().map(|bytes| Input { file: "fuzz.o", bytes }).collect();
+        bounded("link", || link_objects(&inputs))
+    };
+    match link(&[first, second])? {
+        Ok(linked) => {
+            check_object(&linked)?;
+            match link(&[&linked])? {
+                Ok(_) => Ok("linked"),
+                Err(error) => Err(Failure::new("relink", error.to_string())),
+            }
+        }
+        Err(error) => {
+            drop(error.to_string());
+            Ok("refused")
+        }
+    }
+}
+
 /// Does with types whatever can be done, with and without types that they build on.
 ///
 /// # Errors
@@ -64,6 +90,13 @@ pub fn check_btf(bytes: &[u8]) -> Result<Seen, Failure> {
 
 fn look_at(btf: &Btf) -> Result<(), Failure> {
     bounded("header", || drop(c::header(btf)))?;
+    if let Ok(merged) = bounded("merge", || dedup::merge(&[btf, btf]))? {
+        let bytes = bounded("write", || encode_btf(&merged.btf, ByteOrder::HOST))?;
+        let again = bytes.map(|bytes| parse_btf(&bytes, None).map(|btf| btf.len()));
+        if !matches!(again, Ok(Ok(types)) if types == merged.btf.len()) {
+            return Err(Failure::new("write", format!("written types give {again:?}")));
+        }
+    }
     for (id, _) in btf.iter().take(MAX_TYPES) {
         bounded("layout", || (btf.size_of(id).ok(), btf.align_of(id).ok()))?;
         bounded("declaration", || drop(c::declaration(btf, id, "name")))?;

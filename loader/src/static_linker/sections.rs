@@ -55,9 +55,14 @@ pub(super) struct Sections {
     places: Vec<Vec<Option<Placed>>>,
 }
 
+/// Sections that are made anew, whatever their flags say.
+const REMADE: [&str; 2] = [".BTF", ".BTF.ext"];
+
 /// Whether a section is of no consequence: neither in memory nor holding anything.
 fn is_left_out(section: &Section<'_>) -> bool {
-    section.flags & e::SHF_ALLOC.0 == 0 || section.is_code() && section.bytes == 0
+    REMADE.contains(&section.name.as_str())
+        || section.flags & e::SHF_ALLOC.0 == 0
+        || section.is_code() && section.bytes == 0
 }
 
 impl Sections {
