@@ -215,3 +215,30 @@ pub fn fork_sign<W: Word>(
     (dst.half.smin == low(minus_one) && dst.half.smax == low(zero))
         .then(|| (half(W::Half::MAX), half(W::Half::ZERO)))
 }
+
+/// The variable part of a pointer's offset after `by` is added to it (`adjust_ptr_min_max_vals`).
+///
+/// Pointers have no bounds of the half, and unlike numbers lose their unsigned bounds when all sums
+/// wrap. A constant that fits goes to the fixed part of the offset instead, which is not here.
+pub fn pointer_add<W: Word>(offset: Scalar<W>, by: Scalar<W>) -> Scalar<W> {
+    let mut full = offset.full.add(&by.full);
+    if offset.full.umax.overflowing_add(by.full.umax).1 {
+        full.forget_unsigned();
+    }
+    moved(offset.tnum.add(by.tnum), full)
+}
+
+/// The variable part of a pointer's offset after `by` is subtracted from it.
+pub fn pointer_sub<W: Word>(offset: Scalar<W>, by: Scalar<W>) -> Scalar<W> {
+    let mut full = offset.full.sub(&by.full);
+    if offset.full.umin < by.full.umax {
+        full.forget_unsigned();
+    }
+    moved(offset.tnum.sub(by.tnum), full)
+}
+
+fn moved<W: Word>(tnum: Tnum<W>, full: Bounds<W>) -> Scalar<W> {
+    let mut result = Scalar { tnum, full, half: Bounds::TOP };
+    result.sync();
+    result
+}

@@ -120,13 +120,6 @@ impl<U: Int> Bounds<U> {
         }
     }
 
-    /// Forgets the signed bounds.
-    #[inline]
-    pub fn forget_signed(&mut self) {
-        self.smin = U::SIGNED_MIN;
-        self.smax = U::SIGNED_MAX;
-    }
-
     /// Forgets the unsigned bounds.
     #[inline]
     pub fn forget_unsigned(&mut self) {

@@ -10,6 +10,7 @@
 //!
 //! - [`Scalar`]: constructors, [`sync`](Scalar::sync), `contains`, `is_subset`
 //! - [`alu()`], [`neg`], [`movsx`], [`endian`], [`load`], [`load_sx`]: what instructions compute
+//! - [`pointer_add`], [`pointer_sub`]: offsets of pointers
 //! - [`branch_taken`], [`refine`], [`refine_same`]: what comparisons tell
 //! - [`Scalar::text`]: the spelling of the kernel's log
 //!
@@ -30,7 +31,7 @@ mod tests;
 mod text;
 mod tnum;
 
-pub use alu::{alu, endian, fork_sign, load, load_sx, movsx, neg};
+pub use alu::{alu, endian, fork_sign, load, load_sx, movsx, neg, pointer_add, pointer_sub};
 pub use bounds::Bounds;
 pub use compare::{Branch, Refined, branch_taken, refine, refine_same};
 pub use int::{Int, Word};

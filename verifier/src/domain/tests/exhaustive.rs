@@ -3,7 +3,8 @@
 use super::bits::{self, Bits};
 use super::sample::{Random, members};
 use crate::domain::{
-    Branch, Int, Scalar, Word, alu, branch_taken, fork_sign, neg, refine, refine_same,
+    Branch, Int, Scalar, Word, alu, branch_taken, fork_sign, neg, pointer_add, pointer_sub, refine,
+    refine_same,
 };
 use ebpfvm_asm::{AluOp, JmpOp, Width};
 
@@ -40,6 +41,15 @@ where
                     xs.iter().flat_map(|x| ys.iter().map(move |y| bits::alu(width, op, *x, *y)));
                 assert_contains(&result, numbers, || format!("{width:?} {op:?} {a:?} {b:?}"));
             }
+        }
+    }
+    for _ in 0..pairs {
+        let (a, xs) = random.scalar::<N>();
+        let (b, ys) = random.scalar::<N>();
+        for (op, result) in [(AluOp::Add, pointer_add(a, b)), (AluOp::Sub, pointer_sub(a, b))] {
+            let numbers =
+                xs.iter().flat_map(|x| ys.iter().map(move |y| bits::alu(Width::W64, op, *x, *y)));
+            assert_contains(&result, numbers, || format!("pointer {op:?} {a:?} {b:?}"));
         }
     }
     for width in Width::ALL {
