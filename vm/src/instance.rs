@@ -281,7 +281,8 @@ impl Instance {
     ) -> Result<Outcome, Box<Trap>> {
         for address in run.regions.granted() {
             let programs = std::iter::once(self).chain(run.held.iter().map(|i| &**i));
-            programs.flat_map(|i| &i.maps).for_each(|map| map.take_back(address));
+            let maps = programs.flat_map(|i| &i.maps).chain(&run.inner_maps);
+            maps.for_each(|map| map.take_back(address));
         }
         let (fuel_used, redirect) = (run.fuel_used(), run.redirect.take());
         Ok(Outcome { retval: result?, redirect, fuel_used })

@@ -5,6 +5,7 @@
 //! and a search otherwise. Values of maps are found by address arithmetic in the maps' slabs.
 
 use crate::instance::Instance;
+use crate::map::Slab;
 use crate::run::Frame;
 use crate::trap::NearRegion;
 use ebpfvm_spec::context::Direction;
@@ -75,6 +76,13 @@ impl Range {
     }
 }
 
+/// Frames of a run that a program entered from them cannot reach.
+pub(crate) struct FramesAside {
+    stack: u64,
+    bytes: [u32; MAX_FRAMES],
+    count: usize,
+}
+
 /// What a run may touch.
 pub(crate) struct Regions {
     /// The current stack frame.
@@ -94,6 +102,8 @@ pub(crate) struct Regions {
     pub(crate) context: Range,
     /// Memory that helpers gave to the program: ring-buffer records.
     records: Vec<Range>,
+    /// Values of maps that the program found in other maps.
+    inner: Vec<Slab>,
 }
 
 impl Regions {
@@ -108,6 +118,7 @@ impl Regions {
             frames: 0,
             context,
             records: Vec::new(),
+            inner: Vec::new(),
         }
     }
 
@@ -154,6 +165,24 @@ impl Regions {
     /// Replaces the packet or plain memory, after a helper has changed it.
     pub(crate) fn set_window(&mut self, window: Range) {
         self.window = window;
+    }
+
+    /// Gives the values of a map to the program.
+    pub(crate) fn add_slabs(&mut self, slabs: &[Slab]) {
+        self.inner.extend_from_slice(slabs);
+    }
+
+    /// Puts the frames aside for a program with a stack of its own.
+    pub(crate) fn put_frames_aside(&mut self) -> FramesAside {
+        let aside = FramesAside { stack: self.stack, bytes: self.frame_bytes, count: self.frames };
+        self.frames = 0;
+        aside
+    }
+
+    /// Takes frames back that were put aside.
+    pub(crate) fn take_frames_back(&mut self, aside: FramesAside) {
+        (self.stack, self.frame_bytes, self.frames) = (aside.stack, aside.bytes, aside.count);
+        self.frame_changed();
     }
 
     /// Gives memory to the program.
@@ -220,7 +249,7 @@ impl Regions {
             .chain(self.records.iter().copied())
             .find(|range| range.has(addr, bytes, direction))
             .or_else(|| {
-                let values = instance.slabs().iter().filter_map(|slab| {
+                let values = instance.slabs().iter().chain(&self.inner).filter_map(|slab| {
                     let (base, len) = slab.value_at(addr as usize, bytes as usize)?;
                     Some(Range::new(base as u64, len as u64, slab.writable))
                 });

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interp::op::Op;
+use crate::map::MapRef;
 use crate::memory::{Range, Regions};
 use crate::packet::MIN_BYTES;
 use crate::trap::TrapKind;
@@ -73,6 +74,8 @@ pub(crate) struct Run<'a> {
     pub(crate) next: Option<Arc<Instance>>,
     /// Programs that tail calls have entered; alive until the run ends.
     pub(crate) held: Vec<Arc<Instance>>,
+    /// Maps that the program has found in other maps; alive until the run ends.
+    pub(crate) inner_maps: Vec<MapRef>,
     /// How many tail calls there were.
     pub(crate) tail_calls: u32,
     pub(crate) redirect: Option<Redirect>,
@@ -102,6 +105,7 @@ impl<'a> Run<'a> {
             may_goto: 0,
             next: None,
             held: Vec::new(),
+            inner_maps: Vec::new(),
             tail_calls: 0,
             redirect: None,
         }

@@ -383,3 +383,48 @@ fn a_helper_that_is_not_available_stops_the_run_only_when_it_is_called() {
         assert!(why.is_none_or(|why| text.contains(why)), "{text}");
     }
 }
+
+#[test]
+fn a_tail_call_from_a_function_returns_from_that_function() {
+    let vm = Vm::linux().build();
+    let array = vm.create_map(&MapDef::new("programs", MapType::ProgArray, 4, 4, 2)).expect("map");
+    let maps = [array];
+    let link = |source: &str| {
+        let code = assemble(source, Dialect::PseudoC).expect("assembles");
+        vm.link(Program::from_code("test", ProgType::Xdp, code), &maps).expect("links")
+    };
+    // Counts the tail calls of a program that calls itself from a function, through eight frames.
+    let mut source = String::from("r6 = 1\ncall f1\nr0 += r6\nexit\n");
+    for i in 1..7 {
+        source += &format!("f{i}:\ncall f{}\nexit\n", i + 1);
+    }
+    source += "f7:\n*(u64 *)(r10 - 8) = 5\nr2 = map[idx:0]\nr3 = 0\ncall 12\nr0 = 100\nexit\n";
+    let counting = link(&source);
+    let programs = maps[0].as_kind::<ebpfvm::map::ProgArray>().expect("a program array");
+    programs.set(0, counting.clone()).expect("fits");
+    let mut context = Context::packet(ProgType::Xdp, &[0; 60]).expect("a packet");
+    let outcome = counting.run(&mut context, DEFAULT_FUEL).expect("ends");
+    // 33 programs after the first, each adds 1 on the way back.
+    assert_eq!(outcome.retval, 134);
+    // A trap inside is told with the inner program's place, and the array can be emptied.
+    programs.set(0, link("r0 = 1\nr2 = 16\nr0 = *(u8 *)(r2 + 0)\nexit")).expect("fits");
+    assert_eq!(counting.run(&mut context, DEFAULT_FUEL).expect_err("traps").pc.0, 2);
+    programs.clear();
+    assert_eq!(counting.run(&mut context, DEFAULT_FUEL).expect("ends").retval, 101);
+}
+
+#[test]
+fn legacy_loads_out_of_range_return_zero_from_their_function() {
+    let source = "
+        r6 = r1
+        call f
+        r0 += 7
+        exit
+    f:
+        r6 = r1
+        r0 = *(u8 *)skb[100]
+        r0 = 9
+        exit";
+    assert_eq!(run(source, &[0; 8]), Ok(7));
+    assert_eq!(run(source, &[0; 101]), Ok(16));
+}

@@ -4,10 +4,13 @@ use super::{Call, Outcome};
 use crate::map::{Cpu, Map, UpdateFlags};
 use ebpfvm_spec::{Direction, Errno, MapType};
 
-/// `map_lookup_elem(map, key)`: the address of the value, or 0.
+/// `map_lookup_elem(map, key)`: the address of the value, or the map that is the value, or 0.
 pub(super) fn lookup(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(1)?;
     let key = call.map_key(2, map)?;
+    if matches!(map.def().map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
+        return Ok(map.inner(&key).map_or(0, |inner| call.give_map(inner)));
+    }
     Ok(map.lookup(&key, call.cpu()).map_or(0, |value| value.as_ptr() as u64))
 }
 

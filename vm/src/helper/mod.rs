@@ -29,7 +29,7 @@ pub use linux::{REFUSED, linux, refusal};
 use crate::context::Context;
 use crate::host::Host;
 use crate::instance::Instance;
-use crate::map::{Cpu, Map};
+use crate::map::{Cpu, Map, MapRef};
 use crate::memory::{copy_from, copy_to};
 use crate::run::{Redirect, Run};
 use crate::trap::TrapKind;
@@ -169,8 +169,26 @@ impl<'c, 'r> Call<'c, 'r> {
     /// A trap if the argument is not a map of the program.
     pub fn map(&self, number: usize) -> Result<&'c Map, TrapKind> {
         let token = self.arg(number);
-        let map = self.instance.maps().iter().find(|map| Arc::as_ptr(map) as u64 == token);
-        map.map(|map| &**map).ok_or_else(|| self.bad_arg(number, "is not a map of the program"))
+        let named = |map: &&MapRef| Arc::as_ptr(map) as u64 == token;
+        if let Some(map) = self.instance.maps().iter().find(named) {
+            return Ok(map);
+        }
+        match self.run.inner_maps.iter().find(named) {
+            // SAFETY: the run holds the map until it ends, which is after this call.
+            Some(map) => Ok(unsafe { &*Arc::as_ptr(map) }),
+            None => Err(self.bad_arg(number, "is not a map of the program")),
+        }
+    }
+
+    /// Gives a map that lies in another to the program until the run ends; returns the value that
+    /// stands for it.
+    pub fn give_map(&mut self, map: MapRef) -> u64 {
+        let token = Arc::as_ptr(&map) as u64;
+        if !self.run.inner_maps.iter().any(|held| Arc::ptr_eq(held, &map)) {
+            self.run.regions.add_slabs(map.slabs());
+            self.run.inner_maps.push(map);
+        }
+        token
     }
 
     /// Copies `bytes` bytes from where an argument points to.

@@ -6,7 +6,7 @@
 //! [`SLICE`] units of fuel and after every [`OpCode::Pause`](super::op::OpCode::Pause), so that
 //! calls never nest deep.
 
-use super::handler::{Exit, MAY_GOTO_LOOPS};
+use super::handler::{Exit, MAY_GOTO_LOOPS, leave_call};
 use crate::instance::Instance;
 use crate::memory::Stack;
 use crate::run::Run;
@@ -56,6 +56,14 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
                 break;
             }
             Exit::Trap => break,
+            Exit::Nest => {
+                // SAFETY: as for this call: the program is as safe to run as the one that chose it.
+                regs[0] = unsafe { nest::<CHECKED>(run) }?;
+                // SAFETY: the registers are those of this run, and a function made the call.
+                if let Some(ip) = unsafe { leave_call(run, regs.as_mut_ptr()) } {
+                    run.ip = ip;
+                }
+            }
         }
     }
     // SAFETY: `entry` outlives this call, and an instance that a tail call entered is kept alive by
@@ -65,4 +73,26 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
     let index = unsafe { run.ip.offset_from(instance.lowered().ops::<CHECKED>().as_ptr()) };
     let kind = run.trap.take().unwrap_or(TrapKind::FellOff);
     Err(instance.trap(index as usize, kind))
+}
+
+/// Runs the program that a function has made a tail call to. It cannot reach the frames of the
+/// functions that wait, so they are put aside; Linux, too, counts its calls anew.
+///
+/// # Errors
+/// The trap that stopped it.
+///
+/// # Safety
+/// As [`exec`].
+unsafe fn nest<const CHECKED: bool>(run: &mut Run<'_>) -> Result<u64, Box<Trap>> {
+    let Some(next) = run.next.take() else { return Ok(0) };
+    let (instance, frames, depth, may_goto) = (run.instance, run.frames, run.depth, run.may_goto);
+    let aside = run.regions.put_frames_aside();
+    run.depth = 0;
+    run.fuel_left -= next.lowered().pcs.len() as i64;
+    run.held.push(next.clone());
+    // SAFETY: the caller's promise. At most 33 tail calls nest.
+    let result = unsafe { exec::<CHECKED>(run, &next, &mut Stack::new()) };
+    run.regions.take_frames_back(aside);
+    (run.instance, run.frames, run.depth, run.may_goto) = (instance, frames, depth, may_goto);
+    result
 }

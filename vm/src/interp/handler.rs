@@ -29,6 +29,9 @@ pub(crate) enum Exit {
     Pause,
     /// [`Run::trap`] says why the program was stopped at [`Run::ip`].
     Trap,
+    /// A function has made a tail call to [`Run::next`]: the program runs with frames of its own,
+    /// and what it returns is what the function returns.
+    Nest,
 }
 
 /// Carries out the operation at the first argument, then those that follow. The others: the
@@ -481,14 +484,14 @@ macro_rules! define {
             handler!(LoadAbs, |op, m| {
                 match check!(m, (*m.run).load_packet(op.imm as i32, op.off as u32)) {
                     Some(value) => *m.reg(0) = value,
-                    None => return end_with_zero(m),
+                    None => return leave_with_zero(m),
                 }
             });
             handler!(LoadInd, |op, m| {
                 let offset = (op.imm as u32).wrapping_add(*m.reg(op.src) as u32);
                 match check!(m, (*m.run).load_packet(offset as i32, op.off as u32)) {
                     Some(value) => *m.reg(0) = value,
-                    None => return end_with_zero(m),
+                    None => return leave_with_zero(m),
                 }
             });
             handler!(Jump, |op, m| -> {
@@ -512,6 +515,10 @@ macro_rules! define {
                     return stopped(m.run, m.ip);
                 }
                 m.reload_window();
+                if (*m.run).next.is_some() && (*m.run).depth != 0 {
+                    pause(m.run, m.ip, m.fuel);
+                    return super::Exit::Nest;
+                }
                 if let Some(ip) = enter_next::<CHECKED>(&mut m) {
                     if m.fuel < 0 {
                         return pause(m.run, ip, m.fuel);
@@ -538,13 +545,7 @@ macro_rules! define {
             });
             handler!(Exit, |op, m| -> {
                 let _ = op;
-                match leave_call(&mut m) {
-                    Some(ip) => m.go_on(ip),
-                    None => {
-                        (*m.run).fuel_left += m.fuel;
-                        super::Exit::Return
-                    }
-                }
+                leave(m)
             });
             handler!(FellOff, |op, m| -> {
                 let _ = op;
@@ -625,14 +626,29 @@ fn size_of_op(op: &Op) -> Size {
     Size::from_bits(op.imm as u32 * 8).unwrap_or(Size::Dw)
 }
 
-/// A legacy packet load out of range ends the program with 0, from any frame.
-unsafe fn end_with_zero(mut m: Machine) -> Exit {
+/// A legacy packet load out of range returns 0 from the function that makes it, as the
+/// instructions do that Linux puts in its place (`bpf_gen_ld_abs`).
+unsafe fn leave_with_zero(mut m: Machine) -> Exit {
     // SAFETY: the contract of `Handler`.
     unsafe {
         *m.reg(0) = 0;
-        (*m.run).fuel_left += m.fuel;
+        leave(m)
     }
-    Exit::Return
+}
+
+/// Returns from a function or ends the program.
+#[inline(always)]
+unsafe fn leave(m: Machine) -> Exit {
+    // SAFETY: the contract of `Handler`.
+    unsafe {
+        match leave_call(m.run, m.regs) {
+            Some(ip) => m.go_on(ip),
+            None => {
+                (*m.run).fuel_left += m.fuel;
+                Exit::Return
+            }
+        }
+    }
 }
 
 /// An atomic operation; false leaves the reason in [`Run::trap`].
@@ -741,16 +757,19 @@ unsafe fn enter_call(m: &mut Machine, stack_bytes: u32) -> bool {
 }
 
 /// Returns from a function: where its caller goes on, or none from the entry.
+///
+/// # Safety
+/// `regs` has the registers of the run.
 #[inline(always)]
-unsafe fn leave_call(m: &mut Machine) -> Option<*const Op> {
-    // SAFETY: the contract of `Handler`; frames below `depth` are written.
+pub(crate) unsafe fn leave_call(run: *mut Run<'_>, regs: *mut u64) -> Option<*const Op> {
+    // SAFETY: the caller's promise; frames below `depth` are written.
     unsafe {
-        let run = &mut *m.run;
+        let run = &mut *run;
         run.depth = run.depth.checked_sub(1)?;
         let frame = (*run.frames.add(run.depth)).assume_init();
-        [*m.reg(6), *m.reg(7), *m.reg(8), *m.reg(9)] = frame.saved;
+        [*regs.add(6), *regs.add(7), *regs.add(8), *regs.add(9)] = frame.saved;
         (run.instance, run.may_goto) = (frame.instance, frame.may_goto);
-        *m.reg(10) = run.regions.pop_frame();
+        *regs.add(10) = run.regions.pop_frame();
         Some(frame.ip)
     }
 }
