@@ -135,6 +135,7 @@ fn machine() -> Vm {
         ret: Ret::Integer,
         effects: Effect::NONE,
         allowed: ProgTypeSet::ALL,
+        attach: &[],
     };
     let unwind = |call: &mut ebpfvm::Call<'_, '_>| match call.arg(1) {
         0 => Err(TrapKind::Unsupported("unwind(0) ends the program early".into())),

@@ -17,7 +17,10 @@ pub mod program;
 
 pub use context::{Access, ContextDef, Direction, Field, FieldKind};
 pub use errno::Errno;
-pub use helper::{Arg, Effect, HelperProto, MemAccess, MemSize, Ret};
+pub use helper::{
+    Arg, AttachRule, AttachTypeSet, Callback, DynptrUse, Effect, HelperProto, MemAccess, MemSize,
+    Ret,
+};
 pub use map::{MapDef, MapFlags, MapType};
 pub use platform::{Platform, ProgTypeDef};
 pub use program::{AttachType, FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};

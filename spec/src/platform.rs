@@ -2,7 +2,7 @@
 
 use crate::context::ContextDef;
 use crate::helper::HelperProto;
-use crate::program::ProgType;
+use crate::program::{AttachType, ProgType};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ pub struct ProgTypeDef {
 #[derive(Clone, Debug, Default)]
 pub struct Platform {
     prog_types: BTreeMap<ProgType, ProgTypeDef>,
-    helpers: BTreeMap<u32, HelperProto>,
+    /// By number; those of one number allow different program types.
+    helpers: BTreeMap<u32, Vec<HelperProto>>,
 }
 
 impl Platform {
@@ -48,9 +49,12 @@ impl Platform {
         self.prog_types.insert(def.prog_type, def);
     }
 
-    /// Adds a helper, or replaces the one with its number.
+    /// Adds a helper, in place of those with its number for the same program types and attach
+    /// types.
     pub fn add_helper(&mut self, proto: HelperProto) {
-        self.helpers.insert(proto.id, proto);
+        let protos = self.helpers.entry(proto.id).or_default();
+        protos.retain(|other| !other.overlaps(&proto));
+        protos.push(proto);
     }
 
     /// What a program type is given.
@@ -58,13 +62,24 @@ impl Platform {
         self.prog_types.get(&prog_type)
     }
 
-    /// The helper with this number.
+    /// The helper with this number: its first prototype, whichever program types it is for.
     pub fn helper(&self, id: u32) -> Option<&HelperProto> {
-        self.helpers.get(&id)
+        self.helpers.get(&id)?.first()
     }
 
-    /// All helpers by number.
+    /// The helper with this number as programs of this type and with this expected attach type see
+    /// it; none if they may not call it.
+    pub fn helper_for(
+        &self,
+        id: u32,
+        prog_type: ProgType,
+        attach: AttachType,
+    ) -> Option<&HelperProto> {
+        self.helpers.get(&id)?.iter().find(|proto| proto.allows(prog_type, attach))
+    }
+
+    /// All prototypes by number.
     pub fn helpers(&self) -> impl Iterator<Item = &HelperProto> {
-        self.helpers.values()
+        self.helpers.values().flatten()
     }
 }

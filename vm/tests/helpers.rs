@@ -74,6 +74,7 @@ impl Bench {
         // Every helper in every type of program: what an embedder's platform may allow.
         let everywhere = |mut helper: Helper| {
             helper.proto.allowed = ProgTypeSet::ALL;
+            helper.proto.attach = &[];
             helper
         };
         let builder = ebpfvm::helper::linux().map(everywhere).fold(Vm::linux(), Builder::helper);
