@@ -6,8 +6,8 @@ use ebpfvm_asm::{
     AluOp, Builder, ByteOrder, Imm64, Insn, JmpOp, Label, Operand, Pc, Reg, Size, Width,
 };
 use ebpfvm_verifier::domain::{
-    Branch, Scalar, alu, branch_taken, endian, fork_sign, load, load_sx, movsx, neg, pointer_add,
-    pointer_sub, refine, refine_same,
+    Branch, Scalar, alu, branch_taken, endian, fork_sign, linked, load, load_sx, movsx, neg,
+    pointer_add, pointer_sub, refine, refine_same,
 };
 use std::collections::HashMap;
 
@@ -78,8 +78,37 @@ pub(crate) fn build_pointer(steps: &[Step], moves: &[(AluOp, Reg)]) -> Case {
         text.push(')');
         follower.case.expected.push(Expected { place, reg: Reg::R2, text, of });
     }
-    follower.builder.mov(Reg::R0, 0);
     follower.finish()
+}
+
+/// Compares one of two registers that differ by a constant; the other one learns from it. The last
+/// step is the comparison, of `r6` or of `r7`.
+pub(crate) fn build_linked(steps: &[Step], width: Width, delta: i32, comparison: Step) -> Case {
+    let mut follower = Follower::new();
+    for step in steps {
+        follower.step(*step);
+    }
+    follower.builder.mov(Reg::R0, 0).mov(Reg::R7, Reg::R6);
+    let src = Operand::Imm(delta);
+    follower.states.insert(Reg::R7, follower.states[&Reg::R6]);
+    follower.step(Step::Compute(Insn::Alu { width, op: AluOp::Add, dst: Reg::R7, src }));
+    let Step::Compare { dst, .. } = comparison else { unreachable!("a comparison is asked for") };
+    let (other, delta) = match dst == Reg::R6 {
+        true => (Reg::R7, i64::from(delta)),
+        false => (Reg::R6, -i64::from(delta)),
+    };
+    follower.link = Some((width, other, delta as u64));
+    follower.step(comparison);
+    follower.finish()
+}
+
+/// A jump whose target ends the program.
+struct End {
+    target: Label,
+    from: u32,
+    /// The states there; none if it is never taken.
+    states: Vec<(Reg, String)>,
+    of: String,
 }
 
 struct Follower {
@@ -87,8 +116,9 @@ struct Follower {
     /// The registers on the way that goes on; none once a jump went the other way.
     states: HashMap<Reg, Scalar>,
     alive: bool,
-    /// Where jumps lead whose target ends the program: the jump, and whether it is ever taken.
-    ends: Vec<(Label, u32, Vec<(Reg, String)>, String)>,
+    ends: Vec<End>,
+    /// A register that differs by so much from the one that is compared.
+    link: Option<(Width, Reg, u64)>,
     case: Case,
 }
 
@@ -100,16 +130,31 @@ impl Follower {
             builder.call(PRANDOM_U32).mov(reg, Reg::R0);
         }
         let states = REGS.iter().map(|reg| (*reg, Scalar::TOP)).collect();
-        Follower { builder, states, alive: true, ends: Vec::new(), case: Case::default() }
+        Follower {
+            builder,
+            states,
+            alive: true,
+            ends: Vec::new(),
+            link: None,
+            case: Case::default(),
+        }
+    }
+
+    /// Ends the program here. The kernel links only registers that are read later on.
+    fn leave(&mut self) {
+        if self.link.is_some() {
+            self.builder.mov(Reg::R0, Reg::R6).mov(Reg::R0, Reg::R7);
+        }
+        self.builder.mov(Reg::R0, 0).exit();
     }
 
     /// Ends the program and all jumps that leave it.
     fn finish(mut self) -> Case {
-        self.builder.exit();
-        for (label, from, states, of) in std::mem::take(&mut self.ends) {
-            self.builder.label(label);
+        self.leave();
+        for End { target, from, states, of } in std::mem::take(&mut self.ends) {
+            self.builder.label(target);
             let place = Place::Jump(from, self.pc());
-            self.builder.mov(Reg::R0, 0).exit();
+            self.leave();
             self.expect_or_dead(place, states, of);
         }
         let code = self.builder.build().expect("all labels are placed");
@@ -177,12 +222,13 @@ impl Follower {
                 let target = self.builder.new_label();
                 self.builder.jump_if(width, op, dst, src, target);
                 if taken {
-                    self.builder.mov(Reg::R0, 0).exit().label(target);
+                    self.leave();
+                    self.builder.label(target);
                 }
                 if self.alive {
                     self.compare(pc, (width, op, dst, src), taken, target, of);
                 } else if !taken {
-                    self.ends.push((target, pc, Vec::new(), of));
+                    self.ends.push(End { target, from: pc, states: Vec::new(), of });
                 }
             }
         }
@@ -266,7 +312,13 @@ impl Follower {
             }
             told
         };
-        let next = told(on_next);
+        let (mut jump, next) = (told(on_jump), told(on_next));
+        // The log shows it where it shows all registers.
+        if let (Some((width, other, delta)), Some((x, _))) = (self.link, on_jump)
+            && !jump.is_empty()
+        {
+            jump.push((other, linked(width, x, delta).text().to_string()));
+        }
         if next.is_empty() {
             if on_next.is_none() && self.case.forks.is_empty() {
                 self.case.dead.push(Place::After(pc + 1, 0));
@@ -276,9 +328,9 @@ impl Follower {
         }
         if goes_on {
             let place = Place::Jump(pc, self.pc());
-            self.expect_or_dead(place, told(on_jump), of);
+            self.expect_or_dead(place, jump, of);
         } else {
-            self.ends.push((target, pc, told(on_jump), of));
+            self.ends.push(End { target, from: pc, states: jump, of });
         }
         match if goes_on { on_jump } else { on_next } {
             None => self.alive = false,

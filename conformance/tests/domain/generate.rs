@@ -139,6 +139,13 @@ impl Generator {
         steps
     }
 
+    /// A comparison with a constant, which ends the program on one side.
+    pub(crate) fn comparison(&mut self, dst: Reg) -> Step {
+        let (width, op) = (self.one(&Width::ALL), self.one(&JmpOp::ALL));
+        let src = Operand::Imm(self.number() as i32);
+        Step::Compare { width, op, dst, src, taken: self.below(2) == 0 }
+    }
+
     /// A program that puts registers into ranges by which a pointer may be moved, and the moves.
     pub(crate) fn moves(&mut self) -> (Vec<Step>, Vec<(AluOp, Reg)>) {
         let width = Width::W64;

@@ -6,11 +6,12 @@ mod generate;
 mod log;
 
 use ebpfvm::host::Random;
+use ebpfvm_asm::{AluOp, Insn, Operand, Reg, Width};
 use ebpfvm_kernel::prog::log_level;
 use ebpfvm_kernel::{Kernel, LoadRequest, report_skip};
 use ebpfvm_spec::ProgType;
-use follow::{Case, Expected, build, build_pointer};
-use generate::Generator;
+use follow::{Case, Expected, build, build_linked, build_pointer};
+use generate::{Generator, Step};
 use log::Log;
 
 /// How many programs, unless `EBPFVM_PROGRAMS` says another number.
@@ -131,4 +132,36 @@ fn pointer_offsets_are_spelled_as_in_the_kernels_log() {
     comparison.assert_no_difference();
     assert!(comparison.states > programs() * 7 / 4, "only {} states", comparison.states);
     eprintln!("{} states of programs with pointers", comparison.states);
+}
+
+#[test]
+fn linked_numbers_are_spelled_as_in_the_kernels_log() {
+    let kernel = match Kernel::probe() {
+        Ok(kernel) => kernel,
+        Err(e) => return report_skip("linked_numbers_are_spelled_as_in_the_kernels_log", e),
+    };
+    let mut comparison = Comparison::default();
+    for seed in 0..programs() / 4 {
+        let mut generator = Generator(Random::new(seed));
+        let mut steps = match generator.below(4) {
+            0 => Vec::new(),
+            _ => generator.moves().0,
+        };
+        let width = generator.one(&Width::ALL);
+        if width == Width::W32 {
+            let (op, dst, src) = (AluOp::Mov, Reg::R6, Operand::Reg(Reg::R6));
+            steps.push(Step::Compute(Insn::Alu { width, op, dst, src }));
+        }
+        let delta = match generator.number() as i32 >> generator.below(24) {
+            0 => 1,
+            delta => delta,
+        };
+        let dst = generator.one(&[Reg::R6, Reg::R7]);
+        let case = build_linked(&steps, width, delta, generator.comparison(dst));
+        let log = kernel_log(&kernel, ProgType::SocketFilter, &case.bytes);
+        comparison.program(seed, &case, &log);
+    }
+    comparison.assert_no_difference();
+    assert!(comparison.states > programs() * 5 / 4, "only {} states", comparison.states);
+    eprintln!("{} states of programs with linked registers", comparison.states);
 }

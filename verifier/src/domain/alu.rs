@@ -237,6 +237,15 @@ pub fn pointer_sub<W: Word>(offset: Scalar<W>, by: Scalar<W>) -> Scalar<W> {
     moved(offset.tnum.sub(by.tnum), full)
 }
 
+/// The value of a register that is known to be `known` plus `delta`, added at this width, after
+/// something was learned of `known` (`sync_linked_regs`).
+///
+/// Linux 6.18 links through additions of constants of both signs; through 32-bit ones only when the
+/// register that was copied had no bits in its upper half.
+pub fn linked<W: Word>(width: Width, known: Scalar<W>, delta: W) -> Scalar<W> {
+    alu(width, AluOp::Add, known, Scalar::constant(delta))
+}
+
 fn moved<W: Word>(tnum: Tnum<W>, full: Bounds<W>) -> Scalar<W> {
     let mut result = Scalar { tnum, full, half: Bounds::TOP };
     result.sync();

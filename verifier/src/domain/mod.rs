@@ -11,6 +11,7 @@
 //! - [`Scalar`]: constructors, [`sync`](Scalar::sync), `contains`, `is_subset`
 //! - [`alu()`], [`neg`], [`movsx`], [`endian`], [`load`], [`load_sx`]: what instructions compute
 //! - [`pointer_add`], [`pointer_sub`]: offsets of pointers
+//! - [`linked`]: what a register learns from another one that differs by a constant
 //! - [`branch_taken`], [`refine`], [`refine_same`]: what comparisons tell
 //! - [`Scalar::text`]: the spelling of the kernel's log
 //!
@@ -31,7 +32,9 @@ mod tests;
 mod text;
 mod tnum;
 
-pub use alu::{alu, endian, fork_sign, load, load_sx, movsx, neg, pointer_add, pointer_sub};
+pub use alu::{
+    alu, endian, fork_sign, linked, load, load_sx, movsx, neg, pointer_add, pointer_sub,
+};
 pub use bounds::Bounds;
 pub use compare::{Branch, Refined, branch_taken, refine, refine_same};
 pub use int::{Int, Word};

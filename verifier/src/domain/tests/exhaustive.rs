@@ -3,8 +3,8 @@
 use super::bits::{self, Bits};
 use super::sample::{Random, members};
 use crate::domain::{
-    Branch, Int, Scalar, Word, alu, branch_taken, fork_sign, neg, pointer_add, pointer_sub, refine,
-    refine_same,
+    Branch, Int, Scalar, Word, alu, branch_taken, fork_sign, linked, neg, pointer_add, pointer_sub,
+    refine, refine_same,
 };
 use ebpfvm_asm::{AluOp, JmpOp, Width};
 
@@ -46,6 +46,12 @@ where
     for _ in 0..pairs {
         let (a, xs) = random.scalar::<N>();
         let (b, ys) = random.scalar::<N>();
+        for delta in Bits::all() {
+            let numbers = xs.iter().map(|x| x.wrapping_add(delta));
+            assert_contains(&linked(Width::W64, a, delta), numbers, || {
+                format!("{a:?} linked by {delta:?}")
+            });
+        }
         for (op, result) in [(AluOp::Add, pointer_add(a, b)), (AluOp::Sub, pointer_sub(a, b))] {
             let numbers =
                 xs.iter().flat_map(|x| ys.iter().map(move |y| bits::alu(Width::W64, op, *x, *y)));
