@@ -6,7 +6,6 @@ use ebpfvm::{
     Builder, Context, Helper, Host, Instance, MapRef, Outcome, Redirect, Trap, TrapKind, Vm,
 };
 use ebpfvm_asm::text::{Dialect, assemble};
-use ebpfvm_spec::linux::HELPERS;
 use ebpfvm_spec::{MapDef, MapType, ProgType, ProgTypeSet, Program};
 use std::sync::{Arc, Mutex};
 
@@ -408,12 +407,13 @@ fn no_argument_does_harm() {
         (ProgType::SocketFilter, "r7 = 0; r8 = 0\n"),
         (ProgType::Raw, "r7 = r1; r8 = r2\n"),
     ];
+    let protos: Vec<_> = ebpfvm::helper::linux().map(|helper| helper.proto).collect();
     let mut returned = 0;
     for round in 0..3000 {
         let (prog_type, start) = types[round % types.len()];
         let mut source = format!("r6 = r1; r9 = 0\n{start}");
         for _ in 0..4 {
-            let proto = &HELPERS[random.below(HELPERS.len())];
+            let proto = &protos[random.below(protos.len())];
             for register in 1..=5 {
                 // The context is wanted so often that chance would rarely give it.
                 let wants_ctx = register == 1 && proto.args[0] == ebpfvm_spec::Arg::Ctx;
