@@ -11,6 +11,7 @@
 //! - [`kconfig`]: the configuration that `.kconfig` variables are read from
 //! - [`kernel_symbols`]: the addresses that `.ksyms` variables without a type are
 //! - [`static_linker`]: several object files to one
+//! - [`needs`]: what a kernel must have to load the programs
 //! - [`error`]: what can be wrong
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod kconfig;
 pub mod kernel_symbols;
 mod link;
 mod maps;
+pub mod needs;
 pub mod object;
 mod resolve;
 pub mod section_name;

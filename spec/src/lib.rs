@@ -6,6 +6,7 @@
 //! an embedder makes its own.
 #![forbid(unsafe_code)]
 
+pub mod attach;
 pub mod btf;
 pub mod context;
 pub mod errno;
@@ -15,6 +16,7 @@ pub mod map;
 pub mod platform;
 pub mod program;
 
+pub use attach::AttachType;
 pub use context::{Access, ContextDef, Direction, Field, FieldKind};
 pub use errno::Errno;
 pub use helper::{
@@ -23,4 +25,4 @@ pub use helper::{
 };
 pub use map::{MapDef, MapFlags, MapType};
 pub use platform::{Platform, ProgTypeDef};
-pub use program::{AttachType, FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};
+pub use program::{FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};

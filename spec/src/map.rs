@@ -95,39 +95,52 @@ impl MapType {
 }
 
 macro_rules! map_flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal, $since:literal;)*) => {
         /// Creation flags (`BPF_F_*` of `map_flags`).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
         pub struct MapFlags(pub u32);
 
         impl MapFlags {
             $(
-                #[doc = concat!("`BPF_F_", stringify!($name), "`")]
+                #[doc = concat!("`BPF_F_", stringify!($name), "`, since Linux ", $since)]
                 $(#[$doc])*
                 pub const $name: u32 = 1 << $bit;
             )*
 
-            const NAMES: &[(u32, &str)] = &[$((Self::$name, stringify!($name))),*];
+            /// All flags with names without `BPF_F_` and their first Linux releases, in the order of
+            /// their bits.
+            pub const ALL: &[(u32, &str, &str)] =
+                &[$((Self::$name, stringify!($name), $since)),*];
         }
     };
 }
 
+// Releases of kinds and flags: `data/feature-versions.yaml` of the eBPF documentation (docs.ebpf.io,
+// commit 05758d372ab0), which names the kernel's commit for each.
 map_flags! {
-    NO_PREALLOC = 0;
-    NO_COMMON_LRU = 1;
-    NUMA_NODE = 2;
+    NO_PREALLOC = 0, "4.6";
+    NO_COMMON_LRU = 1, "4.10";
+    NUMA_NODE = 2, "4.14";
     /// : the host side may only read.
-    RDONLY = 3;
+    RDONLY = 3, "4.15";
     /// : the host side may only write.
-    WRONLY = 4;
-    ZERO_SEED = 6;
+    WRONLY = 4, "4.15";
+    STACK_BUILD_ID = 5, "4.17";
+    ZERO_SEED = 6, "5.0";
     /// : programs may only read.
-    RDONLY_PROG = 7;
+    RDONLY_PROG = 7, "5.2";
     /// : programs may only write.
-    WRONLY_PROG = 8;
-    MMAPABLE = 10;
-    PRESERVE_ELEMS = 11;
-    INNER_MAP = 12;
+    WRONLY_PROG = 8, "5.2";
+    CLONE = 9, "5.4";
+    MMAPABLE = 10, "5.5";
+    PRESERVE_ELEMS = 11, "5.10";
+    INNER_MAP = 12, "5.10";
+    LINK = 13, "6.4";
+    PATH_FD = 14, "6.5";
+    VTYPE_BTF_OBJ_FD = 15, "6.9";
+    TOKEN_FD = 16, "6.9";
+    SEGV_ON_FAULT = 17, "6.9";
+    NO_USER_CONV = 18, "6.9";
 }
 
 impl MapFlags {
@@ -137,12 +150,12 @@ impl MapFlags {
     }
 }
 
-/// The names of the flags without `BPF_F_`, and the rest in hexadecimal: `RDONLY | 0x20`.
+/// The names of the flags without `BPF_F_`, and the rest in hexadecimal: `RDONLY | 0x80000`.
 impl fmt::Display for MapFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
         let mut separator = "";
-        for (flag, name) in Self::NAMES {
+        for (flag, name, _) in Self::ALL {
             if self.has(*flag) {
                 write!(f, "{separator}{name}")?;
                 separator = " | ";

@@ -1,12 +1,13 @@
 //! Programs as the loader makes them and the verifier and the machine take them.
 
+use crate::attach::AttachType;
 use crate::btf::{Btf, TypeId};
 use crate::map::MapDef;
 use ebpfvm_asm::{Code, Pc};
 use std::sync::Arc;
 
 macro_rules! prog_types {
-    ($($variant:ident = $number:literal, $name:literal;)*) => {
+    ($($variant:ident = $number:literal, $name:literal, $since:literal;)*) => {
         /// The type of a program (`enum bpf_prog_type` of `include/uapi/linux/bpf.h`, Linux 6.18).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
@@ -35,51 +36,57 @@ macro_rules! prog_types {
                     $(ProgType::$variant => $name,)*
                 }
             }
+
+            /// The first Linux release that has it; empty for those that are not of Linux.
+            ///
+            /// Source: `data/feature-versions.yaml` of the eBPF documentation (docs.ebpf.io,
+            /// commit 05758d372ab0), which names the kernel's commit for each.
+            pub const fn since(self) -> &'static str {
+                match self {
+                    $(ProgType::$variant => $since,)*
+                }
+            }
         }
     };
 }
 
 prog_types! {
-    Unspec = 0, "unspec";
-    SocketFilter = 1, "socket_filter";
-    Kprobe = 2, "kprobe";
-    SchedCls = 3, "sched_cls";
-    SchedAct = 4, "sched_act";
-    Tracepoint = 5, "tracepoint";
-    Xdp = 6, "xdp";
-    PerfEvent = 7, "perf_event";
-    CgroupSkb = 8, "cgroup_skb";
-    CgroupSock = 9, "cgroup_sock";
-    LwtIn = 10, "lwt_in";
-    LwtOut = 11, "lwt_out";
-    LwtXmit = 12, "lwt_xmit";
-    SockOps = 13, "sock_ops";
-    SkSkb = 14, "sk_skb";
-    CgroupDevice = 15, "cgroup_device";
-    SkMsg = 16, "sk_msg";
-    RawTracepoint = 17, "raw_tracepoint";
-    CgroupSockAddr = 18, "cgroup_sock_addr";
-    LwtSeg6local = 19, "lwt_seg6local";
-    LircMode2 = 20, "lirc_mode2";
-    SkReuseport = 21, "sk_reuseport";
-    FlowDissector = 22, "flow_dissector";
-    CgroupSysctl = 23, "cgroup_sysctl";
-    RawTracepointWritable = 24, "raw_tracepoint_writable";
-    CgroupSockopt = 25, "cgroup_sockopt";
-    Tracing = 26, "tracing";
-    StructOps = 27, "struct_ops";
-    Ext = 28, "ext";
-    Lsm = 29, "lsm";
-    SkLookup = 30, "sk_lookup";
-    Syscall = 31, "syscall";
-    Netfilter = 32, "netfilter";
+    Unspec = 0, "unspec", "";
+    SocketFilter = 1, "socket_filter", "3.19";
+    Kprobe = 2, "kprobe", "4.1";
+    SchedCls = 3, "sched_cls", "4.1";
+    SchedAct = 4, "sched_act", "4.1";
+    Tracepoint = 5, "tracepoint", "4.7";
+    Xdp = 6, "xdp", "4.8";
+    PerfEvent = 7, "perf_event", "4.9";
+    CgroupSkb = 8, "cgroup_skb", "4.10";
+    CgroupSock = 9, "cgroup_sock", "4.10";
+    LwtIn = 10, "lwt_in", "4.10";
+    LwtOut = 11, "lwt_out", "4.10";
+    LwtXmit = 12, "lwt_xmit", "4.10";
+    SockOps = 13, "sock_ops", "4.13";
+    SkSkb = 14, "sk_skb", "4.14";
+    CgroupDevice = 15, "cgroup_device", "4.15";
+    SkMsg = 16, "sk_msg", "4.17";
+    RawTracepoint = 17, "raw_tracepoint", "4.17";
+    CgroupSockAddr = 18, "cgroup_sock_addr", "4.17";
+    LwtSeg6local = 19, "lwt_seg6local", "4.18";
+    LircMode2 = 20, "lirc_mode2", "4.18";
+    SkReuseport = 21, "sk_reuseport", "4.19";
+    FlowDissector = 22, "flow_dissector", "4.20";
+    CgroupSysctl = 23, "cgroup_sysctl", "5.2";
+    RawTracepointWritable = 24, "raw_tracepoint_writable", "5.2";
+    CgroupSockopt = 25, "cgroup_sockopt", "5.3";
+    Tracing = 26, "tracing", "5.5";
+    StructOps = 27, "struct_ops", "5.6";
+    Ext = 28, "ext", "5.6";
+    Lsm = 29, "lsm", "5.7";
+    SkLookup = 30, "sk_lookup", "5.9";
+    Syscall = 31, "syscall", "5.14";
+    Netfilter = 32, "netfilter", "6.4";
     // Not of Linux: the number is beyond the range of the kernel's types.
-    Raw = 63, "raw";
+    Raw = 63, "raw", "";
 }
-
-/// Where a program is attached (`enum bpf_attach_type`), by the kernel's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct AttachType(pub u32);
 
 /// A set of program types.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -1,7 +1,8 @@
 //! What an object holds, as text.
 
 use super::style::{self, paint};
-use crate::model::inspect::{Global, Inspection, MapReport, Needs, ProgramReport};
+use crate::model::inspect::{Global, Inspection, MapReport, Need, Needs, ProgramReport};
+use ebpfvm_loader::needs::NeedKind;
 use ebpfvm_spec::btf::Btf;
 use std::fmt::Write;
 
@@ -107,21 +108,25 @@ fn needs(text: &mut String, needs: &Needs) {
     let _ = writeln!(text, "\n{}", paint(style::HEADING, "Needs"));
     let mut line = |what: &str, items: Vec<String>| {
         if !items.is_empty() {
-            let _ = writeln!(text, "  {what:<15}{}", items.join(", "));
+            let _ = writeln!(text, "  {what:<19}{}", items.join(", "));
         }
     };
-    line("Linux", vec![format!("{} or later", needs.linux)]);
-    line("program types", needs.program_types.iter().map(|t| t.to_string()).collect());
-    line(
-        "map kinds",
-        needs.map_types.iter().map(|n| format!("{} ({})", n.name, n.since)).collect(),
-    );
-    let helper = |h: &crate::model::inspect::HelperNeed| match h.since {
-        Some(since) => format!("{} ({since})", h.name),
-        None => h.name.clone(),
-    };
-    line("helpers", needs.helpers.iter().map(helper).collect());
-    line("features", needs.features.iter().map(|n| format!("{} ({})", n.name, n.since)).collect());
-    line("instructions", vec![format!("cpu {}", needs.cpu)]);
-    line("licence", if needs.gpl { vec!["GPL-compatible".into()] } else { Vec::new() });
+    let because = needs.because.as_ref();
+    let because = because.map(|n| format!(" because of {} {} ({})", n.kind, n.name, n.site));
+    line("Linux", vec![format!("{} or later{}", needs.linux, because.unwrap_or_default())]);
+    let aged = |n: &Need| format!("{} ({})", n.name, n.since.as_deref().unwrap_or("unknown"));
+    let needed = || needs.list.iter().filter(|n| n.optional.is_none());
+    for kind in NeedKind::ALL.iter().map(|kind| kind.name()) {
+        let items = needed().filter(|n| n.kind == kind).map(aged).collect();
+        line(&format!("{kind}s"), items);
+    }
+    line("instruction level", vec![needs.cpu.into()]);
+    if !needs.gpl_helpers.is_empty() {
+        line("licence", vec![format!("GPL-compatible, for {}", needs.gpl_helpers.join(", "))]);
+    }
+    for n in needs.list.iter() {
+        if let Some(why) = n.optional {
+            line("optional", vec![format!("{} {}: {why}", n.kind, aged(n))]);
+        }
+    }
 }

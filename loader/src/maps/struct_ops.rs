@@ -16,8 +16,6 @@ use ebpfvm_spec::{MapDef, MapFlags, MapType, ProgType};
 /// Sections of tables; those with `.link` are attached by a link.
 const SECTIONS: [&str; 4] =
     [".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link"];
-/// `BPF_F_LINK`
-const LINK: u32 = 1 << 13;
 
 /// A table: where it lies in its section, and what it is made of.
 struct Table<'a> {
@@ -62,7 +60,7 @@ pub(super) fn read(elf: &Elf<'_>, btf: &Btf, functions: &Functions, maps: &mut M
                 return Err(fault(MapProblem::Outside { offset, bytes, section_bytes }));
             };
             let mut def = MapDef::new(name, MapType::StructOps, 4, bytes, 1);
-            def.flags = MapFlags(if section.name.ends_with(".link") { LINK } else { 0 });
+            def.flags = MapFlags(if section.name.ends_with(".link") { MapFlags::LINK } else { 0 });
             def.value_type = Some(id);
             let section = section.name.clone();
             def.origin = MapOrigin::Section { section, data: data.into() };

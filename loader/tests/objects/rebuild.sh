@@ -48,3 +48,4 @@ for wrong in 1 2 3 4 5; do
 	build link_wrong "_$wrong" -g --target=bpfel -mcpu=v3 -DWRONG=$wrong
 done
 cargo run -q -p ebpfvm-cli -- link link_b.o link_a.o -o linked.o
+"$clang" -O2 -g -Wno-ignored-attributes --target=bpfel -mcpu=v4 -ffile-prefix-map="$PWD"=. -c needs.c -o needs.o

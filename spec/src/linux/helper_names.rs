@@ -1,6 +1,10 @@
 //! Names and ages of all helpers (`___BPF_FUNC_MAPPER` of `include/uapi/linux/bpf.h`, Linux 6.18).
 //!
 //! The list is complete: the kernel adds no helpers any more.
+//!
+//! Releases: `data/feature-versions.yaml` of the eBPF documentation (docs.ebpf.io, commit 05758d372ab0),
+//! which names the kernel's commit for each; but `map_lookup_elem` and `map_update_elem` could first be
+//! called in 3.19 (d0003ec01c66), and `get_prandom_u32` is of 4.1 (03e69b508b6f).
 
 /// Name without `bpf_` and first Linux release, by number from 1.
 pub static HELPER_NAMES: [(&str, &str); 211] = [
@@ -113,7 +117,7 @@ pub static HELPER_NAMES: [(&str, &str); 211] = [
     ("sk_storage_get", "5.2"),
     ("sk_storage_delete", "5.2"),
     ("send_signal", "5.3"),
-    ("tcp_gen_syncookie", "5.3"),
+    ("tcp_gen_syncookie", "5.4"),
     ("skb_output", "5.5"),
     ("probe_read_user", "5.5"),
     ("probe_read_kernel", "5.5"),
@@ -122,7 +126,7 @@ pub static HELPER_NAMES: [(&str, &str); 211] = [
     ("tcp_send_ack", "5.6"),
     ("send_signal_thread", "5.6"),
     ("jiffies64", "5.6"),
-    ("read_branch_records", "5.6"),
+    ("read_branch_records", "5.7"),
     ("get_ns_current_pid_tgid", "5.7"),
     ("xdp_output", "5.7"),
     ("get_netns_cookie", "5.7"),

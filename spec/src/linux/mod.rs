@@ -3,6 +3,8 @@
 mod contexts;
 mod helper_names;
 mod helpers;
+mod kfuncs;
+mod release;
 
 use crate::platform::ProgTypeDef;
 use crate::program::ProgType;
@@ -10,6 +12,8 @@ use std::borrow::Cow;
 
 pub use helper_names::{HELPER_NAMES, helper_id, helper_name};
 pub use helpers::{HELPERS, helpers};
+pub use kfuncs::{KFUNCS, kfunc_since};
+pub use release::Release;
 
 /// `enum xdp_action` of `include/uapi/linux/bpf.h`.
 const XDP_VERDICTS: &[(u64, &str)] =

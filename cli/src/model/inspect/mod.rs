@@ -4,16 +4,16 @@ mod needs;
 mod program;
 mod types;
 
-pub(crate) use needs::{HelperNeed, Needs};
+pub(crate) use needs::{Need, Needs};
 pub(crate) use program::ProgramReport;
 pub(crate) use types::{Extern, Global, TypesReport};
 
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::btf::c;
-use ebpfvm_loader::{LinkOptions, Object};
+use ebpfvm_loader::{LinkOptions, Object, ProgramInfo};
+use ebpfvm_spec::MapDef;
 use ebpfvm_spec::btf::Btf;
 use ebpfvm_spec::map::{InitialValue, MapOrigin};
-use ebpfvm_spec::{MapDef, Program};
 use serde::Serialize;
 
 /// What an object file holds and what it needs.
@@ -53,16 +53,11 @@ pub(crate) struct MapReport {
 impl Inspection {
     /// Looks at an object.
     pub(crate) fn of(object: &Object, target: Option<&Btf>) -> Inspection {
-        let mut programs = Vec::new();
-        let mut linked: Vec<Program> = Vec::new();
-        for info in object.programs() {
-            let link = object.link_for(
-                &info.name,
-                &LinkOptions { target_btf: target, ..LinkOptions::default() },
-            );
-            programs.push(ProgramReport::new(info, link.as_ref()));
-            linked.extend(link.map(|linked| linked.program));
-        }
+        let options = LinkOptions { target_btf: target, ..LinkOptions::default() };
+        let report = |info: &ProgramInfo| {
+            ProgramReport::new(info, object.link_for(&info.name, &options).as_ref())
+        };
+        let programs = object.programs().iter().map(report).collect();
         Inspection {
             file: object.file().into(),
             byte_order: match object.byte_order() {
@@ -75,7 +70,7 @@ impl Inspection {
             globals: types::globals(object),
             externs: types::externs(object),
             btf: object.btf().map(|btf| TypesReport::new(btf)),
-            needs: Needs::of(object, &linked),
+            needs: Needs::of(object),
         }
     }
 }
