@@ -293,6 +293,12 @@ pub enum BtfProblem {
         /// Bytes that are there.
         left: usize,
     },
+    /// An ELF file that cannot be read.
+    #[error("the ELF file: {0}")]
+    Elf(String),
+    /// An ELF file without types.
+    #[error("the ELF file has no section .BTF")]
+    NoTypes,
     /// Another magic number or version.
     #[error("{what} is {found:#x}, expected {expected:#x}")]
     Header {

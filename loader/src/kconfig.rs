@@ -39,7 +39,9 @@ pub enum KconfigProblem {
 }
 
 impl Kconfig {
-    /// Reads the text of a configuration file: lines such as `CONFIG_HZ=1000`; others are skipped.
+    /// Reads the text of a configuration file: lines such as `CONFIG_HZ=1000`, and the version from the
+    /// title that the kernel's build writes, `# Linux/x86 6.18.5 Kernel Configuration`. Other lines are
+    /// skipped.
     pub fn parse(text: &str) -> Kconfig {
         let values = text
             .lines()
@@ -47,7 +49,18 @@ impl Kconfig {
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (name.trim_end().into(), value.trim().into()))
             .collect();
-        Kconfig { values, ..Kconfig::default() }
+        let title = |line: &str| {
+            let rest = line.strip_prefix("# Linux/")?.strip_suffix(" Kernel Configuration")?;
+            version(rest.split_once(' ')?.1)
+        };
+        let kernel_version = text.lines().take(TITLE_LINES).find_map(title);
+        let default = Kconfig::default();
+        Kconfig { values, kernel_version: kernel_version.unwrap_or(default.kernel_version) }
+    }
+
+    /// Whether it sets no option.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
     }
 
     /// The value of a variable, as the file spells it.
@@ -114,9 +127,46 @@ impl Kconfig {
     }
 }
 
+/// The title stands within so many lines.
+const TITLE_LINES: usize = 8;
+
+/// `LINUX_KERNEL_VERSION` of a release such as `6.18.5-rc1`; the patch is at most 255, as the kernel
+/// has it.
+fn version(text: &str) -> Option<u32> {
+    let digits = text.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+    let mut parts = digits.split('.').map(|part| part.parse::<u32>().ok());
+    let (major, minor) = (parts.next()??, parts.next()??);
+    let patch = parts.next().flatten().unwrap_or(0).min(255);
+    (major < 1 << 16 && minor < 256).then_some(major << 16 | minor << 8 | patch)
+}
+
 fn number(text: &str) -> Option<i128> {
     match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).ok().map(Into::into),
         None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_title_tells_the_version() {
+        let version = |title: &str| Kconfig::parse(&format!("#\n{title}\n#\n")).kernel_version;
+        assert_eq!(version("# Linux/x86 6.12.41 Kernel Configuration"), 6 << 16 | 12 << 8 | 41);
+        assert_eq!(
+            version("# Linux/arm64 5.4.300-rc1 Kernel Configuration"),
+            5 << 16 | 4 << 8 | 255
+        );
+        assert_eq!(version("# Linux/x86 6.1 Kernel Configuration"), 6 << 16 | 1 << 8);
+        for other in [
+            "# Linux/x86 x Kernel Configuration",
+            "# Linux/x86",
+            "",
+            "# Linux/x86 6.900.1 Kernel Configuration",
+        ] {
+            assert_eq!(version(other), Kconfig::default().kernel_version, "{other}");
+        }
     }
 }

@@ -31,7 +31,7 @@ mod resolve;
 pub mod section_name;
 pub mod static_linker;
 
-pub use btf::read::parse_btf;
+pub use btf::read::{parse_btf, parse_btf_file};
 pub use btf::write::encode_btf;
 pub use elf::RelocKind;
 pub use error::{LoadError, Place, Problem};

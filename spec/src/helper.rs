@@ -1,6 +1,7 @@
 //! Helper prototypes: what a helper takes, gives and does (`struct bpf_func_proto`).
 
-use crate::program::{AttachType, ProgType, ProgTypeSet};
+use crate::attach::AttachType;
+use crate::program::{ProgType, ProgTypeSet};
 use std::borrow::Cow;
 
 /// How a helper uses memory that an argument points to.

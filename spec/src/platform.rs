@@ -1,8 +1,9 @@
 //! The platform: what programs may rely on, as a value.
 
+use crate::attach::AttachType;
 use crate::context::ContextDef;
 use crate::helper::HelperProto;
-use crate::program::{AttachType, ProgType};
+use crate::program::ProgType;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

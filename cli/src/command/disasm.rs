@@ -72,7 +72,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let name = file::name(&args.file);
     let content = file::read(&args.file)?;
     let (linked, order) = if object::is_elf(&content) {
-        let object = object::parse(&content, &name)?;
+        let mut object = object::parse(&content, &name)?;
+        args.target.configure(&mut object)?;
         (linked(&object, args)?, object.byte_order())
     } else {
         let programs = vec![bare(&name, content, args)?];
@@ -130,6 +131,9 @@ fn bare(name: &str, content: Vec<u8>, args: &Args) -> Result<Program, Failure> {
     if let Some(what) = args.choice.program.as_ref().or(args.choice.section.as_ref()) {
         let problem = format!("'{what}' cannot be chosen: {name} is not an object file");
         return Err(Failure::Usage(problem));
+    }
+    if let Some(option) = args.target.given() {
+        return Err(Failure::Usage(format!("{option} needs an object file; {name} is none")));
     }
     let bytes = match args.encoding {
         Encoding::Auto => hex::instructions(name, content)?,

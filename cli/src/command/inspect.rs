@@ -30,7 +30,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let name = file::name(&args.file);
-    let object = object::parse(&file::read(&args.file)?, &name)?;
+    let mut object = object::parse(&file::read(&args.file)?, &name)?;
+    args.target.configure(&mut object)?;
     if args.types {
         let Some(btf) = object.btf() else {
             let problem = "the object has no types".into();

@@ -102,7 +102,8 @@ impl Subject {
         let file = file::name(&args.file);
         let content = file::read(&args.file)?;
         if object::is_elf(&content) {
-            let object = object::parse(&content, &file)?;
+            let mut object = object::parse(&content, &file)?;
+            args.target.configure(&mut object)?;
             return Subject::of_object(args, vm, file, object);
         }
         for (given, option) in [
@@ -115,6 +116,9 @@ impl Subject {
                 let problem = format!("{option} needs an object file; {file} is none");
                 return Err(Failure::Usage(problem));
             }
+        }
+        if let Some(option) = args.target.given() {
+            return Err(Failure::Usage(format!("{option} needs an object file; {file} is none")));
         }
         if content.is_empty() {
             let (problem, hint) = ("the file is empty".into(), None);

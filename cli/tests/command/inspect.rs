@@ -2,6 +2,8 @@
 
 use super::{ebpfvm, ebpfvm_on, root, scratch};
 use insta::assert_snapshot;
+use serde_json::Value;
+use std::io::Write;
 
 #[test]
 fn text() {
@@ -101,7 +103,78 @@ fn relocations_about_types_of_a_kernel() {
     assert_eq!(core["before"], core["after"], "its own types are where the compiler saw them");
     let listing = ebpfvm(&format!("disasm {object} -p fields --btf {btf}")).well();
     assert!(listing.starts_with("// fields: section raw_tp/x"), "{listing}");
-    let error = ebpfvm(&format!("inspect {object} --btf {object}")).failed(3);
-    assert!(error.contains("hint: raw BTF is expected"), "{error}");
+    // In an ELF file they are the same.
+    let elf = format!("inspect {object} --btf {object} --relocations");
+    assert_eq!(ebpfvm(&elf).well(), text);
+    let error = ebpfvm(&format!("inspect {object} --btf docs/cli.md")).failed(3);
+    assert!(error.contains("hint: raw BTF such as "), "{error}");
+    let empty = "docs/cli.md: the magic number is 0x2023, expected 0xeb9f";
+    assert!(error.contains(empty), "{error}");
     assert!(ebpfvm(&format!("inspect {object} --btf no_such")).failed(3).contains("no_such: "));
+}
+
+#[test]
+fn what_a_kernel_must_have() {
+    let text =
+        ebpfvm("inspect loader/tests/objects/needs.o --btf loader/tests/objects/needs.o").well();
+    let (_, needs) = text.split_once("\nNeeds\n").unwrap();
+    assert_snapshot!(needs);
+    let needs = &ebpfvm("inspect loader/tests/objects/externs.o --json").json()["needs"];
+    assert_eq!(needs["linux"], "5.13");
+    assert_eq!(needs["because"]["name"], "calls of kernel functions");
+    let list = needs["list"].as_array().unwrap();
+    let kfunc = list.iter().find(|need| need["name"] == "kernel_function").unwrap();
+    assert_eq!((&kfunc["kind"], &kfunc["since"]), (&"kernel function".into(), &Value::Null));
+}
+
+/// The configuration decides what `.kconfig` variables hold, packed or not.
+#[test]
+fn a_kernel_configuration() {
+    let config = "#\n# Linux/x86 6.12.41 Kernel Configuration\n#\nCONFIG_HZ=250\nCONFIG_SMP=y\n\
+                  CONFIG_CC=\"\"\n# CONFIG_EXPERT is not set\n";
+    let plain = scratch("config", config);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(config.as_bytes()).unwrap();
+    let packed = scratch("config.gz", packed.finish().unwrap());
+    let run = |program: &str, options: &str| {
+        ebpfvm(&format!(
+            "run loader/tests/objects/externs.o -p {program} --json \
+             --packet examples/xdp_firewall/web_request.hex {options}"
+        ))
+    };
+    for path in [&plain, &packed] {
+        let option = format!("--kconfig {path}");
+        assert_eq!(run("strong", &option).json()["retval"], 251);
+        assert_eq!(run("config", &option).json()["retval"], 6 << 16 | 12 << 8 | 41);
+    }
+    assert_eq!(run("config", "").json()["retval"], 6 << 16 | 18 << 8, "the default");
+    let error = &run("strong", "").json()["error"]["message"];
+    assert!(error.as_str().unwrap().contains("CONFIG_HZ"), "{error}");
+}
+
+#[test]
+fn configurations_that_are_none() {
+    let wrong = |path: &str| {
+        ebpfvm(&format!("inspect loader/tests/objects/externs.o --kconfig {path}")).failed(3)
+    };
+    let error = wrong("docs/cli.md");
+    assert!(
+        error.contains("docs/cli.md: no line of this file sets a CONFIG_ option\nhint: "),
+        "{error}"
+    );
+    let error = wrong(&scratch("broken.gz", b"\x1f\x8b\x08\0\0\0"));
+    assert!(error.contains("broken.gz: "), "{error}");
+    // 16 MiB and more of zeros, in a few kilobytes.
+    let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    bomb.write_all(&vec![0; (16 << 20) + 1]).unwrap();
+    let error = wrong(&scratch("bomb.gz", bomb.finish().unwrap()));
+    assert!(error.contains("at most 16777216 are read"), "{error}");
+    let error = wrong(&scratch("misfit", "CONFIG_HZ=many\n"));
+    assert!(error.contains("CONFIG_HZ") && error.contains("many"), "{error}");
+    let error = ebpfvm(&format!(
+        "disasm examples/raw/regular_rounding.hex --kconfig {}",
+        scratch("config2", "CONFIG_A=y")
+    ))
+    .failed(2);
+    assert!(error.contains("--kconfig needs an object file"), "{error}");
 }

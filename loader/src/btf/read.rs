@@ -8,6 +8,9 @@ use ebpfvm_spec::btf::{
     Btf, BtfBuilder, Compound, EnumValue, IntEncoding, Kind, Linkage, Member, Name, Param,
     SectionVar, TypeId,
 };
+use object::Endianness;
+use object::elf::FileHeader64;
+use object::read::elf::{FileHeader as _, SectionHeader as _};
 use std::sync::Arc;
 
 /// `BTF_MAGIC`
@@ -23,6 +26,24 @@ const HEADER_BYTES: u32 = 24;
 /// [`BtfProblem`]: what is wrong and with which type.
 pub fn parse_btf(bytes: &[u8], base: Option<Arc<Btf>>) -> Result<Btf, BtfProblem> {
     builder(bytes, base)?.finish().map_err(Into::into)
+}
+
+/// Reads BTF from a raw file or from the section `.BTF` of a 64-bit ELF file for any machine, such as
+/// a kernel's `vmlinux`.
+///
+/// # Errors
+/// As [`parse_btf`]; of ELF files also that it is none or has no such section.
+pub fn parse_btf_file(bytes: &[u8]) -> Result<Btf, BtfProblem> {
+    if !bytes.starts_with(&object::elf::ELFMAG) {
+        return parse_btf(bytes, None);
+    }
+    let problem = |error: object::Error| BtfProblem::Elf(error.to_string());
+    let header = FileHeader64::<Endianness>::parse(bytes).map_err(problem)?;
+    let endian = header.endian().map_err(problem)?;
+    let sections = header.sections(endian, bytes).map_err(problem)?;
+    let found = sections.section_by_name(endian, b".BTF");
+    let (_, section) = found.ok_or(BtfProblem::NoTypes)?;
+    parse_btf(section.data(endian, bytes).map_err(problem)?, None)
 }
 
 /// The byte order that the magic number tells.

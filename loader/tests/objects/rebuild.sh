@@ -20,6 +20,7 @@ for source in *.c; do
 	name=${source%.c}
 	case $name in
 	target | link_wrong) ;;
+	needs) build "$name" "" -g --target=bpfel -mcpu=v4 ;;
 	no_types) build "$name" "" --target=bpfel -mcpu=v3 ;;
 	*) build "$name" "" -g --target=bpfel -mcpu=v3 ;;
 	esac
@@ -48,4 +49,3 @@ for wrong in 1 2 3 4 5; do
 	build link_wrong "_$wrong" -g --target=bpfel -mcpu=v3 -DWRONG=$wrong
 done
 cargo run -q -p ebpfvm-cli -- link link_b.o link_a.o -o linked.o
-"$clang" -O2 -g -Wno-ignored-attributes --target=bpfel -mcpu=v4 -ffile-prefix-map="$PWD"=. -c needs.c -o needs.o

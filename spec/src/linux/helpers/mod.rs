@@ -133,7 +133,8 @@ pub fn helpers() -> impl Iterator<Item = HelperProto> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::{AttachType, ProgType};
+    use crate::attach::AttachType;
+    use crate::program::ProgType;
 
     #[test]
     fn prototypes_have_the_names_of_their_numbers() {
