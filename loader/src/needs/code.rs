@@ -2,7 +2,7 @@
 
 use super::{Collector, NOT_LOADED, NeedKind, Site, helper};
 use crate::functions::Function;
-use crate::object::Object;
+use crate::object::{LinkOptions, Object};
 use crate::resolve::{Resolver, Target};
 use ebpfvm_asm::table::{Cpu, Encoding, Op, row};
 use ebpfvm_asm::{
@@ -25,7 +25,7 @@ pub(super) struct Reach<'a> {
 
 impl<'a> Reach<'a> {
     pub(super) fn of(object: &'a Object) -> Reach<'a> {
-        let resolver = Resolver { object, target_btf: None };
+        let resolver = Resolver { object, options: LinkOptions::default() };
         let (mut callees, mut callbacks) = (Vec::new(), Vec::new());
         for (index, f) in object.functions.list.iter().enumerate() {
             let section = &object.functions.sections[&f.section];

@@ -121,8 +121,7 @@ pub struct Needs {
     pub list: Vec<Need>,
     /// The level of the instructions (clang's `-mcpu`).
     pub cpu: Cpu,
-    /// The helpers that only programs with a GPL-compatible licence may call, as far as prototypes
-    /// are known.
+    /// The helpers that only programs with a GPL-compatible licence may call.
     pub gpl_helpers: Vec<String>,
 }
 
