@@ -13,9 +13,6 @@ pub enum MemAccess {
     Write,
     /// Reads and writes it; all of it must be initialised (`MEM_WRITE`).
     ReadWrite,
-    /// As [`MemAccess::Read`], but pointers to memory of a read-only type are refused, for the
-    /// helper may write: the kernel's prototype has neither `MEM_RDONLY` nor `MEM_WRITE`.
-    Unmarked,
 }
 
 impl MemAccess {
@@ -78,8 +75,6 @@ pub enum Arg {
     None,
     /// Any initialised value; no pointer in unprivileged programs.
     Anything,
-    /// A number.
-    Scalar,
     /// The context.
     Ctx,
     /// The context or null.

@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Row] = &[
     row(50, "skb_adjust_room", &[CTX, ANY, ANY, ANY], Ret::Integer, CHANGES, CLS_SK_SKB),
     row(66, "skb_get_xfrm_state", &[CTX, ANY, WRITE, SIZE, ANY], Ret::Integer, NONE, CLS),
     row(68, "skb_load_bytes_relative", &[CTX, ANY, WRITE, SIZE, ANY], Ret::Integer, NONE, CLS_FILTERS),
-    row(69, "fib_lookup", &[CTX, UNMARKED, SIZE, ANY], Ret::Integer, GPL, CLS_XDP),
+    row(69, "fib_lookup", &[CTX, READ_WRITE, SIZE, ANY], Ret::Integer, GPL, CLS_XDP),
     row(73, "lwt_push_encap", &[CTX, ANY, READ, SIZE], Ret::Integer, CHANGES, LWT_ENCAP),
     row(74, "lwt_seg6_store_bytes", &[CTX, ANY, READ, SIZE], Ret::Integer, CHANGES, LWT_SEG6),
     row(75, "lwt_seg6_adjust_srh", &[CTX, ANY, ANY], Ret::Integer, CHANGES, LWT_SEG6),

@@ -56,8 +56,8 @@ pub(super) const ROWS: &[Row] = &[
     row(144, "reserve_hdr_opt", &[CTX, ANY, ANY], Ret::Integer, NONE, SOCK_OPS),
     row(178, "skc_to_unix_sock", &[SOCK], Ret::BtfId { name: "unix_sock", nullable: true, trusted: false }, PERFMON, SKC_CASTERS),
     row(196, "skc_to_mptcp_sock", &[Arg::SockCommon], Ret::BtfId { name: "mptcp_sock", nullable: true, trusted: false }, PERFMON.and(Effect::CASTS), SKC_CASTERS),
-    row(204, "tcp_raw_gen_syncookie_ipv4", &[fixed(20), UNMARKED, SIZE_OR_ZERO], Ret::Integer, GPL.and(PACKET_MEMORY), CLS_XDP),
-    row(205, "tcp_raw_gen_syncookie_ipv6", &[fixed(40), UNMARKED, SIZE_OR_ZERO], Ret::Integer, GPL.and(PACKET_MEMORY), CLS_XDP),
+    row(204, "tcp_raw_gen_syncookie_ipv4", &[fixed(20), READ, SIZE_OR_ZERO], Ret::Integer, GPL.and(PACKET_MEMORY), CLS_XDP),
+    row(205, "tcp_raw_gen_syncookie_ipv6", &[fixed(40), READ, SIZE_OR_ZERO], Ret::Integer, GPL.and(PACKET_MEMORY), CLS_XDP),
     row(206, "tcp_raw_check_syncookie_ipv4", &[fixed(20), fixed(20)], Ret::Integer, GPL.and(PACKET_MEMORY), CLS_XDP),
     row(207, "tcp_raw_check_syncookie_ipv6", &[fixed(40), fixed(20)], Ret::Integer, GPL.and(PACKET_MEMORY), CLS_XDP),
 ];

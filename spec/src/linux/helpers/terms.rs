@@ -17,8 +17,7 @@ pub(super) const READ: Arg = memory(MemAccess::Read, false);
 pub(super) const READ_OR_NULL: Arg = memory(MemAccess::Read, true);
 pub(super) const WRITE: Arg = memory(MemAccess::Write, false);
 pub(super) const READ_WRITE: Arg = memory(MemAccess::ReadWrite, false);
-pub(super) const UNMARKED: Arg = memory(MemAccess::Unmarked, false);
-pub(super) const UNMARKED_OR_NULL: Arg = memory(MemAccess::Unmarked, true);
+pub(super) const READ_WRITE_OR_NULL: Arg = memory(MemAccess::ReadWrite, true);
 pub(super) const SIZE: Arg = Arg::Size { zero: false };
 pub(super) const SIZE_OR_ZERO: Arg = Arg::Size { zero: true };
 pub(super) const U64_OUT: Arg =
@@ -30,7 +29,7 @@ pub(super) const SOCK_OR_NULL: Arg = Arg::Sock { nullable: true, released: false
 
 /// A header of this many bytes.
 pub(super) const fn fixed(bytes: u32) -> Arg {
-    Arg::Mem { access: MemAccess::Unmarked, size: MemSize::Fixed(bytes), nullable: false }
+    Arg::Mem { access: MemAccess::Read, size: MemSize::Fixed(bytes), nullable: false }
 }
 
 /// A pointer to this type of the kernel.
