@@ -38,5 +38,5 @@ pub use error::{LoadError, Place, Problem};
 pub use externs::POISON_KFUNC;
 pub use kconfig::Kconfig;
 pub use kernel_symbols::KernelSymbols;
-pub use object::{LinkOptions, LinkedProgram, Object, ProgramInfo, RelocInfo};
+pub use object::{Absent, LinkOptions, LinkedProgram, Object, ProgramInfo, RelocInfo};
 pub use static_linker::link_objects;

@@ -6,7 +6,7 @@ use crate::core_relo::{CoreKind, CoreOutcome, Relocator};
 use crate::error::{Fault, Problem, Result};
 use crate::externs::POISON_KFUNC;
 use crate::functions::{CodeSection, Function};
-use crate::object::{LinkOptions, Object};
+use crate::object::{Absent, LinkOptions, Object};
 use crate::resolve::{CALL, LOAD_IMM, LOCAL, Resolver, Target};
 use ebpfvm_asm::slot::SLOT_BYTES;
 use ebpfvm_asm::{Code, Pc, Slot};
@@ -32,6 +32,7 @@ pub(crate) struct Linked {
     pub(crate) funcs: Vec<FuncInfo>,
     pub(crate) lines: Vec<LineInfo>,
     pub(crate) core: Vec<CoreOutcome>,
+    pub(crate) absent: Vec<Absent>,
 }
 
 /// Links the function with this index and everything that it can call.
@@ -46,6 +47,7 @@ pub(crate) fn link<'a>(
         relocator: types.map(|btf| Relocator::new(btf, options.target_btf, object.byte_order())),
         resolver: Resolver { object, options: *options },
         core: Vec::new(),
+        absent: Vec::new(),
         slots: Vec::new(),
         starts: HashMap::new(),
         order: Vec::new(),
@@ -69,6 +71,7 @@ struct Linker<'a> {
     relocator: Option<Relocator<'a>>,
     resolver: Resolver<'a>,
     core: Vec<CoreOutcome>,
+    absent: Vec<Absent>,
     slots: Vec<Slot>,
     /// Start in `slots` of each function that is there.
     starts: HashMap<usize, u32>,
@@ -161,8 +164,14 @@ impl<'a> Linker<'a> {
     fn answer(&mut self, record: &CoreRecord, section: &str, pc: Pc) -> Result<()> {
         let Some(relocator) = &mut self.relocator else { return Ok(()) };
         let access = relocator.describe(record);
+        let width = if self.slots[pc.index()].opcode == LOAD_IMM { 2 } else { 1 };
         match relocator.relocate(record, &mut self.slots[pc.index()..]) {
             Ok((kind, before, after)) => {
+                if after.is_none() {
+                    let why = format!("the target has no {kind} for {access}");
+                    let slots = pc.0..pc.0 + width;
+                    self.absent.extend(slots.map(|i| Absent { pc: Pc(i), why: why.clone() }));
+                }
                 let (section, offset) = (section.into(), record.offset);
                 self.core.push(CoreOutcome { section, offset, kind, access, before, after });
                 Ok(())
@@ -231,6 +240,9 @@ impl<'a> Linker<'a> {
                     self.slots[second].imm = (address >> 32) as i32;
                 }
                 Target::NoKfunc(index) => {
+                    let name = &self.object.externs.list[index as usize].name;
+                    let why = format!("the target has no kernel function '{name}'");
+                    self.absent.push(Absent { pc: Pc(base + at), why });
                     let imm = POISON_KFUNC.wrapping_add(index as i32);
                     self.slots[(base + at) as usize] =
                         Slot { opcode: CALL, imm, ..Slot::default() };
@@ -264,7 +276,13 @@ impl<'a> Linker<'a> {
 
     fn finish(self) -> Result<Linked> {
         let code = Code::decode(&self.slots).map_err(|err| self.decode_fault(err))?;
-        Ok(Linked { code, funcs: self.funcs, lines: self.lines, core: self.core })
+        Ok(Linked {
+            code,
+            funcs: self.funcs,
+            lines: self.lines,
+            core: self.core,
+            absent: self.absent,
+        })
     }
 
     fn decode_fault(&self, err: ebpfvm_asm::DecodeError) -> Box<Fault> {

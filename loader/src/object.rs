@@ -13,7 +13,7 @@ use crate::kernel_symbols::KernelSymbols;
 use crate::link::{self, Linked};
 use crate::maps::Maps;
 use crate::section_name::{self, Meaning};
-use ebpfvm_asm::ByteOrder;
+use ebpfvm_asm::{ByteOrder, Pc};
 use ebpfvm_spec::btf::{Btf, Kind, Linkage};
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{AttachType, MapDef, Platform, ProgType, Program};
@@ -92,6 +92,19 @@ pub struct LinkedProgram {
     pub program: Program,
     /// Its CO-RE relocations, in the order of its functions.
     pub core: Vec<CoreOutcome>,
+    /// Its instructions that were replaced because the target lacks what they need, in the order of
+    /// its functions.
+    pub absent: Vec<Absent>,
+}
+
+/// An instruction that must not be reached: the target lacks what it needs, and a call of a helper that
+/// nobody has stands in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// Where it stands in the linked program.
+    pub pc: Pc,
+    /// What is missing.
+    pub why: String,
 }
 
 impl ProgramInfo {
@@ -221,16 +234,30 @@ impl Object {
         platform: &Platform,
         options: &LinkOptions<'_>,
     ) -> Result<Program, LoadError> {
-        let program = self.link_for(name, options)?.program;
+        Ok(self.linked_program_for(name, platform, options)?.program)
+    }
+
+    /// As [`Object::program_for`], with what linking took.
+    ///
+    /// # Errors
+    /// As [`Object::program_for`].
+    pub fn linked_program_for(
+        &self,
+        name: &str,
+        platform: &Platform,
+        options: &LinkOptions<'_>,
+    ) -> Result<LinkedProgram, LoadError> {
+        let linked = self.link_for(name, options)?;
+        let program = &linked.program;
         if program.prog_type == ProgType::Unspec {
-            let (name, section) = (program.name, program.section);
+            let (name, section) = (program.name.clone(), program.section.clone());
             return Err(self.error(Problem::UnknownSectionName { name, section }));
         }
         if platform.prog_type(program.prog_type).is_none() {
             let (name, prog_type) = (name.into(), program.prog_type);
             return Err(self.error(Problem::NotOnPlatform { name, prog_type }));
         }
-        Ok(program)
+        Ok(linked)
     }
 
     /// Links a program whatever the platform, as disassembling and inspecting need it: as
@@ -257,7 +284,7 @@ impl Object {
             return Err(self.error(Problem::NoProgram { name: name.into(), known }));
         };
         let info = program_info(&self.functions, index);
-        let Linked { code, funcs, lines, core } =
+        let Linked { code, funcs, lines, core, absent } =
             link::link(self, index, options).map_err(|fault| fault.named(&self.file))?;
         let program = Program {
             name: info.name,
@@ -272,7 +299,7 @@ impl Object {
             maps: self.maps.clone(),
             btf: self.btf.clone(),
         };
-        Ok(LinkedProgram { program, core })
+        Ok(LinkedProgram { program, core, absent })
     }
 
     /// Gives the `.kconfig` variables their values from a kernel configuration. Until then they have

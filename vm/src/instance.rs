@@ -11,7 +11,8 @@ use crate::run::{Redirect, Run};
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Insn, Pc};
-use ebpfvm_spec::{ProgType, Program, Ret};
+use ebpfvm_loader::Absent;
+use ebpfvm_spec::{Arg, Effect, HelperProto, ProgType, ProgTypeSet, Program, Ret};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -110,11 +111,16 @@ pub(crate) struct Bindings<'a> {
     vm: &'a Vm,
     maps: &'a [MapRef],
     helpers: Vec<Helper>,
+    absent: &'a [Absent],
 }
 
 impl Bindings<'_> {
     /// The index of a helper in the instance's list, and whether it may enter another program.
-    pub(crate) fn helper(&mut self, id: u32) -> Result<(usize, bool), LinkErrorKind> {
+    pub(crate) fn helper(&mut self, pc: Pc, id: u32) -> Result<(usize, bool), LinkErrorKind> {
+        if let Some(absent) = self.absent.iter().find(|a| a.pc == pc) {
+            self.helpers.push(absent_helper(id, absent.why.clone()));
+            return Ok((self.helpers.len() - 1, false));
+        }
         let index = match self.helpers.iter().position(|h| h.proto.id == id) {
             Some(index) => index,
             None => {
@@ -150,6 +156,21 @@ impl Bindings<'_> {
     }
 }
 
+/// Stands for an instruction that needs what the target lacks: a program may have it where it is
+/// never reached.
+fn absent_helper(id: u32, why: String) -> Helper {
+    let proto = HelperProto {
+        id,
+        name: "absent".into(),
+        since: "",
+        args: [Arg::None; 5],
+        ret: Ret::Void,
+        effects: Effect::default(),
+        allowed: ProgTypeSet::ALL,
+    };
+    Helper::new(proto, move |_| Err(TrapKind::Unsupported(why.clone())))
+}
+
 /// What a run brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -178,16 +199,21 @@ pub struct Instance {
 
 impl Instance {
     /// Binds a program to the machine's helpers and to its maps, in the order in which it names
-    /// them.
+    /// them. Instructions listed in `absent` trap with that reason when they are reached.
     ///
     /// # Errors
     /// [`LinkError`], with the first instruction that cannot be bound.
-    pub(crate) fn link(vm: &Vm, program: Program, maps: &[MapRef]) -> Result<Instance, LinkError> {
+    pub(crate) fn link(
+        vm: &Vm,
+        program: Program,
+        maps: &[MapRef],
+        absent: &[Absent],
+    ) -> Result<Instance, LinkError> {
         if program.code.is_empty() {
             return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
         }
         let prog_type = program.prog_type;
-        let mut bindings = Bindings { prog_type, vm, maps, helpers: Vec::new() };
+        let mut bindings = Bindings { prog_type, vm, maps, helpers: Vec::new(), absent };
         let lowered = lower(&program.code, &mut bindings)?;
         let helpers = bindings.helpers;
         let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();

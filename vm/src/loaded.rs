@@ -178,15 +178,17 @@ impl Loaded {
         if let Some(instance) = programs().get(name) {
             return Ok(instance.clone());
         }
-        let mut program =
-            self.object.program_for(name, self.vm.platform(), &self.link_options())?;
+        let (platform, options) = (self.vm.platform(), self.link_options());
+        let linked = self.object.linked_program_for(name, platform, &options)?;
+        let (mut program, absent) = (linked.program, linked.absent);
         program.maps = self.defs.clone();
-        let instance = self.vm.link(program, &self.maps).map_err(|error| LoadedError::Link {
-            file: self.object.file().into(),
-            program: name.into(),
-            line: self.line(name, &error),
-            error,
-        })?;
+        let instance =
+            self.vm.link_with(program, &self.maps, &absent).map_err(|error| LoadedError::Link {
+                file: self.object.file().into(),
+                program: name.into(),
+                line: self.line(name, &error),
+                error,
+            })?;
         Ok(programs().entry(name.into()).or_insert(instance).clone())
     }
 

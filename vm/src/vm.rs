@@ -4,6 +4,7 @@ use crate::helper::Helper;
 use crate::host::{Host, SystemHost};
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::map::{CreateError, Map, MapLimits, MapRef};
+use ebpfvm_loader::Absent;
 use ebpfvm_spec::{MapDef, MapType, Platform, Program};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,6 +120,20 @@ impl Vm {
     /// # Errors
     /// [`LinkError`], with the first instruction that cannot be bound.
     pub fn link(&self, program: Program, maps: &[MapRef]) -> Result<Arc<Instance>, LinkError> {
-        Instance::link(self, program, maps).map(Arc::new)
+        self.link_with(program, maps, &[])
+    }
+
+    /// As [`Vm::link`], with the instructions that must not be reached
+    /// ([`ebpfvm_loader::LinkedProgram::absent`]): they trap with their reason.
+    ///
+    /// # Errors
+    /// As [`Vm::link`].
+    pub fn link_with(
+        &self,
+        program: Program,
+        maps: &[MapRef],
+        absent: &[Absent],
+    ) -> Result<Arc<Instance>, LinkError> {
+        Instance::link(self, program, maps, absent).map(Arc::new)
     }
 }

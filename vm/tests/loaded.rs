@@ -145,3 +145,24 @@ fn relocations_about_types_need_a_target() {
     let error = with.program("fields").unwrap_err().to_string();
     assert!(error.contains("raw_tracepoint, which the platform does not have"), "{error}");
 }
+
+#[test]
+fn what_the_target_lacks_may_be_there_but_not_be_reached() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../loader/tests/objects");
+    let read = |name: &str| std::fs::read(format!("{dir}/{name}")).unwrap();
+    let object = Object::parse(&read("core_guards.o"), "core_guards.o").unwrap();
+    let target = ebpfvm::loader::parse_btf(&read("target.btf"), None).unwrap();
+    let options = LoadOptions { target_btf: Some(Arc::new(target)), ..LoadOptions::default() };
+    let vm = machine();
+    let loaded = Loaded::with(&vm, object, options).unwrap();
+    let run = |program: &str| {
+        let mut ctx = Context::packet(ProgType::Xdp, &[0; 64]).unwrap();
+        loaded.program(program).unwrap().run(&mut ctx, DEFAULT_FUEL)
+    };
+    assert_eq!(run("guarded").unwrap().retval, 3);
+    let trap = run("unguarded").unwrap_err().to_string();
+    let why = "the target has no offset of a field for struct shrunken.gone";
+    assert!(trap.contains(why), "{trap}");
+    let trap = run("unguarded_function").unwrap_err().to_string();
+    assert!(trap.contains("the target has no kernel function 'no_such_function'"), "{trap}");
+}

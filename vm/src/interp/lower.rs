@@ -318,7 +318,7 @@ impl Lowering<'_, '_> {
             }
             Insn::Call { target } => match target {
                 CallTarget::Helper(id) => {
-                    let (index, may_enter) = self.bindings.helper(id)?;
+                    let (index, may_enter) = self.bindings.helper(pc, id)?;
                     let code = if may_enter { OpCode::TailCall } else { OpCode::CallHelper };
                     Op { imm: index as i64, ..Op::blank(code) }
                 }
