@@ -6,6 +6,7 @@
 
 pub mod code;
 pub mod engine;
+pub mod large_object;
 pub mod memory;
 pub mod table;
 pub mod workload;

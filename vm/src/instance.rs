@@ -167,6 +167,7 @@ fn absent_helper(id: u32, why: String) -> Helper {
         ret: Ret::Void,
         effects: Effect::default(),
         allowed: ProgTypeSet::ALL,
+        attach: &[],
     };
     Helper::new(proto, move |_| Err(TrapKind::Unsupported(why.clone())))
 }
