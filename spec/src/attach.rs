@@ -20,6 +20,56 @@ macro_rules! attach_types {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct AttachType(pub u32);
 
+/// A set of attach types. All numbers above 62 count as one: Linux 6.18 knows none above 58.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct AttachTypeSet(u64);
+
+impl AttachTypeSet {
+    /// No attach type.
+    pub const NONE: AttachTypeSet = AttachTypeSet(0);
+    /// Every number, also those that Linux does not know.
+    pub const ALL: AttachTypeSet = AttachTypeSet(u64::MAX);
+
+    const fn bit(attach_type: AttachType) -> u64 {
+        1 << if attach_type.0 < 63 { attach_type.0 } else { 63 }
+    }
+
+    /// The set of these attach types.
+    pub const fn of(types: &[AttachType]) -> AttachTypeSet {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < types.len() {
+            bits |= AttachTypeSet::bit(types[i]);
+            i += 1;
+        }
+        AttachTypeSet(bits)
+    }
+
+    /// All attach types but these.
+    pub const fn all_but(types: &[AttachType]) -> AttachTypeSet {
+        AttachTypeSet(!AttachTypeSet::of(types).0)
+    }
+
+    /// Attach types in either set.
+    pub const fn union(self, other: AttachTypeSet) -> AttachTypeSet {
+        AttachTypeSet(self.0 | other.0)
+    }
+
+    /// Whether the attach type is in the set.
+    pub const fn contains(self, attach_type: AttachType) -> bool {
+        self.0 & AttachTypeSet::bit(attach_type) != 0
+    }
+}
+
+impl std::fmt::Debug for AttachTypeSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if *self == AttachTypeSet::ALL {
+            return f.write_str("ALL");
+        }
+        f.debug_set().entries((0..=63).filter(|n| self.0 >> n & 1 == 1)).finish()
+    }
+}
+
 // Releases up to 43: `data/feature-versions.yaml` of the eBPF documentation (docs.ebpf.io, commit
 // 05758d372ab0). From 44, by the kernel's commits: 68b04864ca42, 84601d6ee68a, e420bed02507,
 // 89ae89f53d20, 859051dd165e, 35dfaad7188c, 535a3692ba72, d920179b3d48; 58 came after 6.19.

@@ -6,8 +6,34 @@
 //! lies at [`host_offset`], and a field has twice its size. Checked engines translate addresses on the way, and for
 //! verified programs the accesses are rewritten once; both use this table.
 
+use crate::attach::{AttachType, AttachTypeSet};
 use crate::program::{ProgType, ProgTypeSet};
 use std::borrow::Cow;
+
+/// What a pointer in a context points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pointee {
+    /// A socket of any state (`PTR_TO_SOCK_COMMON`).
+    SockCommon,
+    /// A full socket (`PTR_TO_SOCKET`).
+    Sock,
+    /// What a flow dissector fills in (`PTR_TO_FLOW_KEYS`).
+    FlowKeys,
+    /// The buffer of a writable tracepoint (`PTR_TO_TP_BUFFER`).
+    TpBuffer,
+}
+
+impl Pointee {
+    /// The name in the verifier's messages; a pointer that may be null has `_or_null` after it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Pointee::SockCommon => "sock_common",
+            Pointee::Sock => "sock",
+            Pointee::FlowKeys => "flow_keys",
+            Pointee::TpBuffer => "tp_buffer",
+        }
+    }
+}
 
 /// What a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,8 +46,10 @@ pub enum FieldKind {
     PacketEnd,
     /// The address of the metadata before the packet.
     PacketMeta,
-    /// The address of something that helpers take, or null; named in the verifier's messages.
-    Pointer(&'static str),
+    /// The address of something that helpers take.
+    Pointer(Pointee),
+    /// The same, or null.
+    PointerOrNull(Pointee),
 }
 
 /// Whether memory is read or written.
@@ -33,17 +61,72 @@ pub enum Direction {
     Write,
 }
 
-/// What a program may do with a field.
+/// A set of access sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sizes(u8);
+
+impl Sizes {
+    /// A whole 4-byte unit.
+    pub const WORD: Sizes = Sizes(4);
+    /// A whole 8-byte unit.
+    pub const DWORD: Sizes = Sizes(8);
+    /// A 4-byte unit or a part of it.
+    pub const WORD_PARTS: Sizes = Sizes(4 | 2 | 1);
+    /// Any size.
+    pub const ANY: Sizes = Sizes(8 | 4 | 2 | 1);
+    /// A byte.
+    pub const BYTE: Sizes = Sizes(1);
+
+    /// Sizes in either set.
+    pub const fn or(self, other: Sizes) -> Sizes {
+        Sizes(self.0 | other.0)
+    }
+
+    /// Sizes in this set but not in the other.
+    pub const fn without(self, other: Sizes) -> Sizes {
+        Sizes(self.0 & !other.0)
+    }
+
+    /// Whether an access of this many bytes is in the set.
+    pub const fn contains(self, bytes: u32) -> bool {
+        matches!(bytes, 1 | 2 | 4 | 8) && self.0 as u32 & bytes != 0
+    }
+}
+
+/// Who may access a field in one direction, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Program types that may read it.
-    pub read: ProgTypeSet,
-    /// Program types that may write it.
-    pub write: ProgTypeSet,
-    /// The smallest access in bytes: 1 for a field that may be read in parts, otherwise its unit.
-    pub min_bytes: u32,
-    /// The largest access in bytes.
-    pub max_bytes: u32,
+    /// Program types that may.
+    pub prog_types: ProgTypeSet,
+    /// Expected attach types that may.
+    pub attach_types: AttachTypeSet,
+    /// Sizes of the accesses. Every access is aligned to its size.
+    pub sizes: Sizes,
+    /// An access starts in so many first bytes of a unit: 1 for fields of which the kernel allows
+    /// only the first part.
+    pub starts: u32,
+}
+
+impl Access {
+    /// Nobody may.
+    pub const NONE: Access = Access::by(ProgTypeSet::NONE, Sizes(0));
+
+    /// Programs of these types may, with every attach type and anywhere in the field.
+    pub const fn by(prog_types: ProgTypeSet, sizes: Sizes) -> Access {
+        Access { prog_types, attach_types: AttachTypeSet::ALL, sizes, starts: u32::MAX }
+    }
+
+    /// Only programs of these attach types may.
+    pub const fn attached(mut self, attach_types: AttachTypeSet) -> Access {
+        self.attach_types = attach_types;
+        self
+    }
+
+    /// Only accesses that start in the first `bytes` bytes of a unit are allowed.
+    pub const fn starting_in(mut self, bytes: u32) -> Access {
+        self.starts = bytes;
+        self
+    }
 }
 
 /// A field of a context.
@@ -53,12 +136,33 @@ pub struct Field {
     pub name: Cow<'static, str>,
     /// Offset in bytes.
     pub offset: u32,
-    /// Size in bytes; of an array, all of it.
+    /// Size in bytes; of an array, all of it. Padding that may be read with a field belongs to it.
     pub bytes: u32,
+    /// Size in bytes of an element; of a field that is no array, all of it.
+    pub unit: u32,
     /// What it holds.
     pub kind: FieldKind,
-    /// Who may access it, and how.
-    pub access: Access,
+    /// Who may read it, and how.
+    pub read: Access,
+    /// Who may write it, and how.
+    pub write: Access,
+}
+
+/// An access to a context at a known offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextAccess {
+    /// Type of the program.
+    pub prog_type: ProgType,
+    /// Its expected attach type.
+    pub attach_type: AttachType,
+    /// Offset in bytes.
+    pub offset: u32,
+    /// Size in bytes.
+    pub bytes: u32,
+    /// Whether it reads or writes.
+    pub direction: Direction,
+    /// Whether it is a load that extends the sign, which no pointer allows.
+    pub sign_extends: bool,
 }
 
 /// The layout of a context.
@@ -70,6 +174,10 @@ pub struct ContextDef {
     pub bytes: u32,
     /// Fields in order of their offsets, without overlap.
     pub fields: Cow<'static, [Field]>,
+    /// Whether the kernel's own context differs from what the program sees (`convert_ctx_access`).
+    /// One that does not may be given to global functions and kfuncs as memory; the kernel then
+    /// checks only that the last byte may be accessed (`check_helper_mem_access`).
+    pub translated: bool,
 }
 
 /// The offset in the host's context of the byte at `offset` of the program's view, in a field that
@@ -91,26 +199,24 @@ impl ContextDef {
         self.fields.iter().find(|f| f.name == name)
     }
 
-    /// The field that an access of `bytes` at `offset` by a program of this type touches, if it is
-    /// one that the context allows: inside one field, aligned to its size, of a size and in a
-    /// direction that the field takes.
-    pub fn access(
-        &self,
-        prog_type: ProgType,
-        offset: u32,
-        bytes: u32,
-        direction: Direction,
-    ) -> Option<&Field> {
+    /// The field that an access touches, if it is one that the context allows: inside one field,
+    /// aligned to its size, and of a size, direction and place that the field takes
+    /// (`is_valid_access` of `struct bpf_verifier_ops`).
+    pub fn access(&self, access: &ContextAccess) -> Option<&Field> {
+        let ContextAccess { offset, bytes, .. } = *access;
         let field = self.field_at(offset)?;
-        let allowed = match direction {
-            Direction::Read => field.access.read,
-            Direction::Write => field.access.write,
+        let allowed = match access.direction {
+            Direction::Read => &field.read,
+            Direction::Write => &field.write,
         };
-        let sizes = field.access.min_bytes.max(1)..=field.access.max_bytes;
-        let fits = sizes.contains(&bytes)
+        let fits = allowed.sizes.contains(bytes)
             && offset.is_multiple_of(bytes)
-            && offset.checked_add(bytes)? <= field.offset + field.bytes;
-        (fits && allowed.contains(prog_type)).then_some(field)
+            && offset.checked_add(bytes)? <= field.offset + field.bytes
+            && (offset - field.offset) % field.unit < allowed.starts
+            && !(access.sign_extends && field.kind != FieldKind::Scalar);
+        let may = allowed.prog_types.contains(access.prog_type)
+            && allowed.attach_types.contains(access.attach_type);
+        (fits && may).then_some(field)
     }
 
     /// The size of the host's context in bytes.

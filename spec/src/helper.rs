@@ -1,6 +1,6 @@
 //! Helper prototypes: what a helper takes, gives and does (`struct bpf_func_proto`).
 
-use crate::attach::AttachType;
+use crate::attach::{AttachType, AttachTypeSet};
 use crate::program::{ProgType, ProgTypeSet};
 use std::borrow::Cow;
 
@@ -232,33 +232,6 @@ impl Effect {
     /// Whether all effects of `other` are in this one.
     pub const fn has(self, other: Effect) -> bool {
         self.0 & other.0 == other.0
-    }
-}
-
-/// A set of expected attach types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct AttachTypeSet(u64);
-
-impl AttachTypeSet {
-    /// The set of these types, by the kernel's numbers, which are below 64.
-    pub const fn of(types: &[u32]) -> AttachTypeSet {
-        let mut bits = 0;
-        let mut i = 0;
-        while i < types.len() {
-            bits |= 1 << types[i];
-            i += 1;
-        }
-        AttachTypeSet(bits)
-    }
-
-    /// All types but these.
-    pub const fn all_but(types: &[u32]) -> AttachTypeSet {
-        AttachTypeSet(!AttachTypeSet::of(types).0)
-    }
-
-    /// Whether the type is in the set.
-    pub const fn contains(self, attach: AttachType) -> bool {
-        attach.0 < 64 && self.0 >> attach.0 & 1 == 1
     }
 }
 

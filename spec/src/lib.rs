@@ -16,13 +16,12 @@ pub mod map;
 pub mod platform;
 pub mod program;
 
-pub use attach::AttachType;
-pub use context::{Access, ContextDef, Direction, Field, FieldKind};
+pub use attach::{AttachType, AttachTypeSet};
+pub use context::{Access, ContextAccess, ContextDef, Direction, Field, FieldKind, Pointee, Sizes};
 pub use errno::Errno;
 pub use helper::{
-    Arg, AttachRule, AttachTypeSet, Callback, DynptrUse, Effect, HelperProto, MemAccess, MemSize,
-    Ret,
+    Arg, AttachRule, Callback, DynptrUse, Effect, HelperProto, MemAccess, MemSize, Ret,
 };
 pub use map::{MapDef, MapFlags, MapType};
-pub use platform::{Platform, ProgTypeDef};
+pub use platform::{PacketAccess, Platform, ProgTypeDef, ReturnRange};
 pub use program::{FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};

@@ -1,11 +1,34 @@
 //! The platform: what programs may rely on, as a value.
 
-use crate::attach::AttachType;
+use crate::attach::{AttachType, AttachTypeSet};
 use crate::context::ContextDef;
 use crate::helper::HelperProto;
 use crate::program::ProgType;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+/// What programs may do with the bytes of a packet, besides loads through a checked pointer, which
+/// every context with a packet allows (`may_access_direct_pkt_data`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PacketAccess {
+    /// Loads only.
+    Load,
+    /// Packet pointers may be given to helpers too.
+    Helpers,
+    /// Stores too.
+    Store,
+}
+
+/// Which return values the verifier allows (`check_return_code`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReturnRange {
+    /// For programs of these expected attach types.
+    pub attach_types: AttachTypeSet,
+    /// The smallest value, as a signed number of 64 bits.
+    pub min: i64,
+    /// The greatest.
+    pub max: i64,
+}
 
 /// What a program type is given.
 #[derive(Clone, Debug)]
@@ -16,6 +39,42 @@ pub struct ProgTypeDef {
     pub context: Option<ContextDef>,
     /// Names of return values, such as 1 for `XDP_DROP`.
     pub verdicts: Cow<'static, [(u64, &'static str)]>,
+    /// Allowed return values; the first entry with the attach type counts, without one any value
+    /// is allowed.
+    pub returns: Cow<'static, [ReturnRange]>,
+    /// Expected attach types that a program may be loaded with.
+    pub attach_types: AttachTypeSet,
+    /// What a load with attach type 0 means (`bpf_prog_load_fixup_attach_type`).
+    pub default_attach_type: AttachType,
+    /// What programs may do with packet bytes.
+    pub packet: PacketAccess,
+}
+
+impl ProgTypeDef {
+    /// A type whose programs may be loaded with every attach type, return every value, and only
+    /// load from packets.
+    pub fn new(prog_type: ProgType, context: Option<ContextDef>) -> ProgTypeDef {
+        ProgTypeDef {
+            prog_type,
+            context,
+            verdicts: Cow::Borrowed(&[]),
+            returns: Cow::Borrowed(&[]),
+            attach_types: AttachTypeSet::ALL,
+            default_attach_type: AttachType(0),
+            packet: PacketAccess::Load,
+        }
+    }
+
+    /// The attach type that a program loaded with this expected one has; none if it is refused.
+    pub fn attach_type(&self, expected: AttachType) -> Option<AttachType> {
+        let actual = if expected.0 == 0 { self.default_attach_type } else { expected };
+        self.attach_types.contains(actual).then_some(actual)
+    }
+
+    /// The allowed return values of programs of this attach type; none if any is allowed.
+    pub fn return_range(&self, attach_type: AttachType) -> Option<&ReturnRange> {
+        self.returns.iter().find(|r| r.attach_types.contains(attach_type))
+    }
 }
 
 /// Program types with their contexts, and helpers: the world that loader, verifier and machine

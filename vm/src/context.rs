@@ -70,13 +70,22 @@ pub struct Context {
     pub(crate) skb: Skb,
 }
 
-/// Linux's layouts, made once.
+/// The types whose contexts can be made of a packet.
+const PACKET_TYPES: &[ProgType] = &[
+    ProgType::SocketFilter,
+    ProgType::SchedCls,
+    ProgType::SchedAct,
+    ProgType::CgroupSkb,
+    ProgType::Xdp,
+];
+
+/// Linux's layouts of these types, made once.
 fn linux_def(prog_type: ProgType) -> Option<Arc<ContextDef>> {
     static PLATFORM: OnceLock<Vec<(ProgType, Arc<ContextDef>)>> = OnceLock::new();
     let defs = PLATFORM.get_or_init(|| {
         let platform = Platform::linux();
         let with_context = |t: &ProgType| platform.prog_type(*t)?.context.clone();
-        ProgType::ALL.iter().filter_map(|t| Some((*t, Arc::new(with_context(t)?)))).collect()
+        PACKET_TYPES.iter().filter_map(|t| Some((*t, Arc::new(with_context(t)?)))).collect()
     });
     defs.iter().find(|(t, _)| *t == prog_type).map(|(_, def)| def.clone())
 }
@@ -229,7 +238,9 @@ impl Context {
                 FieldKind::PacketEnd => (8, end),
                 FieldKind::PacketMeta => (8, meta),
                 FieldKind::Scalar if field.name == "len" => (4, end - start),
-                FieldKind::Scalar | FieldKind::Pointer(_) => continue,
+                FieldKind::Scalar | FieldKind::Pointer(_) | FieldKind::PointerOrNull(_) => {
+                    continue;
+                }
             };
             self.set_cell(host_offset(field.offset, field.offset), bytes, value);
         }
@@ -330,10 +341,10 @@ impl Context {
             }
             let host = host_offset(field.offset, field.offset);
             if is_array(field) {
-                all.extend(
-                    (0..field.bytes / 4)
-                        .map(|i| (format!("{}[{i}]", field.name), self.get_cell(host + 4 * i, 4))),
-                );
+                let unit = field.unit;
+                let element = |i| self.get_cell(host + unit * i, unit);
+                let named = |i| (format!("{}[{i}]", field.name), element(i));
+                all.extend((0..field.bytes / unit).map(named));
             } else {
                 all.push((field.name.to_string(), self.get_cell(host, field.bytes)));
             }
@@ -350,7 +361,7 @@ impl Context {
         let field = self.def.as_ref().and_then(|d| d.field(base));
         if let (Some(field), Some(index)) = (field, index) {
             let host = host_offset(field.offset, field.offset);
-            let element = if is_array(field) { 4 } else { field.bytes };
+            let element = field.unit;
             if index < field.bytes / element {
                 return Ok((field.kind, host + index * element, element));
             }
@@ -370,7 +381,7 @@ impl Context {
 
 /// Whether a field is an array of 4-byte numbers.
 fn is_array(field: &Field) -> bool {
-    field.bytes > 4 && field.access.max_bytes < field.bytes
+    field.bytes > field.unit
 }
 
 /// The low `bytes` bytes.

@@ -229,7 +229,7 @@ impl Instance {
     /// The trap that stopped it.
     pub fn run(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Box<Trap>> {
         self.expect_context(ctx)?;
-        let mut run = Run::new(ctx, fuel);
+        let mut run = Run::new(ctx, self.program.attach_type, fuel);
         // SAFETY: checked mode asks nothing of the program.
         let result = unsafe { exec::<true>(&mut run, self, &mut Stack::new()) };
         self.finish(&mut run, result)
@@ -249,7 +249,7 @@ impl Instance {
             let what = "running without checks needs a verified program or plain memory";
             return Err(self.trap(0, TrapKind::Unsupported(what.into())));
         }
-        let mut run = Run::new(ctx, fuel);
+        let mut run = Run::new(ctx, self.program.attach_type, fuel);
         // SAFETY: the caller's promise.
         let result = unsafe { exec::<false>(&mut run, self, &mut Stack::new()) };
         self.finish(&mut run, result)
@@ -271,12 +271,12 @@ impl Instance {
             return self.run(ctx, fuel);
         };
         let mut stack = Box::new(Stack::new());
-        let mut run = Run::new(ctx, fuel);
+        let mut run = Run::new(ctx, self.program.attach_type, fuel);
         // SAFETY: checked mode asks nothing of the program.
         let result = unsafe { exec::<true>(&mut run, self, &mut stack) };
         self.finish(&mut run, result)?;
         ctx.set_memory(&start);
-        let mut run = Run::new(ctx, fuel);
+        let mut run = Run::new(ctx, self.program.attach_type, fuel);
         // SAFETY: the same program has just run in checked mode without a trap. It starts with the
         // same registers, with the same bytes in the same memory and on the same stack, whose
         // frames are zero when they are entered; nothing else can tell it another way.

@@ -9,8 +9,8 @@ use crate::packet::MIN_BYTES;
 use crate::trap::TrapKind;
 use ebpfvm_asm::semantics::zero_extend;
 use ebpfvm_asm::{AtomicOp, RmwOp, Size};
-use ebpfvm_spec::ContextDef;
 use ebpfvm_spec::context::{Direction, host_offset};
+use ebpfvm_spec::{AttachType, ContextAccess, ContextDef};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +53,8 @@ pub(crate) struct Frame {
 /// The state of a run that handlers, helpers and the slow paths share.
 pub(crate) struct Run<'a> {
     pub(crate) ctx: &'a mut Context,
+    /// The entry's: some fields of a context are there for some attach types only.
+    attach_type: AttachType,
     pub(crate) regions: Regions,
     /// The budget at the start.
     pub(crate) fuel: u64,
@@ -82,7 +84,7 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(ctx: &'a mut Context, fuel: u64) -> Run<'a> {
+    pub(crate) fn new(ctx: &'a mut Context, attach_type: AttachType, fuel: u64) -> Run<'a> {
         let fuel = fuel.min(i64::MAX as u64);
         let window = window(ctx);
         let context = match ctx.def() {
@@ -95,6 +97,7 @@ impl<'a> Run<'a> {
         Run {
             regions: Regions::new(window, context),
             ctx,
+            attach_type,
             fuel,
             fuel_left: fuel as i64,
             instance: std::ptr::null(),
@@ -166,7 +169,15 @@ impl<'a> Run<'a> {
             return None;
         }
         let offset = self.regions.context.offset(addr) as u32;
-        Some(match def.access(self.ctx.prog_type(), offset, bytes, direction) {
+        let access = ContextAccess {
+            prog_type: self.ctx.prog_type(),
+            attach_type: self.attach_type,
+            offset,
+            bytes,
+            direction,
+            sign_extends: false,
+        };
+        Some(match def.access(&access) {
             Some(field) => {
                 let scalar = field.kind == ebpfvm_spec::FieldKind::Scalar;
                 Ok((host_offset(field.offset, offset), if scalar { bytes } else { 8 }))

@@ -1,7 +1,8 @@
 //! Sets of program types that share helpers (the `*_func_proto` functions), and attach types that
 //! narrow them.
 
-use crate::helper::{AttachRule, AttachTypeSet};
+use crate::attach::{AttachType, AttachTypeSet};
+use crate::helper::AttachRule;
 use crate::program::ProgType::*;
 use crate::program::{ProgType, ProgTypeSet};
 
@@ -119,48 +120,63 @@ pub(super) const CGROUP: ProgTypeSet = of(&[
 ]);
 pub(super) const RETVAL: ProgTypeSet = CGROUP.without(of(&[SockOps, CgroupSkb]));
 
-const fn rule(prog_types: ProgTypeSet, attach: &[u32]) -> AttachRule {
+const fn rule(prog_types: ProgTypeSet, attach: &[AttachType]) -> AttachRule {
     AttachRule { prog_types, attach: AttachTypeSet::of(attach) }
 }
 
-/// `BPF_TRACE_FENTRY`, `BPF_TRACE_FEXIT`, `BPF_MODIFY_RETURN`.
-const FUNCTION: [u32; 3] = [24, 25, 26];
-/// `BPF_TRACE_KPROBE_MULTI`, `_UPROBE_MULTI`, `_KPROBE_SESSION`, `_UPROBE_SESSION`.
-const MULTI: [u32; 4] = [42, 48, 56, 57];
-const TRACE_RAW_TP: u32 = 23;
-const LSM_MAC: u32 = 27;
-const TRACE_ITER: u32 = 28;
-const CGROUP_SETSOCKOPT: u32 = 22;
-const LSM_CGROUP: u32 = 43;
+/// Where a trampoline is at a function.
+const FUNCTION: [AttachType; 3] =
+    [AttachType::TRACE_FENTRY, AttachType::TRACE_FEXIT, AttachType::MODIFY_RETURN];
+/// Many functions with one program.
+const MULTI: [AttachType; 4] = [
+    AttachType::TRACE_KPROBE_MULTI,
+    AttachType::TRACE_UPROBE_MULTI,
+    AttachType::TRACE_KPROBE_SESSION,
+    AttachType::TRACE_UPROBE_SESSION,
+];
 
-pub(super) const LSM_CGROUP_HOOKS: &[AttachRule] = &[rule(LSM, &[LSM_CGROUP])];
+pub(super) const LSM_CGROUP_HOOKS: &[AttachRule] = &[rule(LSM, &[AttachType::LSM_CGROUP])];
 /// Where no system call waits for the value: `BPF_CGROUP_INET_INGRESS`, `_INET_EGRESS`,
 /// `_SOCK_OPS`, and `_RECVMSG`, `_GETPEERNAME` and `_GETSOCKNAME` of each address family.
 pub(super) const RETVAL_HOOKS: &[AttachRule] = &[
     AttachRule {
         prog_types: RETVAL.without(LSM),
-        attach: AttachTypeSet::all_but(&[0, 1, 3, 19, 20, 29, 30, 31, 32, 51, 52, 53]),
+        attach: AttachTypeSet::all_but(&[
+            AttachType::CGROUP_INET_INGRESS,
+            AttachType::CGROUP_INET_EGRESS,
+            AttachType::CGROUP_SOCK_OPS,
+            AttachType::CGROUP_UDP4_RECVMSG,
+            AttachType::CGROUP_UDP6_RECVMSG,
+            AttachType::CGROUP_INET4_GETPEERNAME,
+            AttachType::CGROUP_INET6_GETPEERNAME,
+            AttachType::CGROUP_INET4_GETSOCKNAME,
+            AttachType::CGROUP_INET6_GETSOCKNAME,
+            AttachType::CGROUP_UNIX_RECVMSG,
+            AttachType::CGROUP_UNIX_GETPEERNAME,
+            AttachType::CGROUP_UNIX_GETSOCKNAME,
+        ]),
     },
-    rule(LSM, &[LSM_CGROUP]),
+    rule(LSM, &[AttachType::LSM_CGROUP]),
 ];
-pub(super) const ITERATORS: &[AttachRule] = &[rule(TRACING_BTF, &[TRACE_ITER])];
+pub(super) const ITERATORS: &[AttachRule] = &[rule(TRACING_BTF, &[AttachType::TRACE_ITER])];
 /// Programs that a trampoline calls (`bpf_prog_has_trampoline`).
 pub(super) const TRAMPOLINES: &[AttachRule] =
-    &[rule(TRACING_BTF, &FUNCTION), rule(LSM, &[LSM_MAC])];
+    &[rule(TRACING_BTF, &FUNCTION), rule(LSM, &[AttachType::LSM_MAC])];
 pub(super) const PROBED_HOOKS: &[AttachRule] = &[
     rule(TRACING_BTF, &FUNCTION),
     AttachRule { prog_types: KPROBE, attach: AttachTypeSet::all_but(&MULTI) },
 ];
 pub(super) const MULTI_PROBES: &[AttachRule] = &[rule(KPROBE, &MULTI)];
 pub(super) const COOKIE_HOOKS: &[AttachRule] = &[
-    rule(TRACING_BTF, &[TRACE_RAW_TP, FUNCTION[0], FUNCTION[1], FUNCTION[2]]),
-    rule(LSM, &[LSM_MAC]),
+    rule(TRACING_BTF, &[AttachType::TRACE_RAW_TP, FUNCTION[0], FUNCTION[1], FUNCTION[2]]),
+    rule(LSM, &[AttachType::LSM_MAC]),
 ];
 /// Iterators over TCP and UDP sockets only; of the LSM's functions those with a socket.
 pub(super) const SOCK_OPTION_HOOKS: &[AttachRule] = &[
-    rule(of(&[CgroupSockopt]), &[CGROUP_SETSOCKOPT]),
-    rule(TRACING_BTF, &[TRACE_ITER]),
-    rule(LSM, &[LSM_CGROUP]),
+    rule(of(&[CgroupSockopt]), &[AttachType::CGROUP_SETSOCKOPT]),
+    rule(TRACING_BTF, &[AttachType::TRACE_ITER]),
+    rule(LSM, &[AttachType::LSM_CGROUP]),
 ];
 /// `BPF_CGROUP_INET4_CONNECT` and `BPF_CGROUP_INET6_CONNECT`.
-pub(super) const CONNECT_HOOKS: &[AttachRule] = &[rule(SOCK_ADDR, &[10, 11])];
+pub(super) const CONNECT_HOOKS: &[AttachRule] =
+    &[rule(SOCK_ADDR, &[AttachType::CGROUP_INET4_CONNECT, AttachType::CGROUP_INET6_CONNECT])];
