@@ -102,6 +102,11 @@ impl Context {
         }
     }
 
+    /// Whether contexts of this program type can be made of a packet.
+    pub fn takes_packet(prog_type: ProgType) -> bool {
+        PACKET_TYPES.contains(&prog_type)
+    }
+
     /// The context of a packet program of Linux, as the kernel's test-run makes it.
     ///
     /// # Errors

@@ -24,6 +24,13 @@ pub(crate) struct RunInput {
 
 /// The context of a run of a program.
 pub(crate) fn make(args: &RunInput, program: &Program) -> Result<Context, Failure> {
+    if program.prog_type != ProgType::Raw && !Context::takes_packet(program.prog_type) {
+        return Err(Failure::Input {
+            file: format!("program '{}'", program.name),
+            problem: ContextError::NoContext(program.prog_type.name()).to_string(),
+            hint: None,
+        });
+    }
     let data = match &args.packet {
         Some(path) => {
             let name = file::name(path);
