@@ -39,7 +39,8 @@ for name in calls core_bitfields core_resize data link_a link_b map_nested struc
 done
 
 # The types of the made-up kernel.
-"$clang" -O2 -g --target=bpfel -mcpu=v3 -c target.c -o target.o
+"$clang" -O2 -g -fdebug-compilation-dir=. -ffile-prefix-map="$PWD"=. \
+	--target=bpfel -mcpu=v3 -c target.c -o target.o
 "$objcopy" --dump-section .BTF=target.btf target.o
 rm target.o
 
