@@ -5,6 +5,7 @@ mod conform;
 mod disasm;
 mod inspect;
 mod link;
+mod map;
 mod run;
 
 use crate::failure::Failure;
@@ -27,6 +28,7 @@ pub(crate) enum Command {
     Asm(asm::Args),
     Inspect(inspect::Args),
     Link(link::Args),
+    Map(map::Args),
     Conform(conform::Args),
 }
 
@@ -38,6 +40,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(args, output),
             Command::Asm(args) => asm::run(args, output),
             Command::Link(args) => link::run(args, output),
+            Command::Map(args) => map::run(args, output),
             Command::Conform(args) => conform::run(args, output),
         }
     }

@@ -3,6 +3,7 @@
 use super::{Done, disasm};
 use crate::failure::Failure;
 use crate::input::object::Choice;
+use crate::input::pins::Pins;
 use crate::input::target::Target;
 use crate::input::value::Json;
 use crate::input::{context, file, globals, hex, map, object};
@@ -48,6 +49,8 @@ pub(crate) struct Args {
     /// The initial value of a global variable, as JSON or @FILE
     #[arg(long = "global", value_name = "NAME=JSON")]
     globals: Vec<String>,
+    #[command(flatten)]
+    pins: Pins,
     /// Show the contents of all maps afterwards
     #[arg(long)]
     dump_maps: bool,
@@ -72,10 +75,16 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let host = Arc::new(SystemHost::new(1));
     let vm = Vm::linux().host(host.clone()).build();
     let subject = Subject::load(args, &vm)?;
+    for note in &subject.not_kept {
+        output.note(&format!("note: {note}"));
+    }
     let mut context = context::make(&args.context, subject.instance.program())?;
     let before = Before::of(&context);
     let outcome = repeat(args, &subject.instance, &mut context);
     let (outcome, mean) = outcome.map_err(|trap| subject.stopped(*trap, host.take_lines()))?;
+    if let Some(loaded) = &subject.loaded {
+        args.pins.store(loaded)?;
+    }
     if let Some(path) = &args.data_out {
         file::write(path, &context.data_out())?;
     }
@@ -95,6 +104,8 @@ struct Subject {
     file: String,
     loaded: Option<Loaded>,
     instance: Arc<Instance>,
+    /// Maps that are pinned and cannot be kept, and why.
+    not_kept: Vec<String>,
 }
 
 impl Subject {
@@ -111,6 +122,7 @@ impl Subject {
             (args.choice.section.is_some(), "--section"),
             (!args.maps.is_empty(), "--map"),
             (!args.globals.is_empty(), "--global"),
+            (args.pins.is_given(), "--pin-root"),
         ] {
             if given {
                 let problem = format!("{option} needs an object file; {file} is none");
@@ -133,7 +145,7 @@ impl Subject {
             pc: error.pc.map(|pc| pc.0),
             source_line: None,
         })?;
-        Ok(Subject { file, loaded: None, instance })
+        Ok(Subject { file, loaded: None, instance, not_kept: Vec::new() })
     }
 
     fn of_object(args: &Args, vm: &Vm, file: String, object: Object) -> Result<Subject, Failure> {
@@ -158,6 +170,7 @@ impl Subject {
         let target_btf = args.target.types(&object, &needed(&program, &defs))?;
         let options = LoadOptions { maps: Some(defs), target_btf };
         let loaded = Loaded::with(vm, object, options)?;
+        let not_kept = args.pins.load(&loaded)?;
         let instance = loaded.program(&program)?;
         for (index, json) in entries {
             map::fill(&loaded, &loaded.maps()[index], &json)?;
@@ -169,7 +182,7 @@ impl Subject {
                 let _ = array.open(cpu, Cpu(cpu), PERF_BYTES);
             }
         }
-        Ok(Subject { file, loaded: Some(loaded), instance })
+        Ok(Subject { file, loaded: Some(loaded), instance, not_kept })
     }
 
     /// What is told about a run that a trap ended.
@@ -239,7 +252,7 @@ impl Subject {
             let name = map.def().name.clone();
             if !all {
                 report.shown.filled_maps.extend(is_filled(map).then_some(name));
-            } else if let Some(entries) = entries(loaded, map) {
+            } else if let Some(entries) = entries(loaded.object().btf().map(|btf| &**btf), map) {
                 report.maps.insert(name, entries);
             }
         }

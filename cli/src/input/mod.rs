@@ -7,5 +7,6 @@ pub(crate) mod hex;
 pub(crate) mod map;
 pub(crate) mod object;
 pub(crate) mod order;
+pub(crate) mod pins;
 pub(crate) mod target;
 pub(crate) mod value;

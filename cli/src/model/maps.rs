@@ -1,13 +1,13 @@
 //! The contents of maps.
 
 use crate::render::hex;
+use ebpfvm::Map;
 use ebpfvm::map::ProgArray;
-use ebpfvm::{Loaded, Map};
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::btf::value::to_json;
-use ebpfvm_spec::MapType;
-use ebpfvm_spec::btf::TypeId;
+use ebpfvm_spec::btf::{Btf, TypeId};
 use ebpfvm_spec::map::MapOrigin;
+use ebpfvm_spec::{MapDef, MapType};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,6 +25,41 @@ pub(crate) struct MapEntry {
     /// Key and value through their types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) formatted: Option<Formatted>,
+}
+
+/// A map that was kept, with its contents.
+#[derive(Serialize)]
+pub(crate) struct MapReport {
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) map_type: &'static str,
+    pub(crate) key_bytes: u32,
+    pub(crate) value_bytes: u32,
+    pub(crate) max_entries: u32,
+    /// Names of creation flags.
+    pub(crate) flags: Option<String>,
+    /// How many values there are for a key.
+    pub(crate) cpus: u32,
+    pub(crate) entries: Vec<MapEntry>,
+    /// The values of a map without keys in hex, first out first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) values: Vec<String>,
+}
+
+impl MapReport {
+    pub(crate) fn new(def: &MapDef, cpus: u32, entries: Vec<MapEntry>, map: &Map) -> MapReport {
+        MapReport {
+            name: def.name.clone(),
+            map_type: def.map_type.name(),
+            key_bytes: def.key_bytes,
+            value_bytes: def.value_bytes,
+            max_entries: def.max_entries,
+            flags: (def.flags.0 != 0).then(|| def.flags.to_string()),
+            cpus,
+            entries,
+            values: map.values().iter().map(|value| hex::string(value)).collect(),
+        }
+    }
 }
 
 /// The value of one CPU.
@@ -46,7 +81,7 @@ pub(crate) struct Formatted {
 
 /// The entries of a map, sorted by key. Arrays show only entries that are not all zero. None if
 /// maps of the kind have no entries to show.
-pub(crate) fn entries(loaded: &Loaded, map: &Map) -> Option<Vec<MapEntry>> {
+pub(crate) fn entries(btf: Option<&Btf>, map: &Map) -> Option<Vec<MapEntry>> {
     let def = map.def();
     if def.key_bytes == 0 || def.map_type == MapType::PerfEventArray {
         return None;
@@ -60,7 +95,7 @@ pub(crate) fn entries(loaded: &Loaded, map: &Map) -> Option<Vec<MapEntry>> {
     if !is_array && def.map_type != MapType::ProgArray {
         entries.sort();
     }
-    Some(entries.iter().map(|(key, value)| entry(loaded, map, key, value)).collect())
+    Some(entries.iter().map(|(key, value)| entry(btf, map, key, value)).collect())
 }
 
 /// Whether a map holds something that its definition does not, as far as its first entries tell.
@@ -79,7 +114,7 @@ pub(crate) fn is_filled(map: &Map) -> bool {
     }
 }
 
-fn entry(loaded: &Loaded, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
+fn entry(btf: Option<&Btf>, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
     let def = map.def();
     if let Some(array) = map.as_kind::<ProgArray>() {
         let index = key.try_into().map_or(0, u32::from_ne_bytes);
@@ -94,9 +129,8 @@ fn entry(loaded: &Loaded, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
             formatted: Some(formatted),
         };
     }
-    let through = |id: Option<TypeId>, bytes: &[u8]| {
-        to_json(loaded.object().btf()?, id?, bytes, ByteOrder::HOST).ok()
-    };
+    let through =
+        |id: Option<TypeId>, bytes: &[u8]| to_json(btf?, id?, bytes, ByteOrder::HOST).ok();
     let size = def.value_bytes as usize;
     let lanes: Vec<&[u8]> = match def.map_type.is_percpu() {
         true => value.chunks(size.next_multiple_of(8)).map(|lane| &lane[..size]).collect(),

@@ -1,7 +1,7 @@
 //! The contents of maps as text: through their types where there are any, else in hex.
 
 use super::style::{self, paint};
-use crate::model::maps::{CpuValue, MapEntry};
+use crate::model::maps::{CpuValue, MapEntry, MapReport};
 use ebpfvm_spec::MapDef;
 use ebpfvm_spec::btf::{Btf, Kind, TypeId};
 use ebpfvm_spec::map::MapOrigin;
@@ -40,6 +40,20 @@ pub(crate) fn text(def: &MapDef, btf: Option<&Btf>, entries: &[MapEntry]) -> Str
         let _ = writeln!(text, "  {key}: {value}");
     }
     text
+}
+
+/// A map that was kept: what it is, and its contents.
+pub(crate) fn report(def: &MapDef, btf: Option<&Btf>, report: &MapReport) -> String {
+    let mut facts = vec![format!("{} bytes -> {} bytes", def.key_bytes, def.value_bytes)];
+    facts.push(format!("at most {} entries", def.max_entries));
+    facts.extend(report.flags.iter().map(|flags| format!("flags {flags}")));
+    facts.extend((report.cpus > 1).then(|| format!("{} CPUs", report.cpus)));
+    let kind = def.map_type.name();
+    if def.key_bytes > 0 {
+        return format!("{kind}: {}\n{}", facts.join(", "), text(def, btf, &report.entries));
+    }
+    let values: Vec<String> = report.values.iter().map(|value| format!("  {value}\n")).collect();
+    format!("{kind}: {}\n{} values:\n{}", facts.join(", "), values.len(), values.concat())
 }
 
 fn variables(entry: &MapEntry) -> Option<&serde_json::Map<String, Value>> {

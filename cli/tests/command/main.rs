@@ -8,6 +8,7 @@ mod errors;
 mod examples;
 mod inspect;
 mod link;
+mod pins;
 mod run;
 
 use serde_json::Value;
@@ -112,7 +113,7 @@ fn help_names_commands_and_exit_codes() {
     for word in ["run", "disasm", "asm", "inspect", "link", "conform", "Exit codes:", "--json"] {
         assert!(help.contains(word), "{word}: {help}");
     }
-    for command in ["run", "disasm", "asm", "inspect", "link", "conform"] {
+    for command in ["run", "disasm", "asm", "inspect", "link", "conform", "map dump"] {
         let help = ebpfvm(&format!("{command} --help")).well();
         assert!(help.contains("Usage: ebpfvm"), "{help}");
     }

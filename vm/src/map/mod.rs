@@ -22,6 +22,7 @@ pub mod perf_event_array;
 mod prog_array;
 mod queue_stack;
 pub mod ringbuf;
+mod snapshot;
 mod targets;
 mod values;
 
@@ -30,6 +31,7 @@ pub use create::{CreateError, MapLimits};
 pub use perf_event_array::PerfEventArray;
 pub use prog_array::ProgArray;
 pub use ringbuf::Ringbuf;
+pub use snapshot::{Snapshot, SnapshotError};
 pub use targets::Targets;
 
 use ebpfvm_spec::{Errno, MapDef};
