@@ -34,6 +34,7 @@ fn exercise(bytes: &[u8]) {
         let _ = object.link_for(&program.name, &own);
     }
     object.relocations().count();
+    object.needs();
     let Some(btf) = object.btf() else { return };
     let _ = ebpfvm_loader::btf::c::header(btf);
     let data = vec![0; 4096];

@@ -18,7 +18,10 @@ const OLD_LIMIT: u64 = 4096;
 /// Which functions each other function refers to, and who needs them.
 pub(super) struct Reach<'a> {
     object: &'a Object,
+    /// Of aliases of the same code only the first has any.
     callees: Vec<BTreeSet<usize>>,
+    /// The functions that call `tail_call`.
+    tail_calls: BTreeSet<usize>,
     /// Functions whose address is taken, with the place where.
     callbacks: Vec<(usize, u32)>,
 }
@@ -27,10 +30,15 @@ impl<'a> Reach<'a> {
     pub(super) fn of(object: &'a Object) -> Reach<'a> {
         let resolver = Resolver { object, options: LinkOptions::default() };
         let (mut callees, mut callbacks) = (Vec::new(), Vec::new());
+        let mut tail_calls = BTreeSet::new();
         for (index, f) in object.functions.list.iter().enumerate() {
             let section = &object.functions.sections[&f.section];
             let mut found = BTreeSet::new();
-            for (slot, insn) in code(object, f).iter().flat_map(Code::iter) {
+            let code = if first(object, index) == index { code(object, f) } else { None };
+            for (slot, insn) in code.iter().flat_map(Code::iter) {
+                if let Insn::Call { target: CallTarget::Helper(TAIL_CALL) } = insn {
+                    tail_calls.insert(index);
+                }
                 let place = f.start + slot.0;
                 let is_load = matches!(insn, Insn::LoadImm { .. });
                 let target = match (section.reloc_at(place), insn.function_offset()) {
@@ -53,7 +61,7 @@ impl<'a> Reach<'a> {
             }
             callees.push(found);
         }
-        Reach { object, callees, callbacks }
+        Reach { object, callees, tail_calls, callbacks }
     }
 
     /// A function with all that it refers to, directly or not.
@@ -71,6 +79,7 @@ impl<'a> Reach<'a> {
         let functions = &self.object.functions;
         let (mut loaded, mut asked) = (BTreeSet::new(), BTreeSet::new());
         for ((entry, _), info) in functions.programs().zip(self.object.programs()) {
+            let entry = first(self.object, entry);
             let reached = self.from(entry);
             let optional = (!info.autoload).then_some(NOT_LOADED);
             self.program((entry, &reached), &info.name, optional, found);
@@ -80,6 +89,9 @@ impl<'a> Reach<'a> {
         let optional = |f: &usize| (asked.contains(f) && !loaded.contains(f)).then_some(NOT_LOADED);
         let mut cpu = Cpu::V1;
         for (index, f) in functions.list.iter().enumerate() {
+            if first(self.object, index) != index {
+                continue;
+            }
             let Some(code) = code(self.object, f) else { continue };
             let optional = optional(&index);
             for (pc, insn) in code.iter() {
@@ -132,12 +144,7 @@ impl<'a> Reach<'a> {
         }
         // Commits cc8b0b92a169 and ebf7d1f508a7 of the kernel.
         found.add(NeedKind::Feature, "bpf-to-bpf calls", "4.16", optional, site());
-        let calls = |f: &Function| {
-            let is_tail_call =
-                |insn: &Insn| matches!(insn, Insn::Call { target: CallTarget::Helper(TAIL_CALL) });
-            code(self.object, f).is_some_and(|code| code.iter().any(|(_, i)| is_tail_call(i)))
-        };
-        if functions().any(calls) {
+        if reached.iter().any(|f| self.tail_calls.contains(f)) {
             let what = "tail calls beside bpf-to-bpf calls";
             found.add(NeedKind::Feature, what, "5.10", optional, site());
         }
@@ -147,6 +154,12 @@ impl<'a> Reach<'a> {
             found.add(NeedKind::Feature, "global functions", "5.6", Some(why), site());
         }
     }
+}
+
+/// The first of the functions that are the same code under several names.
+fn first(object: &Object, index: usize) -> usize {
+    let f = &object.functions.list[index];
+    object.functions.at(f.section, f.start).unwrap_or(index)
 }
 
 /// The instructions of a function as they stand in the file; none if they are no instructions.

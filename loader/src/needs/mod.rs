@@ -17,6 +17,7 @@ use ebpfvm_spec::btf::essential_name;
 use ebpfvm_spec::linux::{HELPER_NAMES, HELPERS, Release, kfunc_since};
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{AttachType, Effect, MapDef, MapFlags, ProgType};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -152,6 +153,8 @@ const NOT_LOADED: &str = "in programs that are not loaded unless asked for";
 #[derive(Default)]
 struct Collector {
     list: Vec<Need>,
+    /// Index in the list.
+    known: HashMap<(NeedKind, String), usize>,
 }
 
 impl Collector {
@@ -166,12 +169,15 @@ impl Collector {
         site: Site,
     ) {
         let (name, since) = (name.into(), Release::parse(since));
-        match self.list.iter_mut().find(|need| need.kind == kind && need.name == name) {
+        match self.known.get(&(kind, name.clone())).map(|index| &mut self.list[*index]) {
             Some(need) if need.optional.is_some() && optional.is_none() => {
                 (need.optional, need.site) = (None, site);
             }
             Some(_) => {}
-            None => self.list.push(Need { kind, name, since, optional, site }),
+            None => {
+                self.known.insert((kind, name.clone()), self.list.len());
+                self.list.push(Need { kind, name, since, optional, site });
+            }
         }
     }
 
