@@ -524,7 +524,7 @@ pub enum Insn {
         src: Reg,
     },
     /// `r0 = ntoh(packet[offset])`: legacy packet load at an absolute offset (conformance group
-    /// `packet`). Needs the context in `r6`; out of range ends the program with 0.
+    /// `packet`). Needs the context in `r6`; out of range returns 0 from the function.
     LoadAbs {
         /// 1, 2 or 4 bytes.
         size: Size,

@@ -251,11 +251,17 @@ impl<'a> Machine<'a> {
                 let place = self.place(size, base, offset, Direction::Write)?;
                 self.atomic(op, size, place, src)?;
             }
-            Insn::LoadAbs { size, offset } => self.load_packet(size, offset)?,
+            Insn::LoadAbs { size, offset } => {
+                if !self.load_packet(size, offset) {
+                    return self.leave();
+                }
+            }
             Insn::LoadInd { size, index, offset } => {
                 let index = self.regs[index.index()].number();
                 let index = index.ok_or(self.undetermined())? as u32;
-                self.load_packet(size, index.wrapping_add(offset as u32) as i32)?;
+                if !self.load_packet(size, index.wrapping_add(offset as u32) as i32) {
+                    return self.leave();
+                }
             }
             Insn::Jump { offset, .. } => return Ok(to(offset)),
             Insn::JumpIf { width, op, dst, src, offset } => {
@@ -281,15 +287,7 @@ impl<'a> Machine<'a> {
                 return Ok(target);
             }
             Insn::Call { .. } => return Err(self.trap(Fault::NoSuchHelper)),
-            Insn::Exit => {
-                let frame = self.frames.pop();
-                let Some((back, saved)) = frame.and_then(|frame| frame.caller) else {
-                    return Err(Outcome::Returned(self.regs[0]));
-                };
-                self.regs[6..10].copy_from_slice(&saved);
-                self.point_to_frame();
-                return Ok(back);
-            }
+            Insn::Exit => return self.leave(),
             Insn::AddrSpaceCast { .. } => return Err(Outcome::Refused),
         }
         Ok(next)
@@ -380,13 +378,25 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A legacy packet load: the memory is the packet; out of range the program ends with 0.
-    fn load_packet(&mut self, size: Size, offset: i32) -> Result<(), Outcome> {
-        let nothing = Outcome::Returned(Value::Number(0));
-        let at = usize::try_from(offset).map_err(|_| nothing)?;
+    /// Returns from a function: where its caller goes on; or ends the program.
+    fn leave(&mut self) -> Result<Pc, Outcome> {
+        let frame = self.frames.pop();
+        let Some((back, saved)) = frame.and_then(|frame| frame.caller) else {
+            return Err(Outcome::Returned(self.regs[0]));
+        };
+        self.regs[6..10].copy_from_slice(&saved);
+        self.point_to_frame();
+        Ok(back)
+    }
+
+    /// A legacy packet load: the memory is the packet. Out of range it sets `r0` to 0 and is false:
+    /// the function that makes it returns.
+    fn load_packet(&mut self, size: Size, offset: i32) -> bool {
+        self.regs[0] = Value::Number(0);
+        let Ok(at) = usize::try_from(offset) else { return false };
         let n = size.bytes() as usize;
         if at.checked_add(n).is_none_or(|end| end > self.memory.len()) {
-            return Err(nothing);
+            return false;
         }
         let mut value = Value::Number(0);
         for i in at..at + n {
@@ -397,6 +407,6 @@ impl<'a> Machine<'a> {
             };
         }
         self.regs[0] = value;
-        Ok(())
+        true
     }
 }
