@@ -15,7 +15,7 @@ use crate::{Engine, Outcome};
 use ebpfvm::{Helper, TrapKind, Vm};
 use ebpfvm_asm::{ByteOrder, Slot};
 use ebpfvm_spec::helper::{Arg, Effect, Ret};
-use ebpfvm_spec::{HelperProto, ProgTypeSet};
+use ebpfvm_spec::{HelperProto, MapUse, ProgTypeSet};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::io::Read;
 
@@ -136,6 +136,7 @@ fn machine() -> Vm {
         effects: Effect::NONE,
         allowed: ProgTypeSet::ALL,
         attach: &[],
+        maps: MapUse::ANY,
     };
     let unwind = |call: &mut ebpfvm::Call<'_, '_>| match call.arg(1) {
         0 => Err(TrapKind::Unsupported("unwind(0) ends the program early".into())),

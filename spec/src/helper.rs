@@ -1,6 +1,7 @@
 //! Helper prototypes: what a helper takes, gives and does (`struct bpf_func_proto`).
 
 use crate::attach::{AttachType, AttachTypeSet};
+use crate::map::{MapType, MapTypeSet};
 use crate::program::{ProgType, ProgTypeSet};
 use std::borrow::Cow;
 
@@ -244,6 +245,42 @@ pub struct AttachRule {
     pub attach: AttachTypeSet,
 }
 
+/// That a helper takes some kinds of maps from some programs only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MapRule {
+    /// The kinds that it is about.
+    pub maps: MapTypeSet,
+    /// The types of programs from which they are taken.
+    pub prog_types: ProgTypeSet,
+    /// Their expected attach types.
+    pub attach: AttachTypeSet,
+}
+
+/// Which maps a helper takes as [`Arg::Map`]; of a helper that takes a [`Arg::KptrSlot`], the maps
+/// whose values the slot may lie in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MapUse {
+    /// Kinds that it takes from every program.
+    pub always: MapTypeSet,
+    /// Kinds that it takes from some programs only; one rule that fits is enough.
+    pub sometimes: &'static [MapRule],
+}
+
+impl MapUse {
+    /// Every kind from every program.
+    pub const ANY: MapUse = MapUse { always: MapTypeSet::ALL, sometimes: &[] };
+}
+
+/// Why a helper does not take a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MapRefusal {
+    /// It never takes this kind: `cannot pass map_type %d into func %s#%d`.
+    Kind,
+    /// It takes this kind from other programs; the kernel says `cannot update sockmap in this
+    /// context` before the message of [`MapRefusal::Kind`].
+    Context,
+}
+
 /// The prototype of a helper. Where a helper takes other arguments in other program types, it has
 /// several, of which no two allow the same type and attach type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,6 +301,8 @@ pub struct HelperProto {
     pub allowed: ProgTypeSet,
     /// Which of them may only with certain attach types.
     pub attach: &'static [AttachRule],
+    /// Which maps it takes.
+    pub maps: MapUse,
 }
 
 impl HelperProto {
@@ -273,6 +312,30 @@ impl HelperProto {
             && (self.attach.iter())
                 .filter(|rule| rule.prog_types.contains(prog_type))
                 .all(|rule| rule.attach.contains(attach))
+    }
+
+    /// Whether a program of this type and with this expected attach type may give it a map of this
+    /// kind (`check_map_func_compatibility`).
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn takes_map(
+        &self,
+        kind: MapType,
+        prog_type: ProgType,
+        attach: AttachType,
+    ) -> Result<(), MapRefusal> {
+        if self.maps.always.contains(kind) {
+            return Ok(());
+        }
+        let mut refusal = MapRefusal::Kind;
+        for rule in self.maps.sometimes.iter().filter(|rule| rule.maps.contains(kind)) {
+            if rule.prog_types.contains(prog_type) && rule.attach.contains(attach) {
+                return Ok(());
+            }
+            refusal = MapRefusal::Context;
+        }
+        Err(refusal)
     }
 
     /// Whether both allow the same type with the same attach type.

@@ -20,8 +20,9 @@ pub use attach::{AttachType, AttachTypeSet};
 pub use context::{Access, ContextAccess, ContextDef, Direction, Field, FieldKind, Pointee, Sizes};
 pub use errno::Errno;
 pub use helper::{
-    Arg, AttachRule, Callback, DynptrUse, Effect, HelperProto, MemAccess, MemSize, Ret,
+    Arg, AttachRule, Callback, DynptrUse, Effect, HelperProto, MapRefusal, MapRule, MapUse,
+    MemAccess, MemSize, Ret,
 };
-pub use map::{MapDef, MapFlags, MapType};
+pub use map::{MapDef, MapFlags, MapType, MapTypeSet};
 pub use platform::{PacketAccess, Platform, ProgTypeDef, ReturnRange};
 pub use program::{FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};

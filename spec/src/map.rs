@@ -94,6 +94,57 @@ impl MapType {
     }
 }
 
+/// A set of kinds of maps.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct MapTypeSet(u64);
+
+impl MapTypeSet {
+    /// No kind.
+    pub const NONE: MapTypeSet = MapTypeSet(0);
+    /// Every kind.
+    pub const ALL: MapTypeSet = MapTypeSet::of(MapType::ALL);
+
+    /// The set of these kinds.
+    pub const fn of(kinds: &[MapType]) -> MapTypeSet {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < kinds.len() {
+            bits |= 1 << kinds[i] as u32;
+            i += 1;
+        }
+        MapTypeSet(bits)
+    }
+
+    /// Kinds in either set.
+    pub const fn union(self, other: MapTypeSet) -> MapTypeSet {
+        MapTypeSet(self.0 | other.0)
+    }
+
+    /// Kinds in both sets.
+    pub const fn intersection(self, other: MapTypeSet) -> MapTypeSet {
+        MapTypeSet(self.0 & other.0)
+    }
+
+    /// Kinds in this set but not in the other.
+    pub const fn without(self, other: MapTypeSet) -> MapTypeSet {
+        MapTypeSet(self.0 & !other.0)
+    }
+
+    /// Whether the kind is in the set.
+    pub const fn contains(self, kind: MapType) -> bool {
+        self.0 >> kind as u32 & 1 == 1
+    }
+}
+
+impl fmt::Debug for MapTypeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == MapTypeSet::ALL {
+            return f.write_str("ALL");
+        }
+        f.debug_set().entries(MapType::ALL.iter().filter(|kind| self.contains(**kind))).finish()
+    }
+}
+
 macro_rules! map_flags {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $since:literal;)*) => {
         /// Creation flags (`BPF_F_*` of `map_flags`).

@@ -12,7 +12,7 @@ use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Insn, Pc};
 use ebpfvm_loader::Absent;
-use ebpfvm_spec::{Arg, Effect, HelperProto, ProgType, ProgTypeSet, Program, Ret};
+use ebpfvm_spec::{Arg, Effect, HelperProto, MapUse, ProgType, ProgTypeSet, Program, Ret};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -168,6 +168,7 @@ fn absent_helper(id: u32, why: String) -> Helper {
         effects: Effect::default(),
         allowed: ProgTypeSet::ALL,
         attach: &[],
+        maps: MapUse::ANY,
     };
     Helper::new(proto, move |_| Err(TrapKind::Unsupported(why.clone())))
 }

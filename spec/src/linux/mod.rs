@@ -8,7 +8,7 @@ mod release;
 mod types;
 
 pub use helper_names::{HELPER_NAMES, helper_id, helper_name};
-pub use helpers::{HELPERS, helpers};
+pub use helpers::{HELPERS, ITERABLE, helpers};
 pub use kfuncs::{KFUNCS, kfunc_since};
 pub use release::Release;
 pub use types::{Arch, prog_types, prog_types_of};

@@ -5,6 +5,7 @@
 //! `conformance/tests/prototypes` ask the kernel whether the rows are right.
 
 mod buffers;
+mod map_kinds;
 mod maps;
 mod packet;
 mod sets;
@@ -13,6 +14,8 @@ mod system;
 mod terms;
 mod tracing;
 mod xdp;
+
+pub use map_kinds::ITERABLE;
 
 use super::helper_names::HELPER_NAMES;
 use crate::helper::{Arg, AttachRule, Effect, HelperProto, Ret};
@@ -64,6 +67,7 @@ impl Row {
             effects: self.effects,
             allowed: self.allowed,
             attach: self.attach,
+            maps: map_kinds::taken_by(self.id),
         }
     }
 }
