@@ -1,6 +1,42 @@
 //! The verifier: judges programs as Linux 6.18 does, by following every path with abstract values.
 //!
-//! - [`domain`]: the abstract values of registers that hold numbers
+//! ```text
+//! cfg ---> explore ---> verdict, facts, log
+//!             |  ^
+//!             v  |
+//!           apply, check  (domain, state)
+//! ```
+//!
+//! - [`domain`]: what is known about a number; pure
+//! - [`state`]: what is known at one point of one path: registers, stacks, references
+//! - [`cfg`]: the shape of the code: functions, ways of control, live registers
+//! - [`check`]: whether the needs of an instruction are met; reads only
+//! - [`apply`]: what an instruction makes of a state
+//! - [`explore`]: which path is followed next, pruning, precision, limits; knows no operation
+//! - [`reject`]: why a program is rejected, as data
+//! - [`report`]: how verdicts and states are shown
+//!
+//! No number of a helper, program type or map occurs here: they are values of the
+//! [`Platform`](ebpfvm_spec::platform::Platform).
 #![forbid(unsafe_code)]
+#![allow(dead_code, unused_imports)] // while its parts are put together
 
+mod apply;
+mod cfg;
+mod check;
 pub mod domain;
+mod explore;
+mod facts;
+mod log;
+mod options;
+pub mod reject;
+mod report;
+mod state;
+mod step;
+mod subject;
+mod verdict;
+
+pub use facts::{Facts, Target};
+pub use options::{Limits, LogLevel, Options, Privileges, load_flags};
+pub use reject::{Reason, Rejection};
+pub use verdict::{Judgement, Report, Stats, VerifiedProgram, verify};

@@ -1,0 +1,1 @@
+//! Arithmetic on pointers (`adjust_ptr_min_max_vals`).

@@ -1,0 +1,1 @@
+//! Whether the needs of an instruction are met. Nothing here changes what a register holds.

@@ -1,0 +1,144 @@
+//! Follows all paths (`do_check`).
+
+use super::{Past, Pending};
+use crate::apply;
+use crate::reject::{LimitReason, Reason, Rejection};
+use crate::report::path;
+use crate::state::{State, SubprogId};
+use crate::step::{Flow, Step};
+use crate::subject::Subject;
+use std::time::Instant;
+
+/// Instructions between two looks at the clock.
+const INSNS_PER_TIME_CHECK: u32 = 1024;
+
+/// Follows the program from its entry, then every global function that is called on some path
+/// (`do_check_main`, `do_check_subprogs`).
+///
+/// # Errors
+/// Why the program is rejected.
+pub(crate) fn follow_subprogs(subject: &Subject<'_>, past: &mut Past) -> Result<(), Rejection> {
+    let start = Instant::now();
+    follow_subprog(subject, past, SubprogId(0), start)?;
+    // Judging one may call others for the first time.
+    while let Some(next) = (past.subprogs.iter()).position(|s| s.called && !s.judged) {
+        follow_subprog(subject, past, SubprogId(next as u32), start)?;
+        past.subprogs[next].judged = true;
+        path::global_is_safe(subject, past, SubprogId(next as u32));
+    }
+    Ok(())
+}
+
+/// Follows one function from its beginning (`do_check_common`).
+///
+/// # Errors
+/// Why the program is rejected.
+pub(crate) fn follow_subprog(
+    subject: &Subject<'_>,
+    past: &mut Past,
+    subprog: SubprogId,
+    start: Instant,
+) -> Result<(), Rejection> {
+    past.explored.clear();
+    past.loops.clear();
+    past.pending.clear();
+    past.counts.states = 0;
+    let mut state = apply::entry_state(subject, past, subprog).map_err(|reason| Rejection {
+        reason,
+        pc: None,
+        registers: String::new(),
+    })?;
+    past.touched = super::Touched::ALL;
+    let mut forked = true;
+    loop {
+        let here = state.pc;
+        let flow = visit(subject, past, &mut state, &mut forked, start).map_err(|reason| {
+            let registers = crate::report::state_text(subject, &state);
+            path::end(past, &reason);
+            Rejection { reason, pc: Some(here), registers }
+        })?;
+        match flow {
+            Flow::Next => {
+                let slots = subject.program.code.get(here).map_or(1, |insn| insn.slots());
+                state.last_pc = here;
+                state.pc.0 += slots as u32;
+            }
+            Flow::Goto(target) => {
+                state.last_pc = here;
+                state.pc = target;
+            }
+            Flow::End => {
+                past.touched = super::Touched::ALL;
+                let fail = |reason| Rejection { reason, pc: Some(here), registers: String::new() };
+                past.end_path(subject, &state).map_err(fail)?;
+                past.liveness.settle(subject).map_err(fail)?;
+                let Some(Pending { state: next, log_position }) = past.pending.pop() else { break };
+                if !past.log.is_full() {
+                    past.log.cut(log_position);
+                }
+                state = next;
+                forked = true;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the instruction where the path stands: ends the path if its state was seen before,
+/// applies the instruction if not.
+fn visit(
+    subject: &Subject<'_>,
+    past: &mut Past,
+    state: &mut State,
+    forked: &mut bool,
+    start: Instant,
+) -> Result<Flow, Reason> {
+    let pc = state.pc;
+    let insn = subject.insn(pc)?;
+    let shape = subject.structure.at(pc);
+    past.counts.processed += 1;
+    let limits = &subject.options.limits;
+    if past.counts.processed > limits.processed {
+        return Err(LimitReason::TooComplex { processed: past.counts.processed }.into());
+    }
+    if past.counts.processed.is_multiple_of(INSNS_PER_TIME_CHECK)
+        && let Some(ms) = limits.time_ms
+        && start.elapsed().as_millis() > u128::from(ms)
+    {
+        return Err(LimitReason::OutOfTime { ms: u128::from(ms) }.into());
+    }
+    if shape.is_prune_point && past.is_visited(subject, state)? {
+        path::seen_before(past, state, *forked);
+        return Ok(Flow::End);
+    }
+    if shape.is_jump_point {
+        state.record_jump();
+    }
+    path::before_insn(subject, past, state, std::mem::take(forked));
+    past.insn_mut(pc).seen = true;
+    if state.speculative && past.insn_mut(pc).no_speculation {
+        return Ok(Flow::End);
+    }
+    past.liveness.begin(state);
+    let flow = apply::apply(&mut Step { subject, past, state, pc }, insn);
+    match flow {
+        // What only speculation would do wrong is not rejected: speculation is stopped before it.
+        Err(reason) if state.speculative && is_stopped_by_barrier(&reason) => {
+            past.liveness.commit(subject);
+            past.insn_mut(pc).no_speculation = true;
+            Ok(Flow::End)
+        }
+        Err(reason) => Err(reason),
+        Ok(flow) => {
+            past.liveness.commit(subject);
+            Ok(flow)
+        }
+    }
+}
+
+/// Whether an error on a speculative path only needs a barrier (`error_recoverable_with_nospec`).
+fn is_stopped_by_barrier(reason: &Reason) -> bool {
+    use ebpfvm_spec::errno::Errno;
+    !matches!(reason, Reason::Limit(_) | Reason::Unsupported(_))
+        && matches!(reason.errno(), Errno::EPERM | Errno::EACCES | Errno::EINVAL)
+}

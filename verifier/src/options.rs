@@ -1,0 +1,112 @@
+//! What the judge may be told: privileges, strictness, limits.
+
+/// What the one who loads the program may do.
+///
+/// The default is root. Every field left out is a stricter rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privileges {
+    /// `CAP_BPF`: functions, loops, most helpers.
+    pub bpf: bool,
+    /// `CAP_PERFMON`: tracing, pointers as numbers, reads of kernel memory, no protection against
+    /// speculation.
+    pub perfmon: bool,
+    /// `CAP_NET_ADMIN`: programs of the network.
+    pub net_admin: bool,
+}
+
+impl Privileges {
+    /// Root.
+    pub const ALL: Privileges = Privileges { bpf: true, perfmon: true, net_admin: true };
+    /// A plain user.
+    pub const NONE: Privileges = Privileges { bpf: false, perfmon: false, net_admin: false };
+
+    /// Whether pointers may be compared, stored and calculated with as if they were numbers
+    /// (`allow_ptr_leaks`); without, programs must also hold on speculative paths.
+    pub const fn may_leak_pointers(self) -> bool {
+        self.perfmon
+    }
+}
+
+impl Default for Privileges {
+    fn default() -> Privileges {
+        Privileges::ALL
+    }
+}
+
+/// Bounds on what judging a program may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Instructions followed, over all paths (`BPF_COMPLEXITY_LIMIT_INSNS`).
+    pub processed: u32,
+    /// Branches that wait to be followed (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
+    pub pending: usize,
+    /// States kept for an instruction for unprivileged programs (`BPF_COMPLEXITY_LIMIT_STATES`).
+    pub states_per_insn: u32,
+    /// Bytes that the log may grow to; what goes beyond is cut off at the front.
+    pub log_bytes: usize,
+    /// Milliseconds after which the program is rejected; none: no limit. Linux has none.
+    pub time_ms: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            processed: 1_000_000,
+            pending: 8192,
+            states_per_insn: 64,
+            log_bytes: 64 << 20,
+            time_ms: None,
+        }
+    }
+}
+
+/// What is written into the log (`log_level` of `bpf()`), combined with `|`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LogLevel(pub u32);
+
+impl LogLevel {
+    /// Nothing.
+    pub const NONE: LogLevel = LogLevel(0);
+    /// The path that failed.
+    pub const FAILURE: LogLevel = LogLevel(1);
+    /// Every path and what is known on it.
+    pub const FULL: LogLevel = LogLevel(2);
+    /// The statistics.
+    pub const STATS: LogLevel = LogLevel(4);
+
+    /// Whether all of `other` are in it.
+    pub const fn has(self, other: LogLevel) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// How a program is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What the one who loads it may do.
+    pub privileges: Privileges,
+    /// What is logged.
+    pub log: LogLevel,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// Flags of a load (`BPF_F_*` of `prog_flags`) that the verifier knows.
+pub mod load_flags {
+    /// Accesses must be aligned to their size.
+    pub const STRICT_ALIGNMENT: u32 = 1 << 0;
+    /// Accesses need not be aligned.
+    pub const ANY_ALIGNMENT: u32 = 1 << 1;
+    /// The upper halves of 32-bit results are made random in tests; no effect on verdicts.
+    pub const TEST_RND_HI32: u32 = 1 << 2;
+    /// A state is kept at every prune point.
+    pub const TEST_STATE_FREQ: u32 = 1 << 3;
+    /// The program may sleep.
+    pub const SLEEPABLE: u32 = 1 << 4;
+    /// XDP packets may lie in several buffers.
+    pub const XDP_HAS_FRAGS: u32 = 1 << 5;
+    /// The program may be bound to a device.
+    pub const XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
+    /// Bounds that contradict themselves reject the program.
+    pub const TEST_REG_INVARIANTS: u32 = 1 << 7;
+}

@@ -1,0 +1,214 @@
+//! What is known at one point of one path: values of registers and stacks, references, locks.
+//!
+//! A [`State`] is a value: copies share frames and stacks until one of them changes. Nothing here
+//! judges or computes; [`crate::apply`] changes states, [`crate::explore`] keeps and compares them.
+
+mod frame;
+mod stack;
+mod value;
+
+pub(crate) use frame::{Frame, Role};
+pub(crate) use stack::{Byte, MAX_STACK_BYTES, SLOT_BYTES, Slot, Stack};
+pub(crate) use value::{
+    AT_PACKET_END, BEYOND_PACKET_END, DynptrKind, Flags, Kind, Link, MapId, MapRef, SubprogId,
+    TypeName, Value,
+};
+
+use crate::explore::{HistoryEntry, StateId};
+use ebpfvm_asm::{Pc, Reg};
+use std::rc::Rc;
+
+/// How many functions may run at once (`MAX_CALL_FRAMES`).
+pub(crate) const MAX_FRAMES: usize = 8;
+
+/// What a program acquired and must give back (`struct bpf_reference_state`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// What it is.
+    pub(crate) kind: ReferenceKind,
+    /// Its number, which the registers that hold it share.
+    pub(crate) id: u32,
+    /// The instruction that acquired it.
+    pub(crate) pc: Pc,
+}
+
+/// What was acquired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReferenceKind {
+    /// An object: socket, ring-buffer record.
+    Object,
+    /// A spin lock, in the value that `owner` names.
+    Lock {
+        /// The map or object that has the lock: two locks are the same when their owners and ids are.
+        owner: LockOwner,
+    },
+}
+
+/// Where a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockOwner {
+    /// In a value of this map.
+    Map(MapId),
+}
+
+/// What is known at one point of one path (`struct bpf_verifier_state`).
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// The functions that run, the entry first. Never empty.
+    pub(crate) frames: Vec<Rc<Frame>>,
+    /// What was acquired and not yet given back, oldest first. Locks are among them.
+    pub(crate) references: Vec<Reference>,
+    /// The id of the lock that is held, 0 for none (`active_lock_id`), and its owner.
+    pub(crate) active_lock: Option<(u32, LockOwner)>,
+    /// Nesting of regions without preemption.
+    pub(crate) preempt_locks: u32,
+    /// Whether an RCU read section is open.
+    pub(crate) rcu_locked: bool,
+    /// Whether this path is one that only speculation takes.
+    pub(crate) speculative: bool,
+    /// Whether the function that runs may sleep.
+    pub(crate) sleepable: bool,
+    /// How many `may_goto` were followed.
+    pub(crate) may_goto_depth: u32,
+    /// How many rounds of callbacks were followed.
+    pub(crate) callback_unroll_depth: u32,
+    /// The next instruction.
+    pub(crate) pc: Pc,
+    /// The instruction that was followed before.
+    pub(crate) last_pc: Pc,
+    /// The first instruction after the parent (`first_insn_idx`).
+    pub(crate) first_pc: Pc,
+    /// The explored state that this path came through last.
+    pub(crate) parent: Option<StateId>,
+    /// How the path went since then: jumps, stack accesses, linked registers (`jmp_history`).
+    pub(crate) history: Vec<HistoryEntry>,
+    /// How many explored states there are on the path (`dfs_depth`).
+    pub(crate) depth: u32,
+}
+
+impl State {
+    /// The beginning of a function, with nothing set but `r10`.
+    pub(crate) fn entry(subprog: SubprogId, pc: Pc) -> State {
+        State {
+            frames: vec![Rc::new(Frame::new(0, subprog, None))],
+            references: Vec::new(),
+            active_lock: None,
+            preempt_locks: 0,
+            rcu_locked: false,
+            speculative: false,
+            sleepable: false,
+            may_goto_depth: 0,
+            callback_unroll_depth: 0,
+            pc,
+            last_pc: pc,
+            first_pc: pc,
+            parent: None,
+            history: Vec::new(),
+            depth: 0,
+        }
+    }
+
+    /// The number of the frame that runs (`curframe`).
+    pub(crate) fn current(&self) -> usize {
+        self.frames.len() - 1
+    }
+
+    /// The frame that runs.
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.frames[self.frames.len() - 1]
+    }
+
+    /// The frame that runs, to be changed.
+    pub(crate) fn frame_mut(&mut self) -> &mut Frame {
+        let current = self.current();
+        Rc::make_mut(&mut self.frames[current])
+    }
+
+    /// A frame, to be changed.
+    pub(crate) fn frame_at_mut(&mut self, frame: usize) -> &mut Frame {
+        Rc::make_mut(&mut self.frames[frame])
+    }
+
+    /// The value of a register of the frame that runs.
+    pub(crate) fn reg(&self, reg: Reg) -> &Value {
+        &self.frame().regs[reg.index()]
+    }
+
+    /// A register of the frame that runs, to be changed.
+    pub(crate) fn reg_mut(&mut self, reg: Reg) -> &mut Value {
+        &mut self.frame_mut().regs[reg.index()]
+    }
+
+    /// Changes all values, in registers and spills of all frames, that satisfy the condition.
+    /// Frames without one stay shared.
+    pub(crate) fn change(
+        &mut self,
+        which: impl Fn(&Value) -> bool,
+        mut how: impl FnMut(&mut Value),
+    ) {
+        for frame in &mut self.frames {
+            if frame.holds(&which) {
+                Rc::make_mut(frame).change(&which, &mut how);
+            }
+        }
+    }
+
+    /// The instruction at which a frame stands: the next one of the frame that runs, the call of
+    /// the others (`frame_insn_idx`).
+    pub(crate) fn frame_pc(&self, frame: usize) -> Pc {
+        match self.frames.get(frame + 1) {
+            Some(callee) => callee.callsite.unwrap_or(self.pc),
+            None => self.pc,
+        }
+    }
+
+    /// Remembers that the path came to the next instruction from the last one
+    /// (`push_jmp_history`).
+    pub(crate) fn record_jump(&mut self) {
+        self.history.push(HistoryEntry {
+            pc: self.pc,
+            prev: self.last_pc,
+            stack: None,
+            linked: Vec::new(),
+        });
+    }
+
+    /// Lets no number matter any more (`mark_all_scalars_imprecise`).
+    pub(crate) fn forget_precision(&mut self) {
+        self.change(|v| v.precise && v.is_number(), |v| v.precise = false);
+    }
+
+    /// Unlinks numbers whose id nothing else has (`clear_singular_ids`).
+    pub(crate) fn forget_single_ids(&mut self) {
+        let mut seen: Vec<(u32, bool)> = Vec::new();
+        for frame in &self.frames {
+            let spills = frame.stack.slots().iter().filter(|s| s.is_spilled()).map(|s| &s.value);
+            for value in frame.regs.iter().chain(spills).filter(|v| v.is_number() && v.id != 0) {
+                match seen.iter_mut().find(|(id, _)| *id == value.id) {
+                    Some((_, several)) => *several = true,
+                    None => seen.push((value.id, false)),
+                }
+            }
+        }
+        seen.retain(|(_, several)| !several);
+        if seen.is_empty() {
+            return;
+        }
+        self.change(
+            |v| v.is_number() && seen.iter().any(|(id, _)| *id == v.id),
+            |v| {
+                v.id = 0;
+                v.link = Link::Equal;
+                v.offset = 0;
+            },
+        );
+    }
+
+    /// Whether another state could be the same one in a loop: a quick look before comparing
+    /// everything (`states_maybe_looping`).
+    pub(crate) fn looks_like(&self, other: &State) -> bool {
+        let alike = |(a, b): (&Value, &Value)| *a == Value { precise: a.precise, ..*b };
+        self.frames.len() == other.frames.len()
+            && self.frame().regs.iter().zip(&other.frame().regs).all(alike)
+    }
+}
