@@ -5,7 +5,7 @@ use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_kernel::prog::{load_flags, log_level};
 use ebpfvm_kernel::{Btf as KernelBtf, Kernel, LoadRequest, Map, MapRequest};
 use ebpfvm_loader::encode_btf;
-use ebpfvm_spec::btf::{BtfBuilder, IntEncoding, Kind, TypeId};
+use ebpfvm_spec::btf::{BtfBuilder, Compound, IntEncoding, Kind, Member, TypeId};
 use ebpfvm_spec::{AttachType, MapFlags, MapType, ProgType};
 
 /// Linux 6.18 or later; none with a visible skip where it cannot be asked.
@@ -76,6 +76,36 @@ impl Types {
         Types { builder, int, long }
     }
 
+    pub(crate) fn push(&mut self, name: &str, kind: Kind) -> TypeId {
+        let name = self.builder.intern(name);
+        self.builder.push(name, kind)
+    }
+
+    /// A struct of these members: name, type, offset in bytes.
+    pub(crate) fn structure(
+        &mut self,
+        name: &str,
+        bytes: u32,
+        members: &[(&str, TypeId, u32)],
+    ) -> TypeId {
+        let members: Vec<Member> = members
+            .iter()
+            .map(|(name, type_id, offset)| Member {
+                name: self.builder.intern(name),
+                type_id: *type_id,
+                bit_offset: offset * 8,
+                bitfield_bits: 0,
+            })
+            .collect();
+        let members = self.builder.span(members);
+        self.push(name, Kind::Compound { compound: Compound::Struct, bytes, members })
+    }
+
+    pub(crate) fn array(&mut self, element: TypeId, count: u32) -> TypeId {
+        let index = self.int;
+        self.push("", Kind::Array { element, index, count })
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         encode_btf(self.builder.so_far(), ByteOrder::HOST).unwrap()
     }
@@ -116,7 +146,10 @@ pub(crate) fn map_of(
             (request.btf_key_type_id, request.btf_value_type_id) = (ids.int.0, ids.long.0);
         }
         M::LpmTrie => request.flags = MapFlags::NO_PREALLOC,
-        M::Arena => request.flags = MapFlags::MMAPABLE,
+        M::Arena => {
+            request.flags = MapFlags::MMAPABLE;
+            request.extra = 1 << 44;
+        }
         M::ArrayOfMaps | M::HashOfMaps => {
             inner = kernel
                 .map_create(&MapRequest::new(M::Array, 4, 8, 1))

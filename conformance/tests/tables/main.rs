@@ -2,4 +2,5 @@
 //! programs, which fields of map values are special, what sockets show.
 
 mod bench;
+mod fields;
 mod map_kinds;

@@ -7,9 +7,13 @@
 mod layout;
 mod references;
 mod set;
+mod special;
 
 pub use layout::{LayoutError, MAX_RESOLVE_STEPS, POINTER_BYTES};
 pub use set::{Btf, BtfBuilder, BtfError, Listed, MAX_TEXT_BYTES, essential_name};
+pub use special::{
+    Holder, MAX_SPECIAL_FIELDS, SpecialError, SpecialField, SpecialKind, SpecialSet, special_fields,
+};
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -4,11 +4,13 @@ mod contexts;
 mod helper_names;
 mod helpers;
 mod kfuncs;
+mod map_fields;
 mod release;
 mod types;
 
 pub use helper_names::{HELPER_NAMES, helper_id, helper_name};
 pub use helpers::{HELPERS, ITERABLE, helpers};
 pub use kfuncs::{KFUNCS, kfunc_since};
+pub use map_fields::{ProgMapRefusal, map_in_program, may_hold};
 pub use release::Release;
 pub use types::{Arch, prog_types, prog_types_of};
