@@ -6,16 +6,20 @@
 //! vector on every engine; no vector knows an engine, no engine knows a vector.
 //!
 //! - [`vector`]: the file format
+//! - [`corpus`]: verdicts on many programs, ours beside those of Linux
 //! - [`engine`]: the trait and what an engine may answer
 //! - [`interpreter`]: the interpreter as an engine
+//! - [`judge`]: who says whether a program is accepted: the verifier, the running kernel
 //! - [`kernel`]: the Linux kernel as an engine
 //! - [`object`]: programs of object files with their maps, here and on the kernel
 //! - [`plugin`]: the protocol of the bpf_conformance runner
 //! - [`runner`]: directories of vectors, verdicts, reports
 #![forbid(unsafe_code)]
 
+pub mod corpus;
 pub mod engine;
 pub mod interpreter;
+pub mod judge;
 pub mod kernel;
 pub mod object;
 pub mod plugin;

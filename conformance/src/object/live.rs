@@ -1,16 +1,17 @@
 //! An object on the running kernel.
 
+use super::live_map::{create, fill_section};
 use super::{Contents, Input, ObjectError, Observation, SKB_FIELDS, Side, View, for_host, view};
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_kernel::btf::BtfError;
 use ebpfvm_kernel::prog::{FuncRecord, log_level};
 use ebpfvm_kernel::{
-    Btf, Kernel, LoadRequest, Map, MapError, MapRequest, Prog, RingBuffer, TestRun,
+    Btf, Kernel, LoadRequest, Map, MapError, Prog, RingBuffer, TestRun,
 };
 use ebpfvm_loader::Object;
 use ebpfvm_loader::btf::write::encode_btf;
-use ebpfvm_spec::map::{InitialValue, MapOrigin};
-use ebpfvm_spec::{ContextDef, Errno, Field, MapDef, MapFlags, MapType, Platform, ProgType};
+use ebpfvm_spec::map::InitialValue;
+use ebpfvm_spec::{ContextDef, Field, MapDef, MapType, Platform, ProgType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,33 +66,12 @@ impl Live {
             live.btf = Some(loaded.map_err(reason)?);
         }
         for def in &live.defs {
-            let map = live.create(def).map_err(|errno| ObjectError::map(&def.name, errno))?;
+            let map = create(&live.kernel, def, live.btf.as_ref())
+                .map_err(|errno| ObjectError::map(&def.name, errno))?;
             live.maps.push(map);
         }
         live.fill()?;
         Ok(live)
-    }
-
-    fn create(&self, def: &MapDef) -> Result<Map, Errno> {
-        let inner = def.inner.as_deref().map(|inner| self.create(inner)).transpose()?;
-        let mut request = MapRequest {
-            flags: def.flags.0,
-            name: &def.name,
-            inner_map: inner.as_ref(),
-            numa_node: def.numa_node,
-            extra: def.extra,
-            ..MapRequest::new(def.map_type, def.key_bytes, def.value_bytes, def.max_entries)
-        };
-        // Where types matter: fields of values that the kernel looks after.
-        if let (MapOrigin::Declared, MapType::Hash | MapType::Array | MapType::LruHash) =
-            (&def.origin, def.map_type)
-            && let (Some(key), Some(value)) = (def.key_type, def.value_type)
-        {
-            request.btf = self.btf.as_ref();
-            request.btf_key_type_id = key.0;
-            request.btf_value_type_id = value.0;
-        }
-        self.kernel.map_create(&request)
     }
 
     /// Gives data sections and arrays of programs and maps their initial values.
@@ -100,12 +80,7 @@ impl Live {
             let def = self.defs[index].clone();
             let refused =
                 |e: MapError| ObjectError::Map { map: def.name.clone(), why: e.to_string() };
-            if let MapOrigin::Section { data, .. } = &def.origin {
-                self.maps[index].update(&[0; 4], data, 0).map_err(refused)?;
-                if def.flags.has(MapFlags::RDONLY_PROG) {
-                    self.maps[index].freeze().map_err(refused)?;
-                }
-            }
+            fill_section(&self.maps[index], &def).map_err(refused)?;
             for (key, value) in &def.values {
                 let fd = match value {
                     InitialValue::Program(name) => self.prog(name)?.1.fd(),

@@ -5,10 +5,12 @@
 //! a person. [`Machine`] is the interpreter here, [`Live`] the running kernel.
 
 mod live;
+mod live_map;
 mod machine;
 mod observation;
 
 pub use live::Live;
+pub(crate) use live_map::create_map;
 pub use machine::Machine;
 pub use observation::{Contents, Observation};
 
