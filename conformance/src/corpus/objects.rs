@@ -72,8 +72,10 @@ impl Objects {
             opened.entry(name.clone()).or_default().clone()
         };
         let opening = cell.get_or_init(|| self.open(&name)).as_ref().map_err(String::clone)?;
-        let options =
-            LinkOptions { target_btf: self.kernel.btf.as_ref(), symbols: Some(&self.kernel.symbols) };
+        let options = LinkOptions {
+            target_btf: self.kernel.btf.as_ref(),
+            symbols: Some(&self.kernel.symbols),
+        };
         let linked = opening.object.link_for(&truth.program, &options);
         let mut program = linked.map_err(|e| e.to_string())?.program;
         program.prog_type = ProgType::from_number(truth.prog_type)

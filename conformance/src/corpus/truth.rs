@@ -63,8 +63,11 @@ impl Truth {
         let text = std::fs::read_to_string(file)
             .map_err(|source| TruthError::Read { file: file.into(), source })?;
         let parse = |(index, line)| {
-            Truth::parse(line)
-                .map_err(|why| TruthError::Line { file: file.into(), line: index + 1, why })
+            Truth::parse(line).map_err(|why| TruthError::Line {
+                file: file.into(),
+                line: index + 1,
+                why,
+            })
         };
         text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
     }

@@ -1,7 +1,9 @@
 //! Work that may hang or panic, on a thread of its own.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -19,6 +21,29 @@ pub enum Mishap {
     TimedOut(Duration),
 }
 
+thread_local! {
+    /// On a guarded thread: where it panicked, once it has.
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics of guarded threads tell their place here instead of on standard error.
+fn keep_places() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = take_hook();
+        set_hook(Box::new(move |info| {
+            let kept = PLACE.with_borrow_mut(|place| {
+                let Some(place) = place else { return false };
+                *place = info.location().map(ToString::to_string).unwrap_or_default();
+                true
+            });
+            if !kept {
+                others(info);
+            }
+        }));
+    });
+}
+
 /// Runs `work` and waits for it at most this long.
 ///
 /// # Errors
@@ -28,8 +53,14 @@ pub fn guarded<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Mishap> {
     let (done, result) = channel();
+    keep_places();
     let run = move || {
-        let result = catch_unwind(AssertUnwindSafe(work)).map_err(panic_text);
+        PLACE.set(Some(String::new()));
+        let result = catch_unwind(AssertUnwindSafe(work));
+        let result = result.map_err(|payload| {
+            let place = PLACE.take().unwrap_or_default();
+            format!("{place}: {}", panic_text(payload))
+        });
         // Nobody listens any more after the limit.
         let _ = done.send(result);
     };
@@ -58,8 +89,10 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(guarded(second, || 7), Ok(7));
         let panicked = guarded(second, || -> u32 { panic!("why {}", 3) });
-        assert_eq!(panicked, Err(Mishap::Panicked("why 3".into())));
-        let hung = guarded(Duration::from_millis(20), || std::thread::sleep(Duration::from_secs(2)));
+        let Err(Mishap::Panicked(why)) = panicked else { panic!("{panicked:?}") };
+        assert!(why.contains("guard.rs:") && why.ends_with(": why 3"), "{why}");
+        let hung =
+            guarded(Duration::from_millis(20), || std::thread::sleep(Duration::from_secs(2)));
         assert_eq!(hung, Err(Mishap::TimedOut(Duration::from_millis(20))));
     }
 }

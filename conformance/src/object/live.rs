@@ -5,9 +5,7 @@ use super::{Contents, Input, ObjectError, Observation, SKB_FIELDS, Side, View, f
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_kernel::btf::BtfError;
 use ebpfvm_kernel::prog::{FuncRecord, log_level};
-use ebpfvm_kernel::{
-    Btf, Kernel, LoadRequest, Map, MapError, Prog, RingBuffer, TestRun,
-};
+use ebpfvm_kernel::{Btf, Kernel, LoadRequest, Map, MapError, Prog, RingBuffer, TestRun};
 use ebpfvm_loader::Object;
 use ebpfvm_loader::btf::write::encode_btf;
 use ebpfvm_spec::map::InitialValue;

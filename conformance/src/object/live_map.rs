@@ -71,11 +71,7 @@ pub(super) fn fill_section(map: &Map, def: &MapDef) -> Result<(), MapError> {
 }
 
 /// A map that programs are to be judged with: made and filled with what verdicts depend on.
-pub(crate) fn create_map(
-    kernel: &Kernel,
-    def: &MapDef,
-    btf: Option<&Btf>,
-) -> Result<Map, String> {
+pub(crate) fn create_map(kernel: &Kernel, def: &MapDef, btf: Option<&Btf>) -> Result<Map, String> {
     let map = create(kernel, def, btf).map_err(|errno| errno.to_string())?;
     fill_section(&map, def).map_err(|e| e.to_string())?;
     Ok(map)
