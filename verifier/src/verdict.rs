@@ -93,7 +93,8 @@ fn judge(
         let name = program.prog_type.name().to_owned();
         return refuse(ProgramReason::Type { name }.into());
     };
-    let structure = match Structure::of(program, platform) {
+    let attach_type = def.attach_type(program.attach_type).unwrap_or(program.attach_type);
+    let structure = match Structure::of(program, platform, options, attach_type) {
         Ok(structure) => structure,
         Err(reason) => return refuse(reason),
     };
@@ -102,12 +103,18 @@ fn judge(
         platform,
         options,
         def,
-        attach_type: def.attach_type(program.attach_type).unwrap_or(program.attach_type),
+        attach_type,
         maps: map_table(&program.maps),
         structure,
     };
     let mut past = Past::new(&subject);
-    let verdict = follow_subprogs(&subject, &mut past);
+    let verdict = follow_subprogs(&subject, &mut past).and_then(|()| {
+        let checked = subject.structure.check_stack_depth(program, &past.subprogs);
+        checked.map_err(|reason| {
+            past.log.write(format_args!("{reason}\n"));
+            Rejection { reason, pc: None, registers: String::new() }
+        })
+    });
     let stats = Stats {
         processed: past.counts.processed,
         max_states_per_insn: past.counts.max_states_per_insn,

@@ -3,9 +3,23 @@
 //! Everything here is computed once, without following paths, and refuses programs whose shape is
 //! wrong (`check_subprogs`, `check_cfg`, `compute_live_registers`, `compute_scc` of Linux 6.18).
 
+mod components;
+mod depth;
+mod live;
+mod maps;
+mod reach;
+mod subprogs;
+mod ways;
+
+pub(crate) use ways::{slot, successors};
+
+use crate::explore::SubprogMemory;
+use crate::options::Options;
 use crate::reject::Reason;
 use crate::state::SubprogId;
 use ebpfvm_asm::Pc;
+use ebpfvm_spec::attach::AttachType;
+use ebpfvm_spec::helper::HelperProto;
 use ebpfvm_spec::platform::Platform;
 use ebpfvm_spec::program::Program;
 
@@ -25,6 +39,11 @@ impl RegSet {
     /// With the register with this number.
     pub(crate) const fn with(self, number: usize) -> RegSet {
         RegSet(self.0 | 1 << number)
+    }
+
+    /// Registers in either.
+    pub(crate) const fn or(self, other: RegSet) -> RegSet {
+        RegSet(self.0 | other.0)
     }
 }
 
@@ -47,10 +66,6 @@ pub(crate) struct Subprog {
     pub(crate) changes_packet: bool,
     /// Whether it, or what it calls, may sleep (`might_sleep`).
     pub(crate) might_sleep: bool,
-    /// Whether its address is taken as that of a callback.
-    pub(crate) is_callback: bool,
-    /// Whether it is called back after the helper returned.
-    pub(crate) is_later_callback: bool,
     /// The lowest stack offset of the spills around fast calls, 0 if there are none
     /// (`fastcall_stack_off`).
     pub(crate) fast_call_stack: i16,
@@ -111,20 +126,50 @@ impl Structure {
 }
 
 impl Structure {
-    /// The shape of a program's code.
+    /// The functions of a program, the ways between its instructions, and what follows from them.
     ///
     /// # Errors
     /// Why the code is refused.
-    pub(crate) fn of(program: &Program, platform: &Platform) -> Result<Structure, Reason> {
-        let _ = platform;
-        let slots = program.code.len();
-        let entry = Subprog {
-            end: Pc(slots as u32),
-            name: program.name.clone(),
-            is_global: true,
-            ..Subprog::default()
+    pub(crate) fn of<'a>(
+        program: &Program,
+        platform: &'a Platform,
+        options: &Options,
+        attach_type: AttachType,
+    ) -> Result<Structure, Reason> {
+        let helper = |id| -> Option<&'a HelperProto> {
+            platform.helper_for(id, program.prog_type, attach_type)
         };
-        let shape = InsnShape { is_prune_point: false, ..InsnShape::default() };
-        Ok(Structure { subprogs: vec![entry], insns: vec![shape; slots] })
+        let subprogs = subprogs::find(program, platform, options)?;
+        let mut insns = vec![InsnShape::default(); program.code.len()];
+        for (index, subprog) in subprogs.iter().enumerate() {
+            for shape in &mut insns[subprog.start.index()..subprog.end.index()] {
+                shape.subprog = SubprogId(index as u32);
+            }
+        }
+        let mut structure = Structure { subprogs, insns };
+        maps::check(program)?;
+        reach::check(&program.code, options)?;
+        // Any program's prototype tells whether a helper calls back; calls that this program may
+        // not make are refused when a path comes to them.
+        reach::mark(program, &mut structure, |id| platform.helper(id));
+        reach::spread_effects(program, &mut structure, helper);
+        live::compute(&program.code, &mut structure, helper);
+        components::number(&program.code, &mut structure);
+        Ok(structure)
+    }
+
+    /// Checks the stack that chains of calls need, once it is known what each function uses.
+    ///
+    /// # Errors
+    /// The chain that needs too much.
+    pub(crate) fn check_stack_depth(
+        &self,
+        program: &Program,
+        subprogs: &[SubprogMemory],
+    ) -> Result<(), Reason> {
+        depth::check(program, self, subprogs)
     }
 }
+
+#[cfg(test)]
+mod tests;

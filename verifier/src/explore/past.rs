@@ -100,6 +100,8 @@ pub(crate) struct SubprogMemory {
     pub(crate) called: bool,
     /// It was judged.
     pub(crate) judged: bool,
+    /// It is called back after the helper that took it has returned (`is_async_cb`).
+    pub(crate) is_later_callback: bool,
 }
 
 /// Everything that outlives a path.

@@ -1,0 +1,94 @@
+//! The functions of the program (`add_subprog_and_kfunc`, `check_subprogs`).
+
+use super::{Subprog, ways};
+use crate::options::Options;
+use crate::reject::{Reason, StructureReason};
+use ebpfvm_asm::{CallTarget, Insn, Pc};
+use ebpfvm_spec::helper::Ret;
+use ebpfvm_spec::platform::Platform;
+use ebpfvm_spec::program::Program;
+
+/// The most functions of a program (`BPF_MAX_SUBPROGS`).
+const MAX_SUBPROGS: usize = 256;
+
+/// The functions in the order of their positions.
+///
+/// # Errors
+/// If one begins where there is no code, a jump leaves its function, or a function has no end.
+pub(crate) fn find(
+    program: &Program,
+    platform: &Platform,
+    options: &Options,
+) -> Result<Vec<Subprog>, Reason> {
+    let code = &program.code;
+    let mut starts = vec![Pc(0)];
+    for (pc, insn) in code.iter() {
+        let is_kfunc = matches!(insn, Insn::Call { target: CallTarget::Kfunc { .. } });
+        let offset = insn.function_offset();
+        if (offset.is_some() || is_kfunc) && !options.privileges.bpf {
+            return Err(StructureReason::FunctionsNeedPrivilege.into());
+        }
+        let Some(offset) = offset else { continue };
+        let start =
+            ways::slot(code, ways::target(pc, offset)).ok_or(StructureReason::CallToNowhere)?;
+        if !starts.contains(&start) {
+            starts.push(start);
+        }
+        if starts.len() > MAX_SUBPROGS {
+            return Err(StructureReason::TooManyFunctions.into());
+        }
+    }
+    starts.sort_unstable();
+    let ends = starts[1..].iter().copied().chain([Pc(code.len() as u32)]);
+    let mut subprogs: Vec<Subprog> =
+        starts.iter().zip(ends).map(|(start, end)| describe(program, *start, end)).collect();
+    for subprog in &mut subprogs {
+        check(program, platform, subprog)?;
+    }
+    Ok(subprogs)
+}
+
+/// A function with the name that the program gives it.
+fn describe(program: &Program, start: Pc, end: Pc) -> Subprog {
+    let info = program.funcs.iter().find(|f| f.start == start);
+    Subprog {
+        start,
+        end,
+        name: info.map_or_else(String::new, |f| f.name.clone()),
+        // Without types there is no contract to judge a function by apart from its callers.
+        is_global: info.is_some_and(|f| f.is_global && f.type_id.is_some())
+            && program.btf.is_some(),
+        ..Subprog::default()
+    }
+}
+
+/// Checks that control stays in the function, and notes what it contains.
+fn check(program: &Program, platform: &Platform, subprog: &mut Subprog) -> Result<(), Reason> {
+    let code = &program.code;
+    let range = i64::from(subprog.start.0)..i64::from(subprog.end.0);
+    let mut last = None;
+    for slot in subprog.start.0..subprog.end.0 {
+        let pc = Pc(slot);
+        let Some(insn) = code.get(pc) else { continue };
+        if let Some(to) = ways::jump_target(pc, insn)
+            && !range.contains(&to)
+        {
+            return Err(StructureReason::JumpOutOfRange { from: pc.0, to }.into());
+        }
+        match *insn {
+            Insn::Call { target: CallTarget::Helper(id) } => {
+                let proto = platform.helper(id);
+                subprog.has_tail_call |= proto.is_some_and(|p| p.ret == Ret::TailCall);
+            }
+            Insn::LoadAbs { .. } | Insn::LoadInd { .. } => subprog.has_legacy_load = true,
+            _ => {}
+        }
+        last = Some((pc, insn));
+    }
+    match last {
+        Some((pc, insn)) if insn.ends_block() && pc.0 + insn.slots() as u32 == subprog.end.0 => {
+            Ok(())
+        }
+        _ => Err(StructureReason::FallsThrough.into()),
+    }
+}
