@@ -11,12 +11,16 @@ use crate::program::{ProgType, ProgTypeSet};
 use std::borrow::Cow;
 
 /// What a pointer in a context points to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pointee {
     /// A socket of any state (`PTR_TO_SOCK_COMMON`).
     SockCommon,
     /// A full socket (`PTR_TO_SOCKET`).
     Sock,
+    /// A TCP socket (`PTR_TO_TCP_SOCK`).
+    TcpSock,
+    /// A socket of a network driver's queue (`PTR_TO_XDP_SOCK`).
+    XdpSock,
     /// What a flow dissector fills in (`PTR_TO_FLOW_KEYS`).
     FlowKeys,
     /// The buffer of a writable tracepoint (`PTR_TO_TP_BUFFER`).
@@ -29,6 +33,8 @@ impl Pointee {
         match self {
             Pointee::SockCommon => "sock_common",
             Pointee::Sock => "sock",
+            Pointee::TcpSock => "tcp_sock",
+            Pointee::XdpSock => "xdp_sock",
             Pointee::FlowKeys => "flow_keys",
             Pointee::TpBuffer => "tp_buffer",
         }

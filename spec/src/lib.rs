@@ -24,5 +24,5 @@ pub use helper::{
     MemAccess, MemSize, Ret,
 };
 pub use map::{MapDef, MapFlags, MapType, MapTypeSet};
-pub use platform::{PacketAccess, Platform, ProgTypeDef, ReturnRange};
+pub use platform::{ObjectAccess, ObjectDef, PacketAccess, Platform, ProgTypeDef, ReturnRange};
 pub use program::{FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};

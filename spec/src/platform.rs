@@ -1,7 +1,7 @@
 //! The platform: what programs may rely on, as a value.
 
 use crate::attach::{AttachType, AttachTypeSet};
-use crate::context::ContextDef;
+use crate::context::{ContextDef, Pointee};
 use crate::helper::HelperProto;
 use crate::program::ProgType;
 use std::borrow::Cow;
@@ -77,6 +77,26 @@ impl ProgTypeDef {
     }
 }
 
+/// How programs access an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectAccess {
+    /// Field by field, as [`ContextDef::access`] says; with `cannot write into` for every store.
+    Fields,
+    /// As memory: loads and stores of any size and place within the layout, across fields too.
+    Memory,
+}
+
+/// What programs see of an object that a context or a helper gives them a pointer to.
+#[derive(Clone, Debug)]
+pub struct ObjectDef {
+    /// What the pointer points to.
+    pub pointee: Pointee,
+    /// Its fields.
+    pub layout: ContextDef,
+    /// How they are accessed.
+    pub access: ObjectAccess,
+}
+
 /// Program types with their contexts, and helpers: the world that loader, verifier and machine
 /// agree on.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +104,7 @@ pub struct Platform {
     prog_types: BTreeMap<ProgType, ProgTypeDef>,
     /// By number; those of one number allow different program types.
     helpers: BTreeMap<u32, Vec<HelperProto>>,
+    objects: BTreeMap<Pointee, ObjectDef>,
 }
 
 impl Platform {
@@ -101,6 +122,9 @@ impl Platform {
         for proto in crate::linux::helpers() {
             platform.add_helper(proto);
         }
+        for def in crate::linux::objects() {
+            platform.add_object(def);
+        }
         platform
     }
 
@@ -115,6 +139,16 @@ impl Platform {
         let protos = self.helpers.entry(proto.id).or_default();
         protos.retain(|other| !other.overlaps(&proto));
         protos.push(proto);
+    }
+
+    /// Adds what programs see of an object, or replaces it.
+    pub fn add_object(&mut self, def: ObjectDef) {
+        self.objects.insert(def.pointee, def);
+    }
+
+    /// What programs see of an object; none if nothing of it can be accessed.
+    pub fn object(&self, pointee: Pointee) -> Option<&ObjectDef> {
+        self.objects.get(&pointee)
     }
 
     /// What a program type is given.

@@ -4,3 +4,4 @@
 mod bench;
 mod fields;
 mod map_kinds;
+mod objects;

@@ -13,4 +13,4 @@ pub use helpers::{HELPERS, ITERABLE, helpers};
 pub use kfuncs::{KFUNCS, kfunc_since};
 pub use map_fields::{ProgMapRefusal, map_in_program, may_hold};
 pub use release::Release;
-pub use types::{Arch, prog_types, prog_types_of};
+pub use types::{Arch, objects, prog_types, prog_types_of};

@@ -2,7 +2,7 @@
 
 use super::contexts;
 use crate::attach::{AttachType, AttachTypeSet};
-use crate::platform::{PacketAccess, ProgTypeDef, ReturnRange};
+use crate::platform::{ObjectDef, PacketAccess, ProgTypeDef, ReturnRange};
 use crate::program::ProgType;
 use std::borrow::Cow;
 
@@ -117,6 +117,11 @@ const SOCK_ADDR_ATTACH: &[AttachType] = &[
     AttachType::CGROUP_UDP6_RECVMSG,
     AttachType::CGROUP_UNIX_RECVMSG,
 ];
+
+/// What programs see of sockets and flow keys.
+pub fn objects() -> Vec<ObjectDef> {
+    contexts::objects()
+}
 
 /// The program types whose contexts need no kernel types, on x86_64.
 pub fn prog_types() -> Vec<ProgTypeDef> {

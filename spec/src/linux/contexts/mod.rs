@@ -3,12 +3,14 @@
 //! `kernel/trace/bpf_trace.c`, Linux 6.18).
 
 mod cgroup;
+mod shown;
 mod skb;
 mod sock;
 mod trace;
 mod xdp;
 
 pub(super) use cgroup::{cgroup_dev, sockopt, sysctl};
+pub(super) use shown::objects;
 pub(super) use skb::sk_buff;
 pub(super) use sock::{sk_lookup, sk_msg, sk_reuseport, sock, sock_addr, sock_ops};
 pub(super) use trace::{
@@ -70,7 +72,9 @@ mod tests {
         let platform = Platform::linux();
         let types = ProgType::ALL.iter().filter_map(|t| platform.prog_type(*t));
         let mut seen = 0;
-        for def in types.filter_map(|t| t.context.as_ref()) {
+        let objects = super::objects();
+        let objects = objects.iter().map(|object| &object.layout);
+        for def in types.filter_map(|t| t.context.as_ref()).chain(objects) {
             let mut end = 0;
             for field in def.fields.iter() {
                 let what = format!("{}.{}", def.name, field.name);
