@@ -27,6 +27,7 @@ mod check;
 pub mod domain;
 mod explore;
 mod facts;
+mod load;
 mod log;
 mod options;
 pub mod reject;

@@ -3,6 +3,7 @@
 use crate::cfg::Structure;
 use crate::explore::{Past, follow_subprogs};
 use crate::facts::Facts;
+use crate::load;
 use crate::options::Options;
 use crate::reject::{ProgramReason, Reason, Rejection};
 use crate::subject::{Subject, map_table};
@@ -91,22 +92,24 @@ fn judge(
     };
     let Some(def) = platform.prog_type(program.prog_type) else {
         let name = program.prog_type.name().to_owned();
-        return refuse(ProgramReason::Type { name }.into());
+        return refuse(if program.prog_type.since().is_empty() {
+            ProgramReason::Type { name }.into()
+        } else {
+            Reason::unsupported(format!("program type {name}"))
+        });
     };
+    let maps = map_table(&program.maps, program.btf.as_deref());
+    let loadable =
+        load::check(program, def, options).and_then(|()| load::check_maps(program, &maps));
+    if let Err(reason) = loadable {
+        return refuse(reason);
+    }
     let attach_type = def.attach_type(program.attach_type).unwrap_or(program.attach_type);
     let structure = match Structure::of(program, platform, options, attach_type) {
         Ok(structure) => structure,
         Err(reason) => return refuse(reason),
     };
-    let subject = Subject {
-        program,
-        platform,
-        options,
-        def,
-        attach_type,
-        maps: map_table(&program.maps),
-        structure,
-    };
+    let subject = Subject { program, platform, options, def, attach_type, maps, structure };
     let mut past = Past::new(&subject);
     let verdict = follow_subprogs(&subject, &mut past).and_then(|()| {
         let checked = subject.structure.check_stack_depth(program, &past.subprogs);

@@ -1,0 +1,89 @@
+//! What a load asks for before the code is looked at (`bpf_prog_load`, `check_attach_btf_id`,
+//! `check_map_prog_compatibility`).
+
+use crate::options::{Options, load_flags};
+use crate::reject::{ProgramReason, Reason};
+use crate::subject::MapInfo;
+use ebpfvm_asm::{Imm64, Insn};
+use ebpfvm_spec::btf::SpecialSet;
+use ebpfvm_spec::linux::{ProgMapRefusal, map_in_program};
+use ebpfvm_spec::platform::ProgTypeDef;
+use ebpfvm_spec::program::{ProgType, ProgTypeSet, Program};
+
+/// The most slots of a program (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const MAX_SLOTS: usize = 1_000_000;
+/// The most slots of a program of a plain user (`BPF_MAXINSNS`).
+const MAX_PLAIN_SLOTS: usize = 4096;
+/// Load flags that Linux 6.18 has.
+const KNOWN_FLAGS: u32 = load_flags::STRICT_ALIGNMENT
+    | load_flags::ANY_ALIGNMENT
+    | load_flags::TEST_RND_HI32
+    | load_flags::TEST_STATE_FREQ
+    | load_flags::SLEEPABLE
+    | load_flags::XDP_HAS_FRAGS
+    | load_flags::XDP_DEV_BOUND_ONLY
+    | load_flags::TEST_REG_INVARIANTS;
+
+/// Types whose programs may sleep (`can_be_sleepable`); those attached to functions of the kernel
+/// are not judged here.
+const MAY_SLEEP: ProgTypeSet = ProgTypeSet::of(&[ProgType::Kprobe, ProgType::Syscall]);
+
+/// Checks what does not need the code.
+///
+/// # Errors
+/// Why the program cannot be loaded.
+pub(crate) fn check(program: &Program, def: &ProgTypeDef, options: &Options) -> Result<(), Reason> {
+    let slots = program.code.len();
+    let most = if options.privileges.bpf { MAX_SLOTS } else { MAX_PLAIN_SLOTS };
+    if slots == 0 {
+        return Err(ProgramReason::Empty.into());
+    }
+    if slots > most {
+        return Err(ProgramReason::TooLong { slots, most }.into());
+    }
+    if program.flags & !KNOWN_FLAGS != 0 {
+        return Err(ProgramReason::Flags { flags: program.flags & !KNOWN_FLAGS }.into());
+    }
+    if def.attach_type(program.attach_type).is_none() {
+        let prog_type = program.prog_type.name();
+        return Err(ProgramReason::AttachType { number: program.attach_type.0, prog_type }.into());
+    }
+    let sleepable = program.flags & load_flags::SLEEPABLE != 0;
+    if program.prog_type == ProgType::Syscall && !sleepable {
+        return Err(ProgramReason::SyscallSleeps.into());
+    }
+    if sleepable && !MAY_SLEEP.contains(program.prog_type) {
+        return Err(ProgramReason::Sleepable.into());
+    }
+    Ok(())
+}
+
+/// Checks that a program of this type may use the maps that its code names.
+///
+/// # Errors
+/// The first one that it may not.
+pub(crate) fn check_maps(program: &Program, maps: &[MapInfo]) -> Result<(), Reason> {
+    let sleepable = program.flags & load_flags::SLEEPABLE != 0;
+    for (_, insn) in program.code.iter() {
+        let Insn::LoadImm { value, .. } = insn else { continue };
+        let (Imm64::MapIdx(index) | Imm64::MapIdxValue { index, .. }) = value else { continue };
+        let Some(map) = maps.get(*index as usize) else { continue };
+        let fields = SpecialSet::of_fields(&map.fields);
+        map_in_program(program.prog_type, sleepable, map.def.map_type, fields)
+            .map_err(refused_map)?;
+    }
+    Ok(())
+}
+
+fn refused_map(refusal: ProgMapRefusal) -> Reason {
+    match refusal {
+        ProgMapRefusal::TracingCollection => ProgramReason::TracingCollection,
+        ProgMapRefusal::FilterSpinLock => ProgramReason::FilterSpinLock,
+        ProgMapRefusal::TracingSpinLock => ProgramReason::TracingSpinLock,
+        ProgMapRefusal::TracingTimer => ProgramReason::TracingTimer,
+        ProgMapRefusal::TracingWorkqueue => ProgramReason::TracingWorkqueue,
+        ProgMapRefusal::StructOps => ProgramReason::StructOpsMap,
+        ProgMapRefusal::Sleepable => ProgramReason::SleepableMap,
+    }
+    .into()
+}
