@@ -1,6 +1,7 @@
 //! The text that the verifier writes while it works.
 
 use crate::options::LogLevel;
+use crate::report::path::Cursor;
 use std::fmt;
 
 /// The log: nothing is formatted unless a level asks for it.
@@ -14,12 +15,20 @@ pub(crate) struct Log {
     /// Bytes that were dropped at the beginning.
     dropped: usize,
     limit: usize,
+    /// What the path log remembers of what it wrote last.
+    pub(crate) cursor: Cursor,
 }
 
 impl Log {
     /// An empty log.
     pub(crate) fn new(level: LogLevel, limit: usize) -> Log {
-        Log { level, text: String::new(), dropped: 0, limit }
+        Log { level, text: String::new(), dropped: 0, limit, cursor: Cursor::default() }
+    }
+
+    /// Whether nothing is logged.
+    #[inline]
+    pub(crate) fn is_off(&self) -> bool {
+        self.level == LogLevel::NONE
     }
 
     /// Whether paths are logged at all (level 1 or 2).
@@ -41,7 +50,7 @@ impl Log {
 
     /// Writes at any level but 0.
     pub(crate) fn write(&mut self, text: fmt::Arguments<'_>) {
-        if self.level == LogLevel::NONE {
+        if self.is_off() {
             return;
         }
         // Writing to a string cannot fail.

@@ -43,6 +43,7 @@ impl Step<'_, '_> {
     /// # Errors
     /// If it holds nothing.
     pub(crate) fn read(&mut self, reg: Reg) -> Result<Value, Reason> {
+        self.past.touched.reg(reg);
         let value = *self.state.reg(reg);
         if value.kind == Kind::Uninit {
             return Err(ArithmeticReason::Uninitialized { reg: reg.number() }.into());

@@ -1,8 +1,11 @@
 //! What is judged: the program with everything about it that does not change on the way.
 
 use crate::cfg::Structure;
+use crate::load;
+use crate::log::Log;
 use crate::options::{Options, load_flags};
-use crate::reject::Reason;
+use crate::reject::{ProgramReason, Reason};
+use crate::report::frame;
 use crate::state::MapId;
 use ebpfvm_asm::Pc;
 use ebpfvm_spec::attach::AttachType;
@@ -68,6 +71,33 @@ pub(crate) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
+    /// The program, if it may be loaded and its code has a shape that can be followed.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub(crate) fn new(
+        program: &'a Program,
+        platform: &'a Platform,
+        options: &'a Options,
+        log: &mut Log,
+    ) -> Result<Subject<'a>, Reason> {
+        let Some(def) = platform.prog_type(program.prog_type) else {
+            let name = program.prog_type.name().to_owned();
+            return Err(if program.prog_type.since().is_empty() {
+                ProgramReason::Type { name }.into()
+            } else {
+                Reason::unsupported(format!("program type {name}"))
+            });
+        };
+        let maps = map_table(&program.maps, program.btf.as_deref());
+        load::check(program, def, options)?;
+        load::check_maps(program, &maps)?;
+        let attach_type = def.attach_type(program.attach_type).unwrap_or(program.attach_type);
+        frame::functions(log, Structure::function_starts(program, options)?);
+        let structure = Structure::of(program, platform, options, attach_type)?;
+        Ok(Subject { program, platform, options, def, attach_type, maps, structure })
+    }
+
     /// The map with this id.
     pub(crate) fn map(&self, id: MapId) -> &MapInfo {
         &self.maps[id.0 as usize]

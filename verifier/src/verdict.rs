@@ -1,12 +1,12 @@
 //! The verdict as a type: only [`verify`] makes a [`VerifiedProgram`].
 
-use crate::cfg::Structure;
 use crate::explore::{Past, follow_subprogs};
 use crate::facts::Facts;
-use crate::load;
+use crate::log::Log;
 use crate::options::Options;
-use crate::reject::{ProgramReason, Reason, Rejection};
-use crate::subject::{Subject, map_table};
+use crate::reject::Rejection;
+use crate::report::frame;
+use crate::subject::Subject;
 use ebpfvm_spec::platform::Platform;
 use ebpfvm_spec::program::Program;
 use std::time::{Duration, Instant};
@@ -75,47 +75,28 @@ pub struct Judgement {
 /// Judges a program as Linux 6.18 would when it is loaded (`bpf_check`).
 pub fn verify(program: Program, platform: &Platform, options: &Options) -> Judgement {
     let start = Instant::now();
-    let (verdict, mut report) = judge(&program, platform, options);
-    report.stats.time = start.elapsed();
-    Judgement { verdict: verdict.map(|facts| VerifiedProgram { program, facts }), report }
+    let mut log = Log::new(options.log, options.limits.log_bytes);
+    let (verdict, mut stats, mut log) = match Subject::new(&program, platform, options, &mut log) {
+        Ok(subject) => judge(&subject, log),
+        Err(reason) => {
+            log.write(format_args!("{reason}\n"));
+            (Err(reason.into()), Stats::default(), log)
+        }
+    };
+    stats.time = start.elapsed();
+    frame::statistics(&mut log, &stats, &options.limits);
+    let verdict = verdict.map(|facts| VerifiedProgram { program, facts });
+    Judgement { verdict, report: Report { log: log.into_text(), stats } }
 }
 
-fn judge(
-    program: &Program,
-    platform: &Platform,
-    options: &Options,
-) -> (Result<Facts, Rejection>, Report) {
-    let refuse = |reason: Reason| {
-        let text = if options.log.0 == 0 { String::new() } else { format!("{reason}\n") };
-        let report = Report { log: text, stats: Stats::default() };
-        (Err(Rejection { reason, pc: None, registers: String::new() }), report)
-    };
-    let Some(def) = platform.prog_type(program.prog_type) else {
-        let name = program.prog_type.name().to_owned();
-        return refuse(if program.prog_type.since().is_empty() {
-            ProgramReason::Type { name }.into()
-        } else {
-            Reason::unsupported(format!("program type {name}"))
-        });
-    };
-    let maps = map_table(&program.maps, program.btf.as_deref());
-    let loadable =
-        load::check(program, def, options).and_then(|()| load::check_maps(program, &maps));
-    if let Err(reason) = loadable {
-        return refuse(reason);
-    }
-    let attach_type = def.attach_type(program.attach_type).unwrap_or(program.attach_type);
-    let structure = match Structure::of(program, platform, options, attach_type) {
-        Ok(structure) => structure,
-        Err(reason) => return refuse(reason),
-    };
-    let subject = Subject { program, platform, options, def, attach_type, maps, structure };
-    let mut past = Past::new(&subject);
-    let verdict = follow_subprogs(&subject, &mut past).and_then(|()| {
-        let checked = subject.structure.check_stack_depth(program, &past.subprogs);
+fn judge(subject: &Subject<'_>, log: Log) -> (Result<Facts, Rejection>, Stats, Log) {
+    let mut past = Past::new(subject, log);
+    frame::live_registers(subject, &mut past.log);
+    let verdict = follow_subprogs(subject, &mut past).and_then(|()| {
+        let checked = subject.structure.check_stack_depth(subject.program, &past.subprogs);
         checked.map_err(|reason| {
             past.log.write(format_args!("{reason}\n"));
-            Rejection { reason, pc: None, registers: String::new() }
+            Rejection::from(reason)
         })
     });
     let stats = Stats {
@@ -126,6 +107,5 @@ fn judge(
         stack_bytes: past.subprogs.iter().map(|s| s.stack_bytes).collect(),
         time: Duration::ZERO,
     };
-    let report = Report { log: past.log.into_text(), stats };
-    (verdict.map(|()| past.facts), report)
+    (verdict.map(|()| past.facts), stats, past.log)
 }

@@ -126,6 +126,14 @@ impl Structure {
 }
 
 impl Structure {
+    /// Where the functions of a program begin, in order.
+    ///
+    /// # Errors
+    /// If one begins where there is no code, or there are too many.
+    pub(crate) fn function_starts(program: &Program, options: &Options) -> Result<Vec<Pc>, Reason> {
+        subprogs::starts(program, options)
+    }
+
     /// The functions of a program, the ways between its instructions, and what follows from them.
     ///
     /// # Errors

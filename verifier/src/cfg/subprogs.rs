@@ -11,15 +11,11 @@ use ebpfvm_spec::program::Program;
 /// The most functions of a program (`BPF_MAX_SUBPROGS`).
 const MAX_SUBPROGS: usize = 256;
 
-/// The functions in the order of their positions.
+/// Where the functions begin, in order.
 ///
 /// # Errors
-/// If one begins where there is no code, a jump leaves its function, or a function has no end.
-pub(crate) fn find(
-    program: &Program,
-    platform: &Platform,
-    options: &Options,
-) -> Result<Vec<Subprog>, Reason> {
+/// If one begins where there is no code, or there are too many.
+pub(crate) fn starts(program: &Program, options: &Options) -> Result<Vec<Pc>, Reason> {
     let code = &program.code;
     let mut starts = vec![Pc(0)];
     for (pc, insn) in code.iter() {
@@ -39,6 +35,20 @@ pub(crate) fn find(
         }
     }
     starts.sort_unstable();
+    Ok(starts)
+}
+
+/// The functions in the order of their positions.
+///
+/// # Errors
+/// As [`starts`], and if a jump leaves its function or a function has no end.
+pub(crate) fn find(
+    program: &Program,
+    platform: &Platform,
+    options: &Options,
+) -> Result<Vec<Subprog>, Reason> {
+    let code = &program.code;
+    let starts = starts(program, options)?;
     let ends = starts[1..].iter().copied().chain([Pc(code.len() as u32)]);
     let mut subprogs: Vec<Subprog> =
         starts.iter().zip(ends).map(|(start, end)| describe(program, *start, end)).collect();

@@ -132,10 +132,10 @@ pub(crate) struct Past {
 
 impl Past {
     /// The past of a program that was not followed yet.
-    pub(crate) fn new(subject: &Subject<'_>) -> Past {
+    pub(crate) fn new(subject: &Subject<'_>, log: Log) -> Past {
         let slots = subject.program.code.len();
         Past {
-            log: Log::new(subject.options.log, subject.options.limits.log_bytes),
+            log,
             touched: Touched::NONE,
             counts: Counts::default(),
             explored: Explored::new(slots),

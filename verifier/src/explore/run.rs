@@ -7,6 +7,7 @@ use crate::report::path;
 use crate::state::{State, SubprogId};
 use crate::step::{Flow, Step};
 use crate::subject::Subject;
+use ebpfvm_asm::Insn;
 use std::time::Instant;
 
 /// Instructions between two looks at the clock.
@@ -20,11 +21,16 @@ const INSNS_PER_TIME_CHECK: u32 = 1024;
 pub(crate) fn follow_subprogs(subject: &Subject<'_>, past: &mut Past) -> Result<(), Rejection> {
     let start = Instant::now();
     follow_subprog(subject, past, SubprogId(0), start)?;
-    // Judging one may call others for the first time.
-    while let Some(next) = (past.subprogs.iter()).position(|s| s.called && !s.judged) {
-        follow_subprog(subject, past, SubprogId(next as u32), start)?;
-        past.subprogs[next].judged = true;
-        path::global_is_safe(subject, past, SubprogId(next as u32));
+    // Judging one may call others for the first time, before it or after it.
+    while past.subprogs.iter().any(|s| s.called && !s.judged) {
+        for next in 0..past.subprogs.len() {
+            if past.subprogs[next].called && !past.subprogs[next].judged {
+                let id = SubprogId(next as u32);
+                follow_subprog(subject, past, id, start)?;
+                past.subprogs[next].judged = true;
+                path::global_is_safe(subject, past, id);
+            }
+        }
     }
     Ok(())
 }
@@ -39,22 +45,22 @@ pub(crate) fn follow_subprog(
     subprog: SubprogId,
     start: Instant,
 ) -> Result<(), Rejection> {
+    path::begin(subject, past, subprog);
     past.explored.clear();
     past.loops.clear();
     past.pending.clear();
     past.counts.states = 0;
-    let mut state = apply::entry_state(subject, past, subprog).map_err(|reason| Rejection {
-        reason,
-        pc: None,
-        registers: String::new(),
+    let mut state = apply::entry_state(subject, past, subprog).map_err(|reason| {
+        path::end(subject, past, None, &reason);
+        Rejection::from(reason)
     })?;
     past.touched = super::Touched::ALL;
-    let mut forked = true;
+    let mut forked = false;
     loop {
         let here = state.pc;
         let flow = visit(subject, past, &mut state, &mut forked, start).map_err(|reason| {
             let registers = crate::report::state_text(subject, &state);
-            path::end(past, &reason);
+            path::end(subject, past, Some(here), &reason);
             Rejection { reason, pc: Some(here), registers }
         })?;
         match flow {
@@ -80,6 +86,9 @@ pub(crate) fn follow_subprog(
                 forked = true;
             }
         }
+    }
+    if !past.log.is_full() {
+        past.log.cut(0);
     }
     Ok(())
 }
@@ -114,16 +123,18 @@ fn visit(
     if shape.is_jump_point {
         state.record_jump();
     }
-    path::before_insn(subject, past, state, std::mem::take(forked));
+    path::before_insn(subject, past, state, forked);
     past.insn_mut(pc).seen = true;
     if state.speculative && past.insn_mut(pc).no_speculation {
         return Ok(Flow::End);
     }
     past.liveness.begin(state);
+    let frames = state.frames.len();
     let flow = apply::apply(&mut Step { subject, past, state, pc }, insn);
     match flow {
         // What only speculation would do wrong is not rejected: speculation is stopped before it.
         Err(reason) if state.speculative && is_stopped_by_barrier(&reason) => {
+            path::end(subject, past, Some(pc), &reason);
             past.liveness.commit(subject);
             past.insn_mut(pc).no_speculation = true;
             Ok(Flow::End)
@@ -131,6 +142,14 @@ fn visit(
         Err(reason) => Err(reason),
         Ok(flow) => {
             past.liveness.commit(subject);
+            match insn {
+                Insn::JumpIf { .. } => path::after_jump(subject, past, state, pc),
+                Insn::Exit if flow != Flow::End => *forked = true,
+                _ => {}
+            }
+            if state.frames.len() > frames {
+                past.touched = super::Touched::ALL;
+            }
             Ok(flow)
         }
     }

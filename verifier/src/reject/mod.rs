@@ -128,6 +128,12 @@ pub struct Rejection {
     pub registers: String,
 }
 
+impl From<Reason> for Rejection {
+    fn from(reason: Reason) -> Rejection {
+        Rejection { reason, pc: None, registers: String::new() }
+    }
+}
+
 impl Rejection {
     /// The last line of the message, which Linux's log ends with before its statistics.
     pub fn message(&self) -> String {

@@ -1,12 +1,16 @@
-//! How verdicts and states are shown: the log of Linux 6.18, statistics, JSON.
+//! How states, paths and statistics are shown: the log of Linux 6.18, to the letter.
+//!
+//! - `state`: registers, stacks, references
+//! - `insn`: instructions
+//! - [`path`]: what is written while a path is followed
+//! - [`frame`]: what is written before the first and after the last path
+//!
+//! Nothing is formatted unless the log is on. The one difference to Linux's text is that no address
+//! of a map is shown: Linux prints `0x0` for those who may not see it, and so does this log always.
 
+pub(crate) mod frame;
+mod insn;
 pub(crate) mod path;
+mod state;
 
-use crate::state::State;
-use crate::subject::Subject;
-
-/// The registers, stack and references of the frame that runs, as the log writes them, with a
-/// leading space (`print_verifier_state`).
-pub(crate) fn state_text(_subject: &Subject<'_>, state: &State) -> String {
-    format!(" frame{}", state.current())
-}
+pub(crate) use state::{StateText, state_text};

@@ -314,9 +314,9 @@ const PREFIXES: [(Flags, &str); 7] = [
     (Flags::RINGBUF, "ringbuf_"),
     (Flags::USER, "user_"),
     (Flags::PERCPU, "percpu_"),
+    (Flags::RCU, "rcu_"),
     (Flags::UNTRUSTED, "untrusted_"),
     (Flags::TRUSTED, "trusted_"),
-    (Flags::RCU, "rcu_"),
 ];
 
 impl fmt::Display for TypeName {
