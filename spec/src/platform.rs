@@ -48,6 +48,8 @@ pub struct ProgTypeDef {
     pub default_attach_type: AttachType,
     /// What programs may do with packet bytes.
     pub packet: PacketAccess,
+    /// Whether programs may use the packet loads of classic BPF (`may_access_skb`).
+    pub legacy_loads: bool,
 }
 
 impl ProgTypeDef {
@@ -62,6 +64,7 @@ impl ProgTypeDef {
             attach_types: AttachTypeSet::ALL,
             default_attach_type: AttachType(0),
             packet: PacketAccess::Load,
+            legacy_loads: false,
         }
     }
 

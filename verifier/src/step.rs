@@ -16,6 +16,8 @@ pub(crate) enum Flow {
     Next,
     /// Somewhere else.
     Goto(Pc),
+    /// In the caller of the function that ended.
+    Return(Pc),
     /// Nowhere: the program, or a function that is judged apart, ended.
     End,
 }

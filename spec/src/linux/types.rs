@@ -139,10 +139,10 @@ pub fn prog_types_of(arch: Arch) -> Vec<ProgTypeDef> {
     let skb = |prog_type, verdicts| def(prog_type, contexts::sk_buff(), verdicts);
     let plain = |prog_type, context| def(prog_type, context, &[]);
     vec![
-        skb(T::SocketFilter, &[]),
+        skb(T::SocketFilter, &[]).with_legacy_loads(),
         plain(T::Kprobe, contexts::pt_regs(arch)).returning(KPROBE_RETURNS),
-        skb(T::SchedCls, TC_VERDICTS).with_packet(Store),
-        skb(T::SchedAct, TC_VERDICTS).with_packet(Store),
+        skb(T::SchedCls, TC_VERDICTS).with_packet(Store).with_legacy_loads(),
+        skb(T::SchedAct, TC_VERDICTS).with_packet(Store).with_legacy_loads(),
         plain(T::Tracepoint, contexts::tracepoint()),
         def(T::Xdp, contexts::xdp_md(), XDP_VERDICTS).with_packet(Store),
         plain(T::PerfEvent, contexts::perf_event(arch)),
@@ -192,6 +192,10 @@ pub fn prog_types_of(arch: Arch) -> Vec<ProgTypeDef> {
 impl ProgTypeDef {
     fn with_packet(self, packet: PacketAccess) -> ProgTypeDef {
         ProgTypeDef { packet, ..self }
+    }
+
+    fn with_legacy_loads(self) -> ProgTypeDef {
+        ProgTypeDef { legacy_loads: true, ..self }
     }
 
     fn returning(self, returns: &'static [ReturnRange]) -> ProgTypeDef {

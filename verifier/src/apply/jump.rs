@@ -21,8 +21,3 @@ pub(crate) fn jump_if(
 ) -> Result<Flow, Reason> {
     Err(Reason::unsupported("conditional jumps"))
 }
-
-/// A jump that is taken at last after a bounded number of rounds.
-pub(crate) fn may_goto(_step: &mut Step<'_, '_>, _offset: i16) -> Result<Flow, Reason> {
-    Err(Reason::unsupported("may_goto"))
-}

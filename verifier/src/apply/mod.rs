@@ -11,6 +11,7 @@ mod function;
 mod jump;
 mod legacy;
 mod load_imm;
+mod may_goto;
 mod memory;
 mod null;
 mod packet;
@@ -27,6 +28,16 @@ use ebpfvm_asm::{CallTarget, Insn};
 /// # Errors
 /// Why the program is rejected.
 pub(crate) fn apply(step: &mut Step<'_, '_>, insn: &Insn) -> Result<Flow, Reason> {
+    if matches!(
+        insn,
+        Insn::Jump { .. }
+            | Insn::JumpIf { .. }
+            | Insn::MayGoto { .. }
+            | Insn::Call { .. }
+            | Insn::Exit
+    ) {
+        step.past.counts.jumps += 1;
+    }
     match *insn {
         Insn::Alu { width, op, dst, src } => alu::alu(step, width, op, dst, src),
         Insn::Neg { width, dst } => alu::neg(step, width, dst),
@@ -56,7 +67,7 @@ pub(crate) fn apply(step: &mut Step<'_, '_>, insn: &Insn) -> Result<Flow, Reason
         Insn::JumpIf { width, op, dst, src, offset } => {
             jump::jump_if(step, width, op, dst, src, offset)
         }
-        Insn::MayGoto { offset } => jump::may_goto(step, offset),
+        Insn::MayGoto { offset } => may_goto::may_goto(step, offset),
         Insn::Call { target: CallTarget::Helper(id) } => call::helper(step, id),
         Insn::Call { target: CallTarget::Local { offset } } => function::call(step, offset),
         Insn::Call { target: CallTarget::Kfunc { btf_id, .. } } => {

@@ -3,7 +3,7 @@
 use super::{Explored, Loops, StackLiveness};
 use crate::facts::Facts;
 use crate::log::Log;
-use crate::state::{MapRef, State};
+use crate::state::{MapRef, State, SubprogId};
 use crate::subject::Subject;
 use ebpfvm_asm::{Pc, Reg};
 
@@ -75,6 +75,8 @@ pub(crate) struct InsnMemory {
     pub(crate) pointer: Option<crate::facts::Target>,
     /// Of a call with a map, the map, if it was the same on all paths (`map_ptr_state`).
     pub(crate) map: MapAtCall,
+    /// Of a `loop` call, what it calls back.
+    pub(crate) loop_callback: LoopCallback,
     /// Speculation must not go on behind it (`nospec`).
     pub(crate) no_speculation: bool,
 }
@@ -88,6 +90,18 @@ pub(crate) enum MapAtCall {
     /// Always this one.
     One(MapRef),
     /// Different ones (`poison`).
+    Several,
+}
+
+/// The callback of a `loop` call over all paths (`struct bpf_loop_inline_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LoopCallback {
+    /// None yet.
+    #[default]
+    None,
+    /// Always this one, without flags.
+    One(SubprogId),
+    /// Different ones, or flags that may be set.
     Several,
 }
 

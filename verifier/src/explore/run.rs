@@ -73,6 +73,11 @@ pub(crate) fn follow_subprog(
                 state.last_pc = here;
                 state.pc = target;
             }
+            Flow::Return(target) => {
+                state.last_pc = here;
+                state.pc = target;
+                forked = true;
+            }
             Flow::End => {
                 past.touched = super::Touched::ALL;
                 let fail = |reason| Rejection { reason, pc: Some(here), registers: String::new() };

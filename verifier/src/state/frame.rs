@@ -36,7 +36,7 @@ pub(crate) struct Frame {
     /// How many times the callback that this frame calls was followed (`callback_depth`).
     pub(crate) callback_depth: u32,
     /// The smallest and greatest value that it may return, of callbacks (`callback_ret_range`).
-    pub(crate) return_range: (i32, i32),
+    pub(crate) return_range: (i64, i64),
 }
 
 impl Frame {
