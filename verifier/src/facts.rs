@@ -29,16 +29,27 @@ pub enum Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     targets: Vec<Option<Target>>,
+    reached: Vec<bool>,
 }
 
 impl Facts {
     /// Nothing about a program of so many slots.
-    pub fn new(slots: usize) -> Facts {
-        Facts { targets: vec![None; slots] }
+    pub(crate) fn new(slots: usize) -> Facts {
+        Facts { targets: vec![None; slots], reached: vec![false; slots] }
+    }
+
+    /// Writes down that a path comes to the instruction at `pc`.
+    pub(crate) fn reach(&mut self, pc: Pc) {
+        self.reached[pc.index()] = true;
+    }
+
+    /// Whether any path comes to the instruction at `pc`; what no path comes to is dead code.
+    pub fn is_reached(&self, pc: Pc) -> bool {
+        self.reached.get(pc.index()).copied().unwrap_or_default()
     }
 
     /// Writes down that the access at `pc` touches `target` on one path.
-    pub fn access(&mut self, pc: Pc, target: Target) {
+    pub(crate) fn access(&mut self, pc: Pc, target: Target) {
         let fact = &mut self.targets[pc.index()];
         *fact = match *fact {
             None => Some(target),

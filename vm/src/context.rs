@@ -80,7 +80,7 @@ const PACKET_TYPES: &[ProgType] = &[
 ];
 
 /// Linux's layouts of these types, made once.
-fn linux_def(prog_type: ProgType) -> Option<Arc<ContextDef>> {
+pub(crate) fn linux_def(prog_type: ProgType) -> Option<Arc<ContextDef>> {
     static PLATFORM: OnceLock<Vec<(ProgType, Arc<ContextDef>)>> = OnceLock::new();
     let defs = PLATFORM.get_or_init(|| {
         let platform = Platform::linux();

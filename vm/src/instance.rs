@@ -7,14 +7,16 @@ use crate::interp::exec::exec;
 use crate::interp::lower::{Lowered, lower};
 use crate::map::{MapRef, Slab};
 use crate::memory::Stack;
-use crate::run::{Redirect, Run};
+use crate::rewrite::{is_same_map, rewrite};
+use crate::run::{Redirect, Run, Trust};
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Insn, Pc};
 use ebpfvm_loader::Absent;
 use ebpfvm_spec::{Arg, Effect, HelperProto, MapUse, ProgType, ProgTypeSet, Program, Ret};
-use std::sync::Arc;
+use ebpfvm_verifier::VerifiedProgram;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Why a program cannot be bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +79,12 @@ pub enum LinkErrorKind {
     /// A program without instructions.
     #[error("the program has no instructions")]
     Empty,
+    /// A map of another kind, size or contents than the verifier was told.
+    #[error("the map '{map}' is not the one that the program was verified with")]
+    OtherMap {
+        /// Name of the map.
+        map: String,
+    },
 }
 
 /// Why a program cannot be bound, and where.
@@ -196,7 +204,12 @@ pub struct Instance {
     maps: Vec<MapRef>,
     helpers: Vec<Helper>,
     slabs: Vec<Slab>,
-    lowered: Lowered,
+    /// Every access is checked.
+    checked: Lowered,
+    /// No access is checked, for a promise of the caller's; made when it is first needed.
+    unchecked: OnceLock<Lowered>,
+    /// No access is checked, by the verifier's verdict.
+    verified: Option<Lowered>,
 }
 
 impl Instance {
@@ -216,24 +229,89 @@ impl Instance {
         }
         let prog_type = program.prog_type;
         let mut bindings = Bindings { prog_type, vm, maps, helpers: Vec::new(), absent };
-        let lowered = lower(&program.code, &mut bindings)?;
+        let checked = lower(&program.code, &mut bindings, |_| true)?;
         let helpers = bindings.helpers;
         let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
-        let id = NEXT_ID.fetch_add(1, Relaxed);
-        Ok(Instance { id, program, vm: vm.clone(), maps: maps.to_vec(), helpers, slabs, lowered })
+        Ok(Instance {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            program,
+            vm: vm.clone(),
+            maps: maps.to_vec(),
+            helpers,
+            slabs,
+            checked,
+            unchecked: OnceLock::new(),
+            verified: None,
+        })
     }
 
-    /// Runs the program in checked mode: every access is compared with the memory that the program
-    /// was given, and a loop costs fuel.
+    /// As [`Instance::link`], for a program that the verifier accepted: it runs without checks where
+    /// the verdict holds for this machine and these maps, and with checks where that cannot be told.
+    ///
+    /// # Errors
+    /// As [`Instance::link`]; and [`LinkErrorKind::OtherMap`] if a map is not the one that the
+    /// verdict is about.
+    pub(crate) fn link_verified(
+        vm: &Vm,
+        verified: VerifiedProgram,
+        maps: &[MapRef],
+        absent: &[Absent],
+    ) -> Result<Instance, LinkError> {
+        let rewritten = rewrite(&verified, vm.platform());
+        let facts = verified.facts().clone();
+        let mut instance = Instance::link(vm, verified.into_program(), maps, absent)?;
+        for (def, map) in instance.program.maps.iter().zip(maps) {
+            if !is_same_map(def, map) {
+                let kind = LinkErrorKind::OtherMap { map: def.name.clone() };
+                return Err(LinkError { pc: None, kind });
+            }
+        }
+        if let Some(code) = rewritten {
+            let prog_type = instance.program.prog_type;
+            let helpers = std::mem::take(&mut instance.helpers);
+            let mut bindings = Bindings { prog_type, vm, maps, helpers, absent };
+            let lowered = lower(&code, &mut bindings, |pc| facts.is_reached(pc))?;
+            instance.helpers = bindings.helpers;
+            instance.verified = Some(lowered.without_checks());
+        }
+        Ok(instance)
+    }
+
+    /// Runs the program. One that the verifier accepted runs without checks; of any other, every
+    /// access is compared with the memory that it was given. A loop costs fuel.
     ///
     /// # Errors
     /// The trap that stopped it.
     pub fn run(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Box<Trap>> {
+        self.run_trusting(ctx, fuel, Trust::Verified)
+    }
+
+    /// Runs the program with checks, whether or not the verifier accepted it.
+    ///
+    /// # Errors
+    /// The trap that stopped it.
+    pub fn run_checked(&self, ctx: &mut Context, fuel: u64) -> Result<Outcome, Box<Trap>> {
+        self.run_trusting(ctx, fuel, Trust::Nothing)
+    }
+
+    #[inline]
+    fn run_trusting(
+        &self,
+        ctx: &mut Context,
+        fuel: u64,
+        trust: Trust,
+    ) -> Result<Outcome, Box<Trap>> {
         self.expect_context(ctx)?;
-        let mut run = Run::new(ctx, self.program.attach_type, fuel);
-        // SAFETY: checked mode asks nothing of the program.
-        let result = unsafe { exec::<true>(&mut run, self, &mut Stack::new()) };
+        let mut run = Run::new(ctx, self.program.attach_type, fuel, trust);
+        // SAFETY: only programs that the verifier accepted run without checks, on the context that
+        // their type has in this machine.
+        let result = unsafe { exec(&mut run, self, &mut Stack::new()) };
         self.finish(&mut run, result)
+    }
+
+    /// Whether the program runs without checks because the verifier accepted it.
+    pub fn is_verified(&self) -> bool {
+        self.verified.is_some()
     }
 
     /// Runs the program without checks.
@@ -248,11 +326,11 @@ impl Instance {
         self.expect_context(ctx)?;
         if ctx.def().is_some() {
             let what = "running without checks needs a verified program or plain memory";
-            return Err(self.trap(0, TrapKind::Unsupported(what.into())));
+            return Err(self.trap(Pc(0), TrapKind::Unsupported(what.into())));
         }
-        let mut run = Run::new(ctx, self.program.attach_type, fuel);
+        let mut run = Run::new(ctx, self.program.attach_type, fuel, Trust::Everything);
         // SAFETY: the caller's promise.
-        let result = unsafe { exec::<false>(&mut run, self, &mut Stack::new()) };
+        let result = unsafe { exec(&mut run, self, &mut Stack::new()) };
         self.finish(&mut run, result)
     }
 
@@ -272,16 +350,16 @@ impl Instance {
             return self.run(ctx, fuel);
         };
         let mut stack = Box::new(Stack::new());
-        let mut run = Run::new(ctx, self.program.attach_type, fuel);
+        let mut run = Run::new(ctx, self.program.attach_type, fuel, Trust::Nothing);
         // SAFETY: checked mode asks nothing of the program.
-        let result = unsafe { exec::<true>(&mut run, self, &mut stack) };
+        let result = unsafe { exec(&mut run, self, &mut stack) };
         self.finish(&mut run, result)?;
         ctx.set_memory(&start);
-        let mut run = Run::new(ctx, self.program.attach_type, fuel);
+        let mut run = Run::new(ctx, self.program.attach_type, fuel, Trust::Everything);
         // SAFETY: the same program has just run in checked mode without a trap. It starts with the
         // same registers, with the same bytes in the same memory and on the same stack, whose
         // frames are zero when they are entered; nothing else can tell it another way.
-        let result = unsafe { exec::<false>(&mut run, self, &mut stack) };
+        let result = unsafe { exec(&mut run, self, &mut stack) };
         self.finish(&mut run, result)
     }
 
@@ -297,7 +375,7 @@ impl Instance {
         }
         let (has, needs) = (ctx.prog_type().name(), self.program.prog_type.name());
         let what = format!("the program is of type {needs}, the context of type {has}");
-        Err(self.trap(0, TrapKind::Unsupported(what)))
+        Err(self.trap(Pc(0), TrapKind::Unsupported(what)))
     }
 
     /// Ends a run: records that the program reserved and did not submit are given back.
@@ -357,8 +435,14 @@ impl Instance {
         &self.slabs
     }
 
-    pub(crate) fn lowered(&self) -> &Lowered {
-        &self.lowered
+    /// The form of the program that a run takes.
+    #[inline]
+    pub(crate) fn form(&self, trust: Trust) -> &Lowered {
+        match trust {
+            Trust::Nothing => &self.checked,
+            Trust::Verified => self.verified.as_ref().unwrap_or(&self.checked),
+            Trust::Everything => self.unchecked.get_or_init(|| self.checked.without_checks()),
+        }
     }
 
     /// All slabs with the names of their maps.
@@ -373,9 +457,8 @@ impl Instance {
         if self.program.prog_type == ProgType::Raw { "memory" } else { "packet" }
     }
 
-    /// The trap at an operation.
-    pub(crate) fn trap(&self, index: usize, kind: TrapKind) -> Box<Trap> {
-        let pc = self.lowered.pcs[index];
+    /// The trap at an instruction.
+    pub(crate) fn trap(&self, pc: Pc, kind: TrapKind) -> Box<Trap> {
         let line = self.program.line(pc);
         let line = line.map(|l| format!("{}:{}: {}", l.file, l.line, l.text.trim()));
         Box::new(Trap { program: self.program.name.clone(), pc, kind, line })

@@ -50,6 +50,17 @@ pub(crate) struct Frame {
     pub(crate) may_goto: u32,
 }
 
+/// Which programs run without checks of what they access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// None.
+    Nothing,
+    /// Those that the verifier accepted.
+    Verified,
+    /// All: the caller has promised that they are safe.
+    Everything,
+}
+
 /// The state of a run that handlers, helpers and the slow paths share.
 pub(crate) struct Run<'a> {
     pub(crate) ctx: &'a mut Context,
@@ -81,10 +92,17 @@ pub(crate) struct Run<'a> {
     /// How many tail calls there were.
     pub(crate) tail_calls: u32,
     pub(crate) redirect: Option<Redirect>,
+    /// Which programs run without checks.
+    pub(crate) trust: Trust,
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(ctx: &'a mut Context, attach_type: AttachType, fuel: u64) -> Run<'a> {
+    pub(crate) fn new(
+        ctx: &'a mut Context,
+        attach_type: AttachType,
+        fuel: u64,
+        trust: Trust,
+    ) -> Run<'a> {
         let fuel = fuel.min(i64::MAX as u64);
         let window = window(ctx);
         let context = match ctx.def() {
@@ -111,6 +129,7 @@ impl<'a> Run<'a> {
             inner_maps: Vec::new(),
             tail_calls: 0,
             redirect: None,
+            trust,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::map::{CreateError, Map, MapLimits, MapRef};
 use ebpfvm_loader::Absent;
 use ebpfvm_spec::{MapDef, MapType, Platform, Program};
+use ebpfvm_verifier::{Judgement, Options, VerifiedProgram};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -135,5 +136,24 @@ impl Vm {
         absent: &[Absent],
     ) -> Result<Arc<Instance>, LinkError> {
         Instance::link(self, program, maps, absent).map(Arc::new)
+    }
+
+    /// Judges a program as Linux would, by what programs may rely on here.
+    pub fn verify(&self, program: Program, options: &Options) -> Judgement {
+        ebpfvm_verifier::verify(program, self.platform(), options)
+    }
+
+    /// Binds a program that the verifier accepted to its maps, in the order in which it names them.
+    ///
+    /// # Errors
+    /// As [`Vm::link`]; and [`LinkErrorKind::OtherMap`] if a map is not the one that the verdict is
+    /// about: its kind, sizes, capacity and flags count, and of one that nobody can write also its
+    /// contents.
+    pub fn link_verified(
+        &self,
+        program: VerifiedProgram,
+        maps: &[MapRef],
+    ) -> Result<Arc<Instance>, LinkError> {
+        Instance::link_verified(self, program, maps, &[]).map(Arc::new)
     }
 }

@@ -130,6 +130,7 @@ fn visit(
     }
     path::before_insn(subject, past, state, forked);
     past.insn_mut(pc).seen = true;
+    past.facts.reach(pc);
     if state.speculative && past.insn_mut(pc).no_speculation {
         return Ok(Flow::End);
     }

@@ -22,9 +22,9 @@ const SLICE: i64 = if cfg!(debug_assertions) { 256 } else { 4096 };
 /// The trap that stopped it.
 ///
 /// # Safety
-/// Without `CHECKED` the program must be safe to run on this context: accepted by the verifier, or
-/// seen to run without a trap in checked mode on the very same memory.
-pub(crate) unsafe fn exec<const CHECKED: bool>(
+/// A program whose form for [`Run::trust`] has no checks must be safe to run on this context:
+/// accepted by the verifier, or seen to run without a trap in checked mode on the very same memory.
+pub(crate) unsafe fn exec(
     run: &mut Run<'_>,
     entry: &Instance,
     stack: &mut Stack,
@@ -33,11 +33,12 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
     run.frames = stack.callers.as_mut_ptr();
     run.instance = entry;
     run.may_goto = MAY_GOTO_LOOPS;
-    run.ip = entry.lowered().ops::<CHECKED>().as_ptr();
+    let form = entry.form(run.trust);
+    run.ip = form.ops.as_ptr();
     let mut regs = [0u64; Reg::COUNT];
     (regs[1], regs[2]) = run.ctx.registers();
     // SAFETY: the stack has all frames.
-    regs[10] = unsafe { run.enter_frame(entry.lowered().stack_bytes) };
+    regs[10] = unsafe { run.enter_frame(form.stack_bytes) };
 
     loop {
         let slice = run.fuel_left.min(SLICE);
@@ -58,7 +59,7 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
             Exit::Trap => break,
             Exit::Nest => {
                 // SAFETY: as for this call: the program is as safe to run as the one that chose it.
-                regs[0] = unsafe { nest::<CHECKED>(run) }?;
+                regs[0] = unsafe { nest(run) }?;
                 // SAFETY: the registers are those of this run, and a function made the call.
                 if let Some(ip) = unsafe { leave_call(run, regs.as_mut_ptr()) } {
                     run.ip = ip;
@@ -69,10 +70,11 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
     // SAFETY: `entry` outlives this call, and an instance that a tail call entered is kept alive by
     // `run.held`.
     let instance = unsafe { &*run.instance };
-    // SAFETY: a handler leaves `ip` at an operation of the instance.
-    let index = unsafe { run.ip.offset_from(instance.lowered().ops::<CHECKED>().as_ptr()) };
+    let form = instance.form(run.trust);
+    // SAFETY: a handler leaves `ip` at an operation of the instance's form.
+    let index = unsafe { run.ip.offset_from(form.ops.as_ptr()) };
     let kind = run.trap.take().unwrap_or(TrapKind::FellOff);
-    Err(instance.trap(index as usize, kind))
+    Err(instance.trap(form.pcs[index as usize], kind))
 }
 
 /// Runs the program that a function has made a tail call to. It cannot reach the frames of the
@@ -83,15 +85,15 @@ pub(crate) unsafe fn exec<const CHECKED: bool>(
 ///
 /// # Safety
 /// As [`exec`].
-unsafe fn nest<const CHECKED: bool>(run: &mut Run<'_>) -> Result<u64, Box<Trap>> {
+unsafe fn nest(run: &mut Run<'_>) -> Result<u64, Box<Trap>> {
     let Some(next) = run.next.take() else { return Ok(0) };
     let (instance, frames, depth, may_goto) = (run.instance, run.frames, run.depth, run.may_goto);
     let aside = run.regions.put_frames_aside();
     run.depth = 0;
-    run.fuel_left -= next.lowered().pcs.len() as i64;
+    run.fuel_left -= next.form(run.trust).pcs.len() as i64;
     run.held.push(next.clone());
     // SAFETY: the caller's promise. At most 33 tail calls nest.
-    let result = unsafe { exec::<CHECKED>(run, &next, &mut Stack::new()) };
+    let result = unsafe { exec(run, &next, &mut Stack::new()) };
     run.regions.take_frames_back(aside);
     (run.instance, run.frames, run.depth, run.may_goto) = (instance, frames, depth, may_goto);
     result

@@ -519,7 +519,7 @@ macro_rules! define {
                     pause(m.run, m.ip, m.fuel);
                     return super::Exit::Nest;
                 }
-                if let Some(ip) = enter_next::<CHECKED>(&mut m) {
+                if let Some(ip) = enter_next(&mut m) {
                     if m.fuel < 0 {
                         return pause(m.run, ip, m.fuel);
                     }
@@ -718,14 +718,15 @@ unsafe fn call<const CHECKED: bool>(m: &mut Machine, helper: &Helper) -> bool {
 
 /// Enters the program that a tail call has chosen, in the frame of its caller: where it starts.
 #[inline(never)]
-unsafe fn enter_next<const CHECKED: bool>(m: &mut Machine) -> Option<*const Op> {
+unsafe fn enter_next(m: &mut Machine) -> Option<*const Op> {
     // SAFETY: the contract of `Handler`.
     unsafe {
         let run = &mut *m.run;
         let next = run.next.take()?;
         run.instance = Arc::as_ptr(&next);
-        let lowered = next.lowered();
-        let (ip, bytes) = (lowered.ops::<CHECKED>().as_ptr(), lowered.stack_bytes);
+        // A program that was not verified keeps its checks, whoever called it.
+        let lowered = next.form(run.trust);
+        let (ip, bytes) = (lowered.ops.as_ptr(), lowered.stack_bytes);
         m.fuel -= i64::from(lowered.pcs.len() as u32);
         run.may_goto = MAY_GOTO_LOOPS;
         run.regions.pop_frame();

@@ -9,15 +9,12 @@ use crate::memory::FRAME_BYTES;
 use ebpfvm_asm::{
     AtomicOp, ByteOrder, CallTarget, Code, EndianOp, Imm64, Insn, Operand, Pc, Reg, Size, Width,
 };
-use std::sync::OnceLock;
 
 /// A program in the interpreter's form.
 #[derive(Debug)]
 pub(crate) struct Lowered {
-    /// The operations for checked mode; the last is [`OpCode::FellOff`].
+    /// The operations; the last is [`OpCode::FellOff`].
     pub(crate) ops: Box<[Op]>,
-    /// The same for running without checks, made when it is first needed.
-    unchecked: OnceLock<Box<[Op]>>,
     /// The position of each operation's first instruction.
     pub(crate) pcs: Box<[Pc]>,
     /// Bytes of stack that the entry function uses.
@@ -29,24 +26,28 @@ pub(crate) struct Lowered {
 const RUN_LENGTH: usize = 512;
 
 impl Lowered {
-    /// The operations for running with or without checks.
-    pub(crate) fn ops<const CHECKED: bool>(&self) -> &[Op] {
-        if CHECKED {
-            return &self.ops;
+    /// The same operations without checks of what they access.
+    pub(crate) fn without_checks(&self) -> Lowered {
+        let unchecked = |op: &Op| Op { run: handler::<false>(op.code), ..*op };
+        Lowered {
+            ops: self.ops.iter().map(unchecked).collect(),
+            pcs: self.pcs.clone(),
+            stack_bytes: self.stack_bytes,
         }
-        self.unchecked.get_or_init(|| {
-            let unchecked = |op: &Op| Op { run: handler::<false>(op.code), ..*op };
-            self.ops.iter().map(unchecked).collect()
-        })
     }
 }
 
-/// Lowers a program.
+/// Lowers a program, with checks of what it accesses. Instructions for which `is_live` does not hold
+/// stop the run.
 ///
 /// # Errors
 /// A jump or call that leaves the program or goes into a wide instruction, a write to `r10`, or
 /// something that this machine does not have.
-pub(crate) fn lower(code: &Code, bindings: &mut Bindings<'_>) -> Result<Lowered, LinkError> {
+pub(crate) fn lower(
+    code: &Code,
+    bindings: &mut Bindings<'_>,
+    is_live: impl Fn(Pc) -> bool,
+) -> Result<Lowered, LinkError> {
     let functions = functions(code);
     let mut lowering = Lowering { code, functions, bindings, is_target: vec![false; code.len()] };
     let at = |pc| move |kind| LinkError { pc: Some(pc), kind };
@@ -57,7 +58,10 @@ pub(crate) fn lower(code: &Code, bindings: &mut Bindings<'_>) -> Result<Lowered,
     let mut pcs: Vec<Pc> = Vec::with_capacity(code.len() + 1);
     let mut index_of = vec![0; code.len()];
     for (pc, insn) in code.iter() {
-        let op = lowering.one(pc, insn).map_err(at(pc))?;
+        let op = match is_live(pc) {
+            true => lowering.one(pc, insn).map_err(at(pc))?,
+            false => Op::blank(OpCode::FellOff),
+        };
         if !lowering.is_target[pc.index()]
             && let Some(last) = ops.last_mut()
             && let Some(fused) = fuse(*last, op)
@@ -83,8 +87,7 @@ pub(crate) fn lower(code: &Code, bindings: &mut Bindings<'_>) -> Result<Lowered,
     pcs.push(Pc(code.len() as u32));
     ops.iter_mut().for_each(|op| op.run = handler::<true>(op.code));
     let stack_bytes = lowering.function(Pc(0)).stack_bytes;
-    let unchecked = OnceLock::new();
-    Ok(Lowered { ops: ops.into(), unchecked, pcs: pcs.into(), stack_bytes })
+    Ok(Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes })
 }
 
 /// A function of the program, as far as calls need to know it.

@@ -1,0 +1,124 @@
+//! From a verified program to the instructions that run without checks: accesses to the context go
+//! to the host's cells.
+//!
+//! It is the only change between verdict and engines, from the same table that the verifier judged
+//! the accesses by.
+
+use crate::map::Map;
+use ebpfvm_asm::{Code, Insn, Size};
+use ebpfvm_spec::context::{Direction, host_offset};
+use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
+use ebpfvm_spec::{ContextAccess, ContextDef, FieldKind, Platform, Program};
+use ebpfvm_verifier::{Target, VerifiedProgram};
+
+/// The program with its accesses to the context rewritten. None if the verdict does not hold for
+/// what this machine would do: then the program runs with checks.
+pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option<Code> {
+    // The host's cells are read in parts at the lower end.
+    if cfg!(target_endian = "big") {
+        return None;
+    }
+    let program = verified.program();
+    let def = platform.prog_type(program.prog_type)?.context.as_ref();
+    if def != crate::context::linux_def(program.prog_type).as_deref() {
+        return None;
+    }
+    let mut code = program.code.clone();
+    for (pc, insn) in program.code.iter() {
+        let Some(direction) = direction(insn) else { continue };
+        if !verified.facts().is_reached(pc) {
+            continue;
+        }
+        match verified.facts().target(pc)? {
+            Target::Context => {
+                let insn = to_cells(program, def?, insn, direction)?;
+                code.replace(pc, insn);
+            }
+            Target::Stack | Target::MapValue | Target::Packet | Target::Memory => {}
+            // What the kernel has behind these pointers is not here.
+            Target::Map | Target::Socket | Target::FlowKeys | Target::Several => return None,
+        }
+    }
+    Some(code)
+}
+
+/// Whether an instruction loads or stores; none if neither.
+fn direction(insn: &Insn) -> Option<Direction> {
+    match insn {
+        Insn::Load { .. } | Insn::LoadSx { .. } | Insn::LoadAcquire { .. } => Some(Direction::Read),
+        Insn::Store { .. } | Insn::StoreRelease { .. } | Insn::Atomic { .. } => {
+            Some(Direction::Write)
+        }
+        _ => None,
+    }
+}
+
+/// The access to the context as one to the host's cells. The verifier takes no context pointer with
+/// an offset, so the instruction's own is the field's.
+fn to_cells(
+    program: &Program,
+    def: &ContextDef,
+    insn: &Insn,
+    direction: Direction,
+) -> Option<Insn> {
+    let place = |size: Size, offset: i16, sign_extends: bool| {
+        let offset = u32::try_from(offset).ok()?;
+        let bytes = size.bytes();
+        let (prog_type, attach_type) = (program.prog_type, program.attach_type);
+        let field = def.access(&ContextAccess {
+            prog_type,
+            attach_type,
+            offset,
+            bytes,
+            direction,
+            sign_extends,
+        })?;
+        // A pointer fills its cells, whatever its size in the program's view.
+        let size = if field.kind == FieldKind::Scalar { size } else { Size::Dw };
+        Some((size, i16::try_from(host_offset(field.offset, offset)).ok()?))
+    };
+    Some(match *insn {
+        Insn::Load { size, dst, base, offset } => {
+            let (size, offset) = place(size, offset, false)?;
+            Insn::Load { size, dst, base, offset }
+        }
+        Insn::LoadSx { size, dst, base, offset } => {
+            let (size, offset) = place(size, offset, true)?;
+            Insn::LoadSx { size, dst, base, offset }
+        }
+        Insn::Store { size, base, offset, src } => {
+            let (size, offset) = place(size, offset, false)?;
+            Insn::Store { size, base, offset, src }
+        }
+        _ => return None,
+    })
+}
+
+/// Whether a map is as the verifier was told.
+pub(crate) fn is_same_map(def: &MapDef, map: &Map) -> bool {
+    let has = map.def();
+    let same = has.map_type == def.map_type
+        && has.key_bytes == def.key_bytes
+        && has.value_bytes == def.value_bytes
+        && has.max_entries == def.max_entries
+        && has.flags == def.flags
+        && match (&def.inner, &has.inner) {
+            (None, None) => true,
+            (Some(told), Some(has)) => {
+                told.map_type == has.map_type
+                    && told.key_bytes == has.key_bytes
+                    && told.value_bytes == has.value_bytes
+                    && told.max_entries == has.max_entries
+                    && told.flags == has.flags
+            }
+            _ => false,
+        };
+    same && match &def.origin {
+        // The verdict may rest on what nobody can write.
+        MapOrigin::Section { data, .. } if def.flags.has(MapFlags::RDONLY_PROG) => {
+            map.is_frozen()
+                && map.read(&0u32.to_ne_bytes()).is_ok_and(|value| value[..] == data[..])
+        }
+        _ => true,
+    }
+}
