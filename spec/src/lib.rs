@@ -24,5 +24,8 @@ pub use helper::{
     MemAccess, MemSize, Ret,
 };
 pub use map::{MapDef, MapFlags, MapType, MapTypeSet};
-pub use platform::{ObjectAccess, ObjectDef, PacketAccess, Platform, ProgTypeDef, ReturnRange};
+pub use platform::{
+    ContextTypes, ObjectAccess, ObjectDef, PacketAccess, Platform, ProgTypeDef, ReturnRange,
+    TaggedContext, TaggedRule,
+};
 pub use program::{FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};

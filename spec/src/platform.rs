@@ -80,6 +80,44 @@ impl ProgTypeDef {
     }
 }
 
+/// What a parameter with the tag `arg:ctx` may point to, besides `void` and the context's struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaggedContext {
+    /// The struct with this name.
+    Struct(&'static str),
+    /// A struct whose name begins so.
+    StructPrefix(&'static str),
+    /// An integer of 8 bytes.
+    Word,
+    /// Everything that has a name.
+    Anything,
+}
+
+/// For which programs a [`TaggedContext`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaggedRule {
+    /// Their expected attach types.
+    pub attach_types: AttachTypeSet,
+    /// What their parameters may point to.
+    pub form: TaggedContext,
+}
+
+/// Which types in the declaration of a function stand for the context.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContextTypes {
+    /// Structs and unions that a parameter points to when it is the context.
+    pub names: Vec<Cow<'static, str>>,
+    /// A typedef that says the same.
+    pub alias: Option<&'static str>,
+    /// The struct that a parameter with the tag `arg:ctx` points to; without one only `void` and
+    /// what `tagged` says.
+    pub layout: Option<Cow<'static, str>>,
+    /// A typedef that a parameter with the tag may point to.
+    pub tagged_alias: Option<&'static str>,
+    /// What else it may point to.
+    pub tagged: Cow<'static, [TaggedRule]>,
+}
+
 /// How programs access an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ObjectAccess {
@@ -108,6 +146,7 @@ pub struct Platform {
     /// By number; those of one number allow different program types.
     helpers: BTreeMap<u32, Vec<HelperProto>>,
     objects: BTreeMap<Pointee, ObjectDef>,
+    context_types: BTreeMap<ProgType, ContextTypes>,
 }
 
 impl Platform {
@@ -124,6 +163,10 @@ impl Platform {
         }
         for proto in crate::linux::helpers() {
             platform.add_helper(proto);
+        }
+        for prog_type in ProgType::ALL {
+            let types = crate::linux::context_types(*prog_type, Default::default());
+            platform.add_context_types(*prog_type, types);
         }
         for def in crate::linux::objects() {
             platform.add_object(def);
@@ -142,6 +185,26 @@ impl Platform {
         let protos = self.helpers.entry(proto.id).or_default();
         protos.retain(|other| !other.overlaps(&proto));
         protos.push(proto);
+    }
+
+    /// Adds which types stand for the context of programs of a type, or replaces them.
+    pub fn add_context_types(&mut self, prog_type: ProgType, types: ContextTypes) {
+        self.context_types.insert(prog_type, types);
+    }
+
+    /// Which types stand for the context of programs of this type: those that were added, or the
+    /// struct with the name of its context.
+    pub fn context_types(&self, prog_type: ProgType) -> ContextTypes {
+        if let Some(types) = self.context_types.get(&prog_type) {
+            return types.clone();
+        }
+        let context = self.prog_type(prog_type).and_then(|def| def.context.as_ref());
+        let name = context.map(|context| context.name.clone());
+        ContextTypes {
+            names: name.iter().cloned().collect(),
+            layout: name,
+            ..ContextTypes::default()
+        }
     }
 
     /// Adds what programs see of an object, or replaces it.

@@ -10,6 +10,7 @@
 //! - [`domain`]: what is known about a number; pure
 //! - [`state`]: what is known at one point of one path: registers, stacks, references
 //! - [`cfg`]: the shape of the code: functions, ways of control, live registers
+//! - [`contract`]: what functions take and give, as their types say
 //! - [`check`]: whether the needs of an instruction are met; reads only
 //! - [`apply`]: what an instruction makes of a state
 //! - [`explore`]: which path is followed next, pruning, precision, limits; knows no operation
@@ -24,6 +25,7 @@
 mod apply;
 mod cfg;
 mod check;
+pub mod contract;
 pub mod domain;
 mod explore;
 mod facts;

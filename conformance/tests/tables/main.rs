@@ -2,6 +2,7 @@
 //! programs, which fields of map values are special, what sockets show.
 
 mod bench;
+mod contracts;
 mod fields;
 mod map_kinds;
 mod objects;

@@ -1,5 +1,6 @@
 //! What Linux 6.18 gives to programs, as tables.
 
+mod context_types;
 mod contexts;
 mod helper_names;
 mod helpers;
@@ -8,6 +9,7 @@ mod map_fields;
 mod release;
 mod types;
 
+pub use context_types::context_types;
 pub use helper_names::{HELPER_NAMES, helper_id, helper_name};
 pub use helpers::{HELPERS, ITERABLE, helpers};
 pub use kfuncs::{KFUNCS, kfunc_since};
