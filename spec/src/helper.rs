@@ -224,6 +224,8 @@ impl Effect {
     pub const NEEDS_PERFMON: Effect = Effect(1 << 12);
     /// Only in programs attached to certain functions, which the kernel lists.
     pub const SOME_HOOKS: Effect = Effect(1 << 13);
+    /// Changes which elements the map argument has, which maps that programs only read refuse.
+    pub const CHANGES_MAP: Effect = Effect(1 << 14);
 
     /// Both.
     pub const fn and(self, other: Effect) -> Effect {

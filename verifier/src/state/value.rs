@@ -81,6 +81,8 @@ pub(crate) enum Kind {
     Mem {
         /// Size.
         bytes: u32,
+        /// The dynptr whose data it is (`dynptr_id`), 0 for none.
+        dynptr: u32,
     },
     /// A buffer whose length is known only when it runs.
     Buf,

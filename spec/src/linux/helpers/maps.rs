@@ -8,11 +8,11 @@ use crate::helper::{Arg, Callback, Effect, Ret};
 #[rustfmt::skip] // a table is read by its columns
 pub(super) const ROWS: &[Row] = &[
     row(1, "map_lookup_elem", &[MAP, KEY], Ret::MapValueOrNull, PACKET_MEMORY, ALL),
-    row(2, "map_update_elem", &[MAP, KEY, VALUE, ANY], Ret::Integer, PACKET_MEMORY, ALL),
-    row(3, "map_delete_elem", &[MAP, KEY], Ret::Integer, PACKET_MEMORY, ALL),
+    row(2, "map_update_elem", &[MAP, KEY, VALUE, ANY], Ret::Integer, PACKET_MEMORY.and(Effect::CHANGES_MAP), ALL),
+    row(3, "map_delete_elem", &[MAP, KEY], Ret::Integer, PACKET_MEMORY.and(Effect::CHANGES_MAP), ALL),
     row(81, "get_local_storage", &[MAP, ANY], Ret::MapValue, NONE, CGROUP).only(LSM_CGROUP_HOOKS),
-    row(87, "map_push_elem", &[MAP, VALUE, ANY], Ret::Integer, PACKET_MEMORY, ALL),
-    row(88, "map_pop_elem", &[MAP, VALUE_OUT], Ret::Integer, NONE, ALL),
+    row(87, "map_push_elem", &[MAP, VALUE, ANY], Ret::Integer, PACKET_MEMORY.and(Effect::CHANGES_MAP), ALL),
+    row(88, "map_pop_elem", &[MAP, VALUE_OUT], Ret::Integer, Effect::CHANGES_MAP, ALL),
     row(89, "map_peek_elem", &[MAP, VALUE_OUT], Ret::Integer, NONE, ALL),
     row(93, "spin_lock", &[Arg::SpinLock], Ret::Void, BPF.and(Effect::LOCKS), BASE),
     row(94, "spin_unlock", &[Arg::SpinLock], Ret::Void, BPF.and(Effect::UNLOCKS), BASE),

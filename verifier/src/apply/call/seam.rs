@@ -1,0 +1,65 @@
+//! What other parts do for calls, until they do.
+
+use crate::reject::Reason;
+use crate::state::SubprogId;
+use crate::step::Step;
+use ebpfvm_asm::Reg;
+use ebpfvm_spec::helper::{Callback, MemAccess};
+
+pub(super) fn helper_memory(
+    _step: &mut Step<'_, '_>,
+    _reg: Reg,
+    _bytes: u32,
+    _access: MemAccess,
+    _zero_allowed: bool,
+) -> Result<(), Reason> {
+    Err(Reason::unsupported("memory given to helpers"))
+}
+
+pub(super) fn helper_memory_sized(
+    _step: &mut Step<'_, '_>,
+    _reg: Reg,
+    _size_reg: Reg,
+    _access: MemAccess,
+    _zero_allowed: bool,
+) -> Result<(), Reason> {
+    Err(Reason::unsupported("memory given to helpers"))
+}
+
+pub(super) fn aligned(_step: &mut Step<'_, '_>, _reg: Reg, _bytes: u32) -> Result<(), Reason> {
+    Err(Reason::unsupported("aligned memory given to helpers"))
+}
+
+pub(super) fn map_value(
+    _step: &mut Step<'_, '_>,
+    _reg: Reg,
+    _offset: i32,
+    _bytes: u32,
+) -> Result<(), Reason> {
+    Err(Reason::unsupported("strings given to helpers"))
+}
+
+pub(super) fn write_stack(
+    _step: &mut Step<'_, '_>,
+    _reg: Reg,
+    _offset: i32,
+    _bytes: u32,
+) -> Result<(), Reason> {
+    Err(Reason::unsupported("dynptrs on the stack"))
+}
+
+pub(super) fn check_leaks(step: &mut Step<'_, '_>, _what: &str) -> Result<(), Reason> {
+    if step.state.references.is_empty() {
+        Ok(())
+    } else {
+        Err(Reason::unsupported("references at a tail call"))
+    }
+}
+
+pub(super) fn enter_callback(
+    _step: &mut Step<'_, '_>,
+    _callback: Callback,
+    _func: SubprogId,
+) -> Result<(), Reason> {
+    Err(Reason::unsupported("callbacks"))
+}
