@@ -89,6 +89,19 @@ pub struct Options {
     pub log: LogLevel,
     /// Limits.
     pub limits: Limits,
+    /// How many CPUs the machine has that runs the program (`nr_cpu_ids`): the result of
+    /// `get_smp_processor_id` is below it. None if that is not known.
+    pub cpus: Option<u32>,
+}
+
+/// The most CPUs that Linux can be built for on x86_64 (`NR_CPUS`).
+const MAX_CPUS: u32 = 8192;
+
+impl Options {
+    /// No CPU of the machine has this number or a greater one.
+    pub(crate) fn cpu_limit(&self) -> u32 {
+        self.cpus.unwrap_or(MAX_CPUS).max(1)
+    }
 }
 
 /// Flags of a load (`BPF_F_*` of `prog_flags`) that the verifier knows.

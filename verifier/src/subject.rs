@@ -16,6 +16,10 @@ use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
 use ebpfvm_spec::platform::{Platform, ProgTypeDef};
 use ebpfvm_spec::program::Program;
 
+/// Licences that are compatible with the GPL (`include/linux/license.h`).
+const GPL_COMPATIBLE: [&str; 6] =
+    ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
+
 /// A map of the program as the verifier sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct MapInfo {
@@ -128,6 +132,12 @@ impl<'a> Subject<'a> {
     /// The prototype of a helper as this program sees it.
     pub(crate) fn helper(&self, id: u32) -> Option<&'a HelperProto> {
         self.platform.helper_for(id, self.program.prog_type, self.attach_type)
+    }
+
+    /// Whether the licence lets the program call helpers that ask for the GPL
+    /// (`license_is_gpl_compatible`).
+    pub(crate) fn is_gpl_compatible(&self) -> bool {
+        GPL_COMPATIBLE.contains(&self.program.license.as_str())
     }
 
     /// The instruction at `pc`.

@@ -5,7 +5,7 @@
 
 mod alu;
 mod atomic;
-mod call;
+pub(crate) mod call;
 mod entry;
 mod function;
 mod jump;
@@ -16,6 +16,7 @@ mod memory;
 mod null;
 mod packet;
 mod pointer;
+pub(crate) mod reference;
 
 pub(crate) use entry::entry_state;
 

@@ -59,6 +59,15 @@ const SOCKETS_OR_KERNEL: &[Type] =
 const KERNEL: &[Type] = &[kernel("ptr_"), kernel("trusted_ptr_"), kernel("rcu_ptr_")];
 const PER_CPU: &[Type] =
     &[kernel("percpu_ptr_"), kernel("percpu_rcu_ptr_"), kernel("percpu_trusted_ptr_")];
+const CONTEXT: &[Type] = &[plain(Kind::Ctx)];
+const MAP: &[Type] = &[plain(Kind::MapPtr(ANY_MAP))];
+const NUMBER: &[Type] = &[plain(Kind::Scalar)];
+const FUNCTION: &[Type] = &[plain(Kind::Func(SubprogId(0)))];
+const RECORD: &[Type] = &[RINGBUF_MEM];
+const VALUE: &[Type] = &[MAP_VALUE];
+const STACKS: &[Type] = &[STACK];
+const DYNPTRS: &[Type] = &[STACK, plain(DYNPTR)];
+const FULL_SOCKET: &[Type] = &[SOCK];
 const FIELD_HOLDERS: &[Type] = &[MAP_VALUE, kernel("ptr_")];
 
 /// What an argument takes.
@@ -73,53 +82,55 @@ pub(crate) struct Rule {
     pub(crate) releases: bool,
 }
 
-/// What an argument takes; none of those that take everything or are not there.
-pub(crate) const fn rule(arg: Arg) -> Option<Rule> {
-    let rule = |takes| Some(Rule { takes, nullable: false, read_only: false, releases: false });
-    let or_null = |takes| Some(Rule { takes, nullable: true, read_only: false, releases: false });
-    match arg {
-        Arg::None | Arg::Anything => None,
-        Arg::Ctx => rule(&[plain(Kind::Ctx)]),
-        Arg::CtxOrNull => or_null(&[plain(Kind::Ctx)]),
-        Arg::Map => rule(&[plain(Kind::MapPtr(ANY_MAP))]),
-        Arg::MapKey | Arg::MapValue(_) => rule(MEMORY),
-        Arg::MapValueOrNull => or_null(MEMORY),
-        Arg::Mem { access, nullable, .. } => Some(Rule {
-            takes: MEMORY,
-            nullable,
-            read_only: matches!(access, MemAccess::Read),
-            releases: false,
-        }),
-        Arg::Size { .. } | Arg::AllocSize => rule(&[plain(Kind::Scalar)]),
-        Arg::RingbufRecord => Some(Rule {
-            takes: &[RINGBUF_MEM],
-            nullable: false,
-            read_only: false,
-            releases: true,
-        }),
-        Arg::ConstStr | Arg::Timer => rule(&[MAP_VALUE]),
-        Arg::SpinLock | Arg::KptrSlot => rule(FIELD_HOLDERS),
-        Arg::Dynptr(usage) => Some(Rule {
-            takes: &[STACK, plain(DYNPTR)],
-            nullable: false,
-            read_only: matches!(usage, DynptrUse::Read),
-            releases: matches!(usage, DynptrUse::ReleaseRingbuf),
-        }),
-        Arg::Callback(_) => rule(&[plain(Kind::Func(SubprogId(0)))]),
-        Arg::CallbackCtx => or_null(&[STACK]),
-        Arg::SockCommon => rule(SOCKETS),
-        Arg::SocketOrNull => or_null(&[SOCK]),
-        Arg::Sock { nullable, released } => {
-            Some(Rule { takes: SOCKETS_OR_KERNEL, nullable, read_only: false, releases: released })
-        }
-        Arg::BtfId { nullable, .. } => {
-            Some(Rule { takes: KERNEL, nullable, read_only: false, releases: false })
-        }
-        Arg::KptrOrNull => {
-            Some(Rule { takes: KERNEL, nullable: true, read_only: false, releases: true })
-        }
-        Arg::PerCpu => rule(PER_CPU),
+impl Rule {
+    /// Exactly these types.
+    const fn of(takes: &'static [Type]) -> Rule {
+        Rule { takes, nullable: false, read_only: false, releases: false }
     }
+
+    const fn nullable(self, nullable: bool) -> Rule {
+        Rule { nullable, ..self }
+    }
+
+    const fn read_only(self, read_only: bool) -> Rule {
+        Rule { read_only, ..self }
+    }
+
+    const fn releases(self, releases: bool) -> Rule {
+        Rule { releases, ..self }
+    }
+}
+
+/// What an argument takes; none of those that take everything or are not there.
+pub(crate) fn rule(arg: Arg) -> Option<Rule> {
+    Some(match arg {
+        Arg::None | Arg::Anything => return None,
+        Arg::Ctx => Rule::of(CONTEXT),
+        Arg::CtxOrNull => Rule::of(CONTEXT).nullable(true),
+        Arg::Map => Rule::of(MAP),
+        Arg::MapKey | Arg::MapValue(_) => Rule::of(MEMORY),
+        Arg::MapValueOrNull => Rule::of(MEMORY).nullable(true),
+        Arg::Mem { access, nullable, .. } => {
+            Rule::of(MEMORY).nullable(nullable).read_only(access == MemAccess::Read)
+        }
+        Arg::Size { .. } | Arg::AllocSize => Rule::of(NUMBER),
+        Arg::RingbufRecord => Rule::of(RECORD).releases(true),
+        Arg::ConstStr | Arg::Timer => Rule::of(VALUE),
+        Arg::SpinLock | Arg::KptrSlot => Rule::of(FIELD_HOLDERS),
+        Arg::Dynptr(usage) => Rule::of(DYNPTRS)
+            .read_only(usage == DynptrUse::Read)
+            .releases(usage == DynptrUse::ReleaseRingbuf),
+        Arg::Callback(_) => Rule::of(FUNCTION),
+        Arg::CallbackCtx => Rule::of(STACKS).nullable(true),
+        Arg::SockCommon => Rule::of(SOCKETS),
+        Arg::SocketOrNull => Rule::of(FULL_SOCKET).nullable(true),
+        Arg::Sock { nullable, released } => {
+            Rule::of(SOCKETS_OR_KERNEL).nullable(nullable).releases(released)
+        }
+        Arg::BtfId { nullable, .. } => Rule::of(KERNEL).nullable(nullable),
+        Arg::KptrOrNull => Rule::of(KERNEL).nullable(true).releases(true),
+        Arg::PerCpu => Rule::of(PER_CPU),
+    })
 }
 
 impl Rule {

@@ -24,5 +24,7 @@ pub(crate) use explored::{Explored, Node, StateId};
 pub(crate) use history::{HistoryEntry, LinkedValue, StackAccess};
 pub(crate) use liveness::StackLiveness;
 pub(crate) use loops::Loops;
-pub(crate) use past::{Counts, InsnMemory, LoopCallback, Past, Pending, SubprogMemory, Touched};
+pub(crate) use past::{
+    Counts, InsnMemory, LoopCallback, MapAtCall, Past, Pending, SubprogMemory, Touched,
+};
 pub(crate) use run::{follow_subprog, follow_subprogs};

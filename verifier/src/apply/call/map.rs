@@ -33,7 +33,9 @@ pub(super) fn resolve(
         }
         MapType::Sockmap | MapType::Sockhash => Err(CallReason::SockmapValue.into()),
         // A filter is asked for a value, not for its value.
-        MapType::BloomFilter if arg == Arg::MapValue(MemAccess::Write) && takes(step, proto, def) => {
+        MapType::BloomFilter
+            if arg == Arg::MapValue(MemAccess::Write) && takes(step, proto, def) =>
+        {
             Ok(Arg::MapValue(MemAccess::Read))
         }
         _ => Ok(arg),
@@ -167,11 +169,13 @@ pub(super) fn check_kind(
     let Some(map) = call.map else { return Ok(()) };
     let subject = step.subject;
     let kind = subject.map(map.map).def.map_type;
-    let refusal = proto.takes_map(kind, subject.program.prog_type, subject.attach_type);
+    let refusal = match proto.takes_map(kind, subject.program.prog_type, subject.attach_type) {
+        Ok(()) => return Ok(()),
+        Err(refusal) => refusal,
+    };
     let (name, id, map_type) = (proto.name.to_string(), proto.id, kind as u32);
-    match refusal {
-        Ok(()) => Ok(()),
-        Err(MapRefusal::Kind) => Err(CallReason::MapKind { map_type, name, id }.into()),
-        Err(MapRefusal::Context) => Err(CallReason::SockmapUpdate { map_type, name, id }.into()),
-    }
+    Err(match refusal {
+        MapRefusal::Kind => CallReason::MapKind { map_type, name, id }.into(),
+        MapRefusal::Context => CallReason::SockmapUpdate { map_type, name, id }.into(),
+    })
 }

@@ -67,7 +67,7 @@ pub(crate) fn helper(step: &mut Step<'_, '_>, id: u32) -> Result<Flow, Reason> {
     release(step, &call, proto)?;
     check_whole(step, &call, proto)?;
     if let Some((callback, func)) = call.callback {
-        enter_callback(step, proto, callback, func)?;
+        seam::enter_callback(step, callback, func)?;
     }
     clear_caller_saved(step);
     result::write(step, &call, proto)?;
@@ -105,7 +105,7 @@ fn check_place(step: &Step<'_, '_>, proto: &HelperProto) -> Result<(), Reason> {
     if state.active_lock.is_some() && !effects.has(Effect::UNLOCKS) {
         return Err(CallReason::LockHeld.into());
     }
-    if effects.has(Effect::GPL_ONLY) && !subject.gpl_compatible {
+    if effects.has(Effect::GPL_ONLY) && !subject.is_gpl_compatible() {
         return Err(CallReason::License.into());
     }
     if effects.has(Effect::SOME_HOOKS) {
@@ -157,54 +157,6 @@ fn check_whole(step: &mut Step<'_, '_>, call: &Call, proto: &HelperProto) -> Res
         }
         _ => Ok(()),
     }
-}
-
-/// Follows a function that the helper calls back.
-fn enter_callback(
-    step: &mut Step<'_, '_>,
-    proto: &HelperProto,
-    callback: Callback,
-    func: SubprogId,
-) -> Result<(), Reason> {
-    if callback == Callback::Loop && !begins_round(step, func)? {
-        return Ok(());
-    }
-    let _ = proto;
-    seam::enter_callback(step, callback, func)
-}
-
-/// Whether `bpf_loop` may call its function once more: the number of rounds is the first argument.
-fn begins_round(step: &mut Step<'_, '_>, func: SubprogId) -> Result<bool, Reason> {
-    mark_flags(step, func)?;
-    step.mark_precise(Reg::R1)?;
-    let rounds = step.reg(Reg::R1).scalar.full.umax;
-    if u64::from(step.state.frame().callback_depth) < rounds {
-        return Ok(true);
-    }
-    step.state.frame_mut().callback_depth = 0;
-    let frame = step.state.current();
-    if step.subject.options.log.has(crate::LogLevel::FULL) {
-        step.past.log.write(format_args!("frame{frame} bpf_loop iteration limit reached\n"));
-    }
-    Ok(false)
-}
-
-/// Linux puts the loop into the program where flags are always 0 and the function is the same;
-/// finding that out makes the flags precise (`update_loop_inline_state`).
-fn mark_flags(step: &mut Step<'_, '_>, func: SubprogId) -> Result<(), Reason> {
-    use crate::explore::LoopAtCall;
-    let known = step.past.insn_mut(step.pc).bpf_loop;
-    if known == LoopAtCall::Several {
-        return Ok(());
-    }
-    let zero = step.reg(Reg::R4).is_null();
-    if zero {
-        step.mark_precise(Reg::R4)?;
-    }
-    let same = known == LoopAtCall::None || known == LoopAtCall::One(func);
-    let now = if zero && same { LoopAtCall::One(func) } else { LoopAtCall::Several };
-    step.past.insn_mut(step.pc).bpf_loop = now;
-    Ok(())
 }
 
 /// Forgets `r0` to `r5`, which calls do not keep (`clear_caller_saved_regs`).

@@ -63,3 +63,11 @@ pub(super) fn enter_callback(
 ) -> Result<(), Reason> {
     Err(Reason::unsupported("callbacks"))
 }
+
+pub(super) fn mark_slot_precise(
+    _step: &mut Step<'_, '_>,
+    _frame: u8,
+    _slot: usize,
+) -> Result<(), Reason> {
+    Ok(())
+}
