@@ -26,7 +26,7 @@ pub(crate) fn entry_state(
         *state.reg_mut(Reg::R1) = Value::pointer(Kind::Ctx);
     } else {
         // How much memory there is, is known only when the program runs.
-        *state.reg_mut(Reg::R1) = Value::pointer(Kind::Mem { bytes: 0 });
+        *state.reg_mut(Reg::R1) = Value::pointer(Kind::Mem { bytes: 0, dynptr: 0 });
         let precise = !subject.options.privileges.bpf;
         *state.reg_mut(Reg::R2) = Value { precise, ..Value::UNKNOWN };
     }

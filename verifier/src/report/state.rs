@@ -213,7 +213,7 @@ impl ValueText<'_> {
             Kind::Packet { range } | Kind::PacketMeta { range } => {
                 list.item(format_args!("r={}", Unsigned(i64::from(range) as u64)))
             }
-            Kind::Mem { bytes } => list.item(format_args!("sz={}", Unsigned(bytes.into()))),
+            Kind::Mem { bytes, .. } => list.item(format_args!("sz={}", Unsigned(bytes.into()))),
             Kind::Dynptr { kind, .. } => list.item(format_args!("type={}", dynptr_name(kind))),
             _ => Ok(()),
         }

@@ -18,10 +18,10 @@ mod result;
 mod seam;
 mod text;
 
-use crate::apply::reference;
+use crate::apply::{function, reference};
 use crate::options::load_flags;
 use crate::reject::{CallReason, Reason};
-use crate::state::{MapRef, SubprogId, Value};
+use crate::state::{MapRef, SubprogId};
 use crate::step::{Flow, Step};
 use ebpfvm_asm::Reg;
 use ebpfvm_spec::helper::{Arg, Callback, DynptrUse, Effect, HelperProto, Ret};
@@ -67,9 +67,9 @@ pub(crate) fn helper(step: &mut Step<'_, '_>, id: u32) -> Result<Flow, Reason> {
     release(step, &call, proto)?;
     check_whole(step, &call, proto)?;
     if let Some((callback, func)) = call.callback {
-        seam::enter_callback(step, callback, func)?;
+        function::enter_callback(step, callback, func)?;
     }
-    clear_caller_saved(step);
+    function::clear_caller_saved(step);
     result::write(step, &call, proto)?;
     map::check_kind(step, &call, proto)?;
     if proto.effects.has(Effect::CHANGES_PACKET) {
@@ -143,7 +143,7 @@ fn release(step: &mut Step<'_, '_>, call: &Call, proto: &HelperProto) -> Result<
 /// What the helper asks of its arguments together, or of the state.
 fn check_whole(step: &mut Step<'_, '_>, call: &Call, proto: &HelperProto) -> Result<(), Reason> {
     match proto.ret {
-        Ret::TailCall => seam::check_leaks(step, "tail_call"),
+        Ret::TailCall => function::check_leaks(step, "tail_call", true),
         // It cannot fail, so it takes no flags that it could refuse.
         Ret::MapValue => {
             if !step.reg(Reg::R2).is_null() {
@@ -156,13 +156,6 @@ fn check_whole(step: &mut Step<'_, '_>, call: &Call, proto: &HelperProto) -> Res
             dynptr::check_memory(step.reg(Reg::R1))
         }
         _ => Ok(()),
-    }
-}
-
-/// Forgets `r0` to `r5`, which calls do not keep (`clear_caller_saved_regs`).
-pub(crate) fn clear_caller_saved(step: &mut Step<'_, '_>) {
-    for reg in [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5] {
-        step.write(reg, Value::UNINIT);
     }
 }
 

@@ -1,10 +1,9 @@
 //! What other parts do for calls, until they do.
 
 use crate::reject::Reason;
-use crate::state::SubprogId;
 use crate::step::Step;
 use ebpfvm_asm::Reg;
-use ebpfvm_spec::helper::{Callback, MemAccess};
+use ebpfvm_spec::helper::MemAccess;
 
 pub(super) fn helper_memory(
     _step: &mut Step<'_, '_>,
@@ -46,22 +45,6 @@ pub(super) fn write_stack(
     _bytes: u32,
 ) -> Result<(), Reason> {
     Err(Reason::unsupported("dynptrs on the stack"))
-}
-
-pub(super) fn check_leaks(step: &mut Step<'_, '_>, _what: &str) -> Result<(), Reason> {
-    if step.state.references.is_empty() {
-        Ok(())
-    } else {
-        Err(Reason::unsupported("references at a tail call"))
-    }
-}
-
-pub(super) fn enter_callback(
-    _step: &mut Step<'_, '_>,
-    _callback: Callback,
-    _func: SubprogId,
-) -> Result<(), Reason> {
-    Err(Reason::unsupported("callbacks"))
 }
 
 pub(super) fn mark_slot_precise(
