@@ -84,6 +84,17 @@ impl Step<'_, '_> {
         self.past.new_id()
     }
 
+    /// An access to the stack of a frame at `offset`: where registers are saved around fast calls,
+    /// only they may be, or the saving stays (`check_fastcall_stack_contract`).
+    pub(crate) fn touch_stack(&mut self, frame: usize, offset: i32) {
+        let Some(frame) = self.state.frames.get(frame) else { return };
+        let subprog = frame.subprog;
+        let from = i32::from(self.subject.structure.subprog(subprog).fast_call_stack);
+        if offset < from && !self.subject.structure.at(self.pc).in_fast_call {
+            self.past.subprogs[subprog.0 as usize].uses_fast_call_stack = true;
+        }
+    }
+
     /// Adds a path that goes on at `pc` with a copy of the state, to be followed later
     /// (`push_stack`), and gives the copy to be changed.
     ///

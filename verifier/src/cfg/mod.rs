@@ -5,6 +5,7 @@
 
 mod components;
 mod depth;
+mod fast_calls;
 mod live;
 mod maps;
 mod reach;
@@ -66,9 +67,13 @@ pub(crate) struct Subprog {
     pub(crate) changes_packet: bool,
     /// Whether it, or what it calls, may sleep (`might_sleep`).
     pub(crate) might_sleep: bool,
-    /// The lowest stack offset of the spills around fast calls, 0 if there are none
+    /// From this offset down the stack holds only what is saved around fast calls, 0 if nothing is
     /// (`fastcall_stack_off`).
     pub(crate) fast_call_stack: i16,
+    /// Linux would leave out what is saved around some call.
+    pub(crate) has_fast_calls: bool,
+    /// What is saved around some other call stays (`keep_fastcall_stack`).
+    pub(crate) keeps_fast_call_stack: bool,
 }
 
 /// What the shape says of one slot.
@@ -162,6 +167,7 @@ impl Structure {
         reach::mark(program, &mut structure, |id| platform.helper(id));
         reach::spread_effects(program, &mut structure, helper);
         live::compute(&program.code, &mut structure, helper);
+        fast_calls::mark(&program.code, &mut structure, helper);
         components::number(&program.code, &mut structure);
         Ok(structure)
     }

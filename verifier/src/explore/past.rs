@@ -114,6 +114,8 @@ pub(crate) struct SubprogMemory {
     pub(crate) called: bool,
     /// It was judged.
     pub(crate) judged: bool,
+    /// Something else uses the stack where registers are saved around fast calls.
+    pub(crate) uses_fast_call_stack: bool,
     /// It is called back after the helper that took it has returned (`is_async_cb`).
     pub(crate) is_later_callback: bool,
 }

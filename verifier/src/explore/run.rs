@@ -32,7 +32,19 @@ pub(crate) fn follow_subprogs(subject: &Subject<'_>, past: &mut Past) -> Result<
             }
         }
     }
+    leave_out_fast_calls(subject, past);
     Ok(())
+}
+
+/// Takes what is saved around fast calls off the stacks of functions, as Linux leaves it out
+/// (`remove_fastcall_spills_fills`).
+fn leave_out_fast_calls(subject: &Subject<'_>, past: &mut Past) {
+    for (subprog, memory) in subject.structure.subprogs.iter().zip(&mut past.subprogs) {
+        if subprog.has_fast_calls && !subprog.keeps_fast_call_stack && !memory.uses_fast_call_stack
+        {
+            memory.stack_bytes = u32::from(subprog.fast_call_stack.unsigned_abs());
+        }
+    }
 }
 
 /// Follows one function from its beginning (`do_check_common`).
