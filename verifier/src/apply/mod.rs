@@ -10,6 +10,7 @@ mod entry;
 mod function;
 mod jump;
 mod legacy;
+mod linked;
 mod load_imm;
 mod may_goto;
 mod memory;
@@ -17,6 +18,7 @@ mod null;
 mod packet;
 mod pointer;
 pub(crate) mod reference;
+mod sanitize;
 
 pub(crate) use entry::entry_state;
 

@@ -220,6 +220,8 @@ pub fn fork_sign<W: Word>(
 ///
 /// Pointers have no bounds of the half, and unlike numbers lose their unsigned bounds when all sums
 /// wrap. A constant that fits goes to the fixed part of the offset instead, which is not here.
+///
+/// The result is not synchronised: Linux first looks whether its bounds are sane.
 pub fn pointer_add<W: Word>(offset: Scalar<W>, by: Scalar<W>) -> Scalar<W> {
     let mut full = offset.full.add(&by.full);
     if offset.full.umax.overflowing_add(by.full.umax).1 {
@@ -228,7 +230,7 @@ pub fn pointer_add<W: Word>(offset: Scalar<W>, by: Scalar<W>) -> Scalar<W> {
     moved(offset.tnum.add(by.tnum), full)
 }
 
-/// The variable part of a pointer's offset after `by` is subtracted from it.
+/// The variable part of a pointer's offset after `by` is subtracted from it; not synchronised.
 pub fn pointer_sub<W: Word>(offset: Scalar<W>, by: Scalar<W>) -> Scalar<W> {
     let mut full = offset.full.sub(&by.full);
     if offset.full.umin < by.full.umax {
@@ -247,7 +249,5 @@ pub fn linked<W: Word>(width: Width, known: Scalar<W>, delta: W) -> Scalar<W> {
 }
 
 fn moved<W: Word>(tnum: Tnum<W>, full: Bounds<W>) -> Scalar<W> {
-    let mut result = Scalar { tnum, full, half: Bounds::TOP };
-    result.sync();
-    result
+    Scalar { tnum, full, half: Bounds::TOP }
 }

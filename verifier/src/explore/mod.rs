@@ -21,10 +21,10 @@ mod prune;
 mod run;
 
 pub(crate) use explored::{Explored, Node, StateId};
-pub(crate) use history::{HistoryEntry, LinkedValue, StackAccess};
+pub(crate) use history::{HistoryEntry, Linked, LinkedValue, StackAccess};
 pub(crate) use liveness::StackLiveness;
 pub(crate) use loops::Loops;
 pub(crate) use past::{
-    Counts, InsnMemory, LoopCallback, MapAtCall, Past, Pending, SubprogMemory, Touched,
+    Counts, InsnMemory, LoopCallback, MapAtCall, Past, Pending, Sanitation, SubprogMemory, Touched,
 };
 pub(crate) use run::{follow_subprog, follow_subprogs};

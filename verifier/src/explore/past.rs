@@ -79,6 +79,27 @@ pub(crate) struct InsnMemory {
     pub(crate) loop_callback: LoopCallback,
     /// Speculation must not go on behind it (`nospec`).
     pub(crate) no_speculation: bool,
+    /// Of arithmetic in programs that speculation is followed of, how it must be masked on all paths
+    /// (`alu_state`, `alu_limit`).
+    pub(crate) sanitation: Option<Sanitation>,
+}
+
+/// How arithmetic is masked against speculation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sanitation {
+    /// Not: it is on numbers.
+    Numbers,
+    /// A pointer is moved.
+    Pointer {
+        /// Whether the number may be negative.
+        is_negative: bool,
+        /// Whether it is a constant.
+        is_constant: bool,
+        /// Whether the pointer is the first operand.
+        pointer_first: bool,
+        /// How far it may move in bytes.
+        limit: u32,
+    },
 }
 
 /// The map at a call over all paths.
@@ -143,6 +164,9 @@ pub(crate) struct Past {
     pub(crate) subprogs: Vec<SubprogMemory>,
     /// What engines may rely on.
     pub(crate) facts: Facts,
+    /// A variable number was added to a pointer of a program that speculation is followed of: only
+    /// equal numbers are alike now (`explore_alu_limits`).
+    pub(crate) follows_all_masks: bool,
     last_id: u32,
 }
 
@@ -161,6 +185,7 @@ impl Past {
             insns: vec![InsnMemory::default(); slots],
             subprogs: vec![SubprogMemory::default(); subject.structure.subprogs.len()],
             facts: Facts::new(slots),
+            follows_all_masks: false,
             last_id: 0,
         }
     }

@@ -154,7 +154,9 @@ fn visit(
         Err(reason) if state.speculative && is_stopped_by_barrier(&reason) => {
             path::end(subject, past, Some(pc), &reason);
             past.liveness.commit(subject);
-            past.insn_mut(pc).no_speculation = true;
+            let memory = past.insn_mut(pc);
+            memory.no_speculation = true;
+            memory.sanitation = None;
             Ok(Flow::End)
         }
         Err(reason) => Err(reason),

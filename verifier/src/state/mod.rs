@@ -14,7 +14,7 @@ pub(crate) use value::{
     TypeName, Value,
 };
 
-use crate::explore::{HistoryEntry, StateId};
+use crate::explore::{HistoryEntry, Linked, StateId};
 use ebpfvm_asm::{Pc, Reg};
 use std::rc::Rc;
 
@@ -169,8 +169,31 @@ impl State {
             pc: self.pc,
             prev: self.last_pc,
             stack: None,
-            linked: Vec::new(),
+            compares_stack: (false, false),
+            linked: Linked::NONE,
         });
+    }
+
+    /// What is remembered of the instruction that is judged, made if there is nothing yet.
+    ///
+    /// The last entry is of this visit if it is of this instruction: no path comes back to an
+    /// instruction without passing a jump point.
+    fn history_here(&mut self) -> &mut HistoryEntry {
+        if self.history.last().is_none_or(|last| last.pc != self.pc) {
+            self.record_jump();
+        }
+        let last = self.history.len() - 1;
+        &mut self.history[last]
+    }
+
+    /// Remembers that the instruction compares pointers to a stack: its first operand, its second.
+    pub(crate) fn record_compared_stack(&mut self, operands: (bool, bool)) {
+        self.history_here().compares_stack = operands;
+    }
+
+    /// Remembers that the instruction refines these numbers together.
+    pub(crate) fn record_linked(&mut self, linked: Linked) {
+        self.history_here().linked = linked;
     }
 
     /// Lets no number matter any more (`mark_all_scalars_imprecise`).

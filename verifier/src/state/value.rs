@@ -97,10 +97,10 @@ pub(crate) enum Kind {
     },
 }
 
+/// The range of a packet pointer that is known to be at the end, or beyond.
+pub(crate) const AT_PACKET_END: i32 = -1;
 /// The range of a packet pointer that is known to be beyond the end.
-pub(crate) const BEYOND_PACKET_END: i32 = -1;
-/// The range of a packet pointer that is known to be at the end.
-pub(crate) const AT_PACKET_END: i32 = -2;
+pub(crate) const BEYOND_PACKET_END: i32 = -2;
 
 /// Modifiers of a type (`enum bpf_type_flag`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

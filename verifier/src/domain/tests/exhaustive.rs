@@ -52,7 +52,9 @@ where
                 format!("{a:?} linked by {delta:?}")
             });
         }
-        for (op, result) in [(AluOp::Add, pointer_add(a, b)), (AluOp::Sub, pointer_sub(a, b))] {
+        let pointers = [(AluOp::Add, pointer_add(a, b)), (AluOp::Sub, pointer_sub(a, b))];
+        for (op, mut result) in pointers {
+            result.sync();
             let numbers =
                 xs.iter().flat_map(|x| ys.iter().map(move |y| bits::alu(Width::W64, op, *x, *y)));
             assert_contains(&result, numbers, || format!("pointer {op:?} {a:?} {b:?}"));
