@@ -9,4 +9,5 @@ pub mod engine;
 pub mod large_object;
 pub mod memory;
 pub mod table;
+pub mod verification;
 pub mod workload;
