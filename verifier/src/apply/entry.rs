@@ -1,9 +1,11 @@
 //! What is known where a function that is judged apart begins.
 
+use super::function::{contract_of, log_no_contract};
+use crate::contract::ArgContract;
 use crate::explore::Past;
 use crate::options::load_flags;
-use crate::reject::Reason;
-use crate::state::{Kind, State, SubprogId, Value};
+use crate::reject::{FlowReason, Reason};
+use crate::state::{DynptrKind, Flags, Kind, State, SubprogId, Value};
 use crate::subject::Subject;
 use ebpfvm_asm::Reg;
 
@@ -19,17 +21,69 @@ pub(crate) fn entry_state(
 ) -> Result<State, Reason> {
     let mut state = State::entry(subprog, subject.structure.subprog(subprog).start);
     state.sleepable = subject.has_flag(load_flags::SLEEPABLE);
-    if subprog.0 != 0 {
-        return Err(Reason::unsupported("global functions"));
+    if subprog == SubprogId(0) {
+        // Types of the program that say something else decide nothing, but it is logged.
+        if let Err(error) = contract_of(subject, past, subprog) {
+            log_no_contract(past, &error);
+        }
+        give_context(subject, &mut state);
+    } else {
+        give_arguments(subject, past, &mut state, subprog)?;
     }
+    Ok(state)
+}
+
+/// What a program is given.
+fn give_context(subject: &Subject<'_>, state: &mut State) {
     if subject.def.context.is_some() {
         *state.reg_mut(Reg::R1) = Value::pointer(Kind::Ctx);
     } else {
         // How much memory there is, is known only when the program runs.
         *state.reg_mut(Reg::R1) = Value::pointer(Kind::Mem { bytes: 0, dynptr: 0 });
-        let precise = !subject.options.privileges.bpf;
-        *state.reg_mut(Reg::R2) = Value { precise, ..Value::UNKNOWN };
+        *state.reg_mut(Reg::R2) = unknown(subject);
     }
-    let _ = past;
-    Ok(state)
+}
+
+/// What a global function is given: the least that its types promise.
+fn give_arguments(
+    subject: &Subject<'_>,
+    past: &mut Past,
+    state: &mut State,
+    subprog: SubprogId,
+) -> Result<(), Reason> {
+    let contract = contract_of(subject, past, subprog)
+        .map_err(|error| FlowReason::GlobalTypes { problem: error.to_string() })?
+        .ok_or_else(|| Reason::internal("a global function without types"))?;
+    for (arg, takes) in contract.args.iter().enumerate() {
+        let value = match takes {
+            ArgContract::Scalar => unknown(subject),
+            ArgContract::Ctx => Value::pointer(Kind::Ctx),
+            ArgContract::Mem { bytes, nullable } => {
+                let memory = Value::pointer(Kind::Mem { bytes: *bytes, dynptr: 0 });
+                if *nullable {
+                    memory.with(Flags::MAYBE_NULL).with_id(past.new_id())
+                } else {
+                    memory
+                }
+            }
+            ArgContract::Dynptr => {
+                let kind = Kind::Dynptr { kind: DynptrKind::Local, first_slot: true };
+                Value::pointer(kind).with_id(past.new_id())
+            }
+            ArgContract::UntrustedMem => {
+                return Err(Reason::unsupported("untrusted memory as an argument"));
+            }
+            ArgContract::Arena => return Err(Reason::unsupported("an arena as an argument")),
+            ArgContract::Kernel { name, .. } => {
+                return Err(Reason::unsupported(format!("a pointer to the kernel's type {name}")));
+            }
+        };
+        let reg = Reg::new(arg as u8 + 1).ok_or_else(|| Reason::internal("a sixth argument"))?;
+        *state.reg_mut(reg) = value;
+    }
+    Ok(())
+}
+
+fn unknown(subject: &Subject<'_>) -> Value {
+    Value { precise: !subject.options.privileges.bpf, ..Value::UNKNOWN }
 }

@@ -1,6 +1,7 @@
 //! Legacy packet loads (`check_ld_abs`): calls that may end the function with 0.
 
 use super::function;
+use crate::check::fixed_offset;
 use crate::reject::{FlowReason, Reason};
 use crate::state::{Kind, Role, Value};
 use crate::step::{Flow, Step};
@@ -36,7 +37,7 @@ fn load(step: &mut Step<'_, '_>, index: Option<Reg>) -> Result<Flow, Reason> {
     if let Some(index) = index {
         step.read(index)?;
     }
-    check_context_offset(&context)?;
+    fixed_offset(step, &context, CONTEXT, false)?;
     function::clear_caller_saved(step);
     step.write_unknown(Reg::R0);
     if step.state.current() == 0 {
@@ -46,13 +47,4 @@ fn load(step: &mut Step<'_, '_>, index: Option<Reg>) -> Result<Flow, Reason> {
     step.fork(Pc(step.pc.0 + 1), false)?;
     step.write(Reg::R0, Value::constant(0));
     function::leave(step).map(Flow::Goto)
-}
-
-/// That the context is where it was given (`check_ptr_off_reg`).
-fn check_context_offset(context: &Value) -> Result<(), Reason> {
-    if context.offset == 0 && context.scalar.as_const() == Some(0) {
-        Ok(())
-    } else {
-        Err(Reason::unsupported("a moved context in a legacy packet load"))
-    }
 }

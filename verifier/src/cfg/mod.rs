@@ -153,6 +153,7 @@ impl Structure {
             platform.helper_for(id, program.prog_type, attach_type)
         };
         let subprogs = subprogs::find(program, platform, options)?;
+        subprogs::check_types(program, &subprogs)?;
         let mut insns = vec![InsnShape::default(); program.code.len()];
         for (index, subprog) in subprogs.iter().enumerate() {
             for shape in &mut insns[subprog.start.index()..subprog.end.index()] {

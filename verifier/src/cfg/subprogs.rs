@@ -1,6 +1,7 @@
 //! The functions of the program (`add_subprog_and_kfunc`, `check_subprogs`).
 
 use super::{Subprog, ways};
+use crate::contract::{FuncRecord, SubprogFacts, check_func_layout};
 use crate::options::Options;
 use crate::reject::{Reason, StructureReason};
 use ebpfvm_asm::{CallTarget, Insn, Pc};
@@ -56,6 +57,24 @@ pub(crate) fn find(
         check(program, platform, subprog)?;
     }
     Ok(subprogs)
+}
+
+/// Checks that the types of the functions are about those that the code has, and that functions which
+/// may end early return a number (`check_btf_info`).
+///
+/// # Errors
+/// What the kernel says of them.
+pub(crate) fn check_types(program: &Program, subprogs: &[Subprog]) -> Result<(), Reason> {
+    let typed = program.funcs.iter().filter_map(|f| f.type_id.map(|id| (f.start.0, id)));
+    let records: Vec<_> = typed.map(|(slot, type_id)| FuncRecord { slot, type_id }).collect();
+    let facts = |s: &Subprog| SubprogFacts {
+        start: s.start.0,
+        has_legacy_load: s.has_legacy_load,
+        has_tail_call: s.has_tail_call,
+    };
+    let subprogs: Vec<_> = subprogs.iter().map(facts).collect();
+    check_func_layout(program.btf.as_deref(), &records, &subprogs)
+        .map_err(|error| StructureReason::FunctionTypes { problem: error.to_string() }.into())
 }
 
 /// A function with the name that the program gives it.

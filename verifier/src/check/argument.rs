@@ -186,7 +186,7 @@ impl Rule {
 }
 
 /// Whether helpers take pointers of this type at every offset.
-fn may_be_moved(value: &Value) -> bool {
+pub(crate) fn may_be_moved(value: &Value) -> bool {
     let no_flags = value.flags == Flags::NONE;
     match value.kind {
         Kind::Scalar

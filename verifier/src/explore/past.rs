@@ -1,11 +1,13 @@
 //! Everything that outlives a path.
 
 use super::{Explored, Loops, StackLiveness};
+use crate::contract::Contract;
 use crate::facts::Facts;
 use crate::log::Log;
 use crate::state::{MapRef, State, SubprogId};
 use crate::subject::Subject;
 use ebpfvm_asm::{Pc, Reg};
+use std::rc::Rc;
 
 /// A branch that waits to be followed (`struct bpf_verifier_stack_elem`).
 #[derive(Debug)]
@@ -137,6 +139,9 @@ pub(crate) struct SubprogMemory {
     pub(crate) judged: bool,
     /// Something else uses the stack where registers are saved around fast calls.
     pub(crate) uses_fast_call_stack: bool,
+    /// Its types were found not to describe it: nothing is held against them any more
+    /// (`unreliable`).
+    pub(crate) unreliable: bool,
     /// It is called back after the helper that took it has returned (`is_async_cb`).
     pub(crate) is_later_callback: bool,
 }
@@ -162,6 +167,8 @@ pub(crate) struct Past {
     pub(crate) insns: Vec<InsnMemory>,
     /// What was learned of each function.
     pub(crate) subprogs: Vec<SubprogMemory>,
+    /// What functions take, of those that were asked for.
+    pub(crate) contracts: Vec<Option<Rc<Contract>>>,
     /// What engines may rely on.
     pub(crate) facts: Facts,
     /// A variable number was added to a pointer of a program that speculation is followed of: only
@@ -184,6 +191,7 @@ impl Past {
             liveness: StackLiveness::new(subject),
             insns: vec![InsnMemory::default(); slots],
             subprogs: vec![SubprogMemory::default(); subject.structure.subprogs.len()],
+            contracts: vec![None; subject.structure.subprogs.len()],
             facts: Facts::new(slots),
             follows_all_masks: false,
             last_id: 0,

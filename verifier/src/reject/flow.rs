@@ -25,8 +25,22 @@ reasons! {
     /// before.
     GlobalCallArguments { func: u32, name: String } = "global_call_arguments", EINVAL,
         "Caller passes invalid args into func#{func} ('{name}')";
-    /// The types of a global function cannot be judged; what is wrong with them is logged before.
+    /// The types of a global function cannot be judged.
     GlobalTypes { problem: String } = "global_types", EINVAL, "{problem}";
+    /// A pointer for a number that a function takes.
+    ArgumentNoNumber { reg: u8 } = "argument_no_number", EINVAL, "R{reg} is not a scalar";
+    /// Something else for the context that a function takes.
+    ArgumentNoContext { arg: usize } = "argument_no_context", EINVAL,
+        "arg#{arg} expects pointer to ctx";
+    /// A pointer that may be null for one that may not.
+    ArgumentNull { arg: usize } = "argument_null", EINVAL,
+        "arg#{arg} is expected to be non-NULL";
+    /// Something else for a dynptr that a function takes.
+    ArgumentNoDynptr { arg: usize } = "argument_no_dynptr", EINVAL,
+        "arg#{arg} expected pointer to stack or const struct bpf_dynptr";
+    /// Something else for an address in an arena.
+    ArgumentNoArena { reg: u8 } = "argument_no_arena", EINVAL,
+        "R{reg} is not a pointer to arena or scalar.";
 
     /// A function returns a place of a stack.
     ReturnsStack = "returns_stack", EINVAL, "cannot return stack pointer to the caller";

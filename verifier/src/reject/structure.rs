@@ -26,6 +26,9 @@ reasons! {
         "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN";
     /// More functions than Linux takes.
     TooManyFunctions = "too_many_functions", E2BIG, "too many subprograms";
+    /// The types of the functions are not about the functions of the code, or a function that may end
+    /// early returns no number.
+    FunctionTypes { problem: String } = "function_types", EINVAL, "{problem}";
     /// An instruction names a map that the program does not have.
     NoMap { fd: i64 } = "no_map", EBADF, "fd {fd} is not pointing to valid bpf_map";
     /// More maps than Linux takes.

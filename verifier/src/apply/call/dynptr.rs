@@ -65,6 +65,14 @@ pub(super) fn give(
     }
 }
 
+/// That a function of the program may be given the value as a dynptr that it reads.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn check_given(step: &mut Step<'_, '_>, value: &Value, reg: Reg) -> Result<(), Reason> {
+    read(step, &mut Call::default(), value, reg, None)
+}
+
 /// The helper makes a dynptr (`mark_stack_slots_dynptr`).
 fn create(
     step: &mut Step<'_, '_>,

@@ -5,7 +5,7 @@ use crate::explore::{LoopCallback, Pending, Touched};
 use crate::reject::{FlowReason, LimitReason, Reason};
 use crate::state::{DynptrKind, Frame, Kind, MapRef, Role, State, SubprogId, Value};
 use crate::step::Step;
-use ebpfvm_asm::{CallTarget, Insn, Reg};
+use ebpfvm_asm::{CallTarget, Insn, Pc, Reg};
 use ebpfvm_spec::helper::{Arg, Callback};
 use ebpfvm_spec::linux::ITERABLE;
 
@@ -71,8 +71,10 @@ fn enter(step: &mut Step<'_, '_>, callback: Callback, func: SubprogId) -> Result
 /// nothing of the caller is known there.
 fn enter_later(step: &mut Step<'_, '_>, callback: Callback, func: SubprogId) -> Result<(), Reason> {
     let start = step.subject.structure.subprog(func).start;
+    step.past.subprogs[func.0 as usize].is_later_callback = true;
     let mut state = State::entry(func, start);
     state.last_pc = step.pc;
+    state.first_pc = Pc(0);
     let mut frame = Frame::new(0, func, None);
     frame.role = Role::LaterCallback(callback);
     frame.return_range = NOTHING;

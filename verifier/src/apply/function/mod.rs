@@ -12,6 +12,7 @@ mod returns;
 mod widen;
 
 pub(crate) use callback::enter_callback;
+pub(crate) use global::{contract_of, log_no_contract};
 pub(crate) use leak::check_leaks;
 pub(crate) use leave::leave;
 pub(crate) use widen::{earlier_round, widen};
