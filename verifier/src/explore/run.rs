@@ -3,7 +3,7 @@
 use super::{Past, Pending};
 use crate::apply;
 use crate::reject::{LimitReason, Reason, Rejection};
-use crate::report::path;
+use crate::report::{path, state_text, way};
 use crate::state::{State, SubprogId};
 use crate::step::{Flow, Step};
 use crate::subject::Subject;
@@ -71,9 +71,10 @@ pub(crate) fn follow_subprog(
     loop {
         let here = state.pc;
         let flow = visit(subject, past, &mut state, &mut forked, start).map_err(|reason| {
-            let registers = crate::report::state_text(subject, &state);
             path::end(subject, past, Some(here), &reason);
-            Rejection { reason, pc: Some(here), registers }
+            let registers = state_text(subject, &state);
+            let way = way(subject, past, &state);
+            Rejection { reason, pc: Some(here), registers, way }
         })?;
         match flow {
             Flow::Next => {
@@ -92,7 +93,7 @@ pub(crate) fn follow_subprog(
             }
             Flow::End => {
                 past.touched = super::Touched::ALL;
-                let fail = |reason| Rejection { reason, pc: Some(here), registers: String::new() };
+                let fail = |reason| Rejection { pc: Some(here), ..Rejection::from(reason) };
                 past.end_path(subject, &state).map_err(fail)?;
                 past.liveness.settle(subject).map_err(fail)?;
                 let Some(Pending { state: next, log_position }) = past.pending.pop() else { break };

@@ -20,6 +20,7 @@ pub use limit::LimitReason;
 pub use program::ProgramReason;
 pub use structure::StructureReason;
 
+use crate::report::WayStep;
 use ebpfvm_asm::Pc;
 use ebpfvm_spec::errno::Errno;
 use std::fmt;
@@ -126,11 +127,13 @@ pub struct Rejection {
     /// The registers and the stack before that instruction, as the log writes them; empty if the
     /// program was refused before it was followed.
     pub registers: String,
+    /// The branches that were taken last on the way there, the oldest first.
+    pub way: Vec<WayStep>,
 }
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Rejection {
-        Rejection { reason, pc: None, registers: String::new() }
+        Rejection { reason, pc: None, registers: String::new(), way: Vec::new() }
     }
 }
 

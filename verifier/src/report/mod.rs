@@ -3,6 +3,7 @@
 //! - `state`: registers, stacks, references
 //! - `insn`: instructions
 //! - [`path`]: what is written while a path is followed
+//! - `way`: which way led to a rejection; not part of the log
 //! - [`frame`]: what is written before the first and after the last path
 //!
 //! Nothing is formatted unless the log is on. The one difference to Linux's text is that no address
@@ -12,5 +13,8 @@ pub(crate) mod frame;
 mod insn;
 pub(crate) mod path;
 mod state;
+mod way;
 
 pub(crate) use state::{StateText, state_text};
+pub(crate) use way::way;
+pub use way::{Turn, WayStep};
