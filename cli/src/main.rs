@@ -23,15 +23,16 @@ use std::process::ExitCode;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  the program trapped or ran out of fuel, or vectors failed
+  1  the program trapped or ran out of fuel, is rejected, or vectors failed
   2  wrong use: an option, or a program, section, map, field or engine that there is not
   3  input that cannot be used: a file that cannot be read or written, a broken object,
      packet, text or JSON, or an object that needs what this machine does not have
+  4  the verifier does not judge what the program needs yet
 
 With --json there is one JSON object on standard output, {\"error\": {...}} when something
 went wrong.";
 
-/// Runs, disassembles, assembles and inspects eBPF programs, without root and without a kernel.
+/// Runs, judges, disassembles, assembles and inspects eBPF programs, without root and without a kernel.
 #[derive(Parser)]
 #[command(name = "ebpfvm", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
@@ -80,6 +81,8 @@ fn finish(result: Result<command::Done, Failure>, output: &mut Output) -> ExitCo
     let code = match &result {
         Ok(command::Done::Well) => 0,
         Ok(command::Done::Failed) => 1,
+        Ok(command::Done::Unusable) => 3,
+        Ok(command::Done::Unsupported) => 4,
         Err(failure) => {
             output.failure(failure);
             failure.exit_code()

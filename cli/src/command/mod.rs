@@ -7,6 +7,7 @@ mod inspect;
 mod link;
 mod map;
 mod run;
+mod verify;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -19,11 +20,16 @@ pub(crate) enum Done {
     Well,
     /// It found out that something else does not work.
     Failed,
+    /// Input could not be used; the rest was dealt with.
+    Unusable,
+    /// A program could not be judged yet.
+    Unsupported,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Run(run::Args),
+    Verify(verify::Args),
     Disasm(disasm::Args),
     Asm(asm::Args),
     Inspect(inspect::Args),
@@ -36,6 +42,7 @@ impl Command {
     pub(crate) fn run(&self, output: &mut Output) -> Result<Done, Failure> {
         match self {
             Command::Run(args) => run::run(args, output),
+            Command::Verify(args) => verify::run(args, output),
             Command::Disasm(args) => disasm::run(args, output),
             Command::Inspect(args) => inspect::run(args, output),
             Command::Asm(args) => asm::run(args, output),

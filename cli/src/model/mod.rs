@@ -6,3 +6,4 @@ pub(crate) mod inspect;
 pub(crate) mod link;
 pub(crate) mod maps;
 pub(crate) mod run;
+pub(crate) mod verify;

@@ -8,3 +8,4 @@ pub(crate) mod inspect;
 pub(crate) mod maps;
 pub(crate) mod run;
 pub(crate) mod style;
+pub(crate) mod verify;

@@ -7,6 +7,7 @@ mod access;
 mod arithmetic;
 mod call;
 mod flow;
+mod hint;
 mod limit;
 mod program;
 mod structure;
@@ -146,6 +147,11 @@ impl Rejection {
     /// The stable code of the reason.
     pub const fn code(&self) -> &'static str {
         self.reason.code()
+    }
+
+    /// What would make the program pass, if the reason is one of the frequent ones.
+    pub fn hint(&self) -> Option<&'static str> {
+        hint::hint(self.code())
     }
 
     /// Whether the program needs what this verifier does not judge yet: no verdict of Linux's.
