@@ -6,6 +6,7 @@
 //! vector on every engine; no vector knows an engine, no engine knows a vector.
 //!
 //! - [`vector`]: the file format
+//! - [`cases`]: annotated programs with the verdict that they must get
 //! - [`corpus`]: verdicts on many programs, ours beside those of Linux
 //! - [`engine`]: the trait and what an engine may answer
 //! - [`interpreter`]: the interpreter as an engine
@@ -16,6 +17,7 @@
 //! - [`runner`]: directories of vectors, verdicts, reports
 #![forbid(unsafe_code)]
 
+pub mod cases;
 pub mod corpus;
 pub mod engine;
 pub mod interpreter;

@@ -18,6 +18,7 @@
 
 pub mod btf;
 pub mod map;
+mod privileges;
 pub mod prog;
 pub mod ring;
 pub mod stats;
@@ -25,6 +26,7 @@ mod sys;
 
 pub use btf::Btf;
 pub use map::{Map, MapError, MapRequest};
+pub use privileges::Capabilities;
 pub use prog::{LoadError, LoadRequest, Prog, ProgInfo, TestRun, TestRunResult};
 pub use ring::RingBuffer;
 pub use stats::VerifierStats;

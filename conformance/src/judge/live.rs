@@ -99,6 +99,14 @@ impl LiveJudge {
         Ok((judged, prog))
     }
 
+    /// Makes the maps that a program uses, so that loading it needs no right to make maps.
+    ///
+    /// # Errors
+    /// A map cannot be made.
+    pub fn prepare(&mut self, program: &Program) -> Result<(), String> {
+        self.fds(program).map(drop)
+    }
+
     /// The map with this index, if a program that was loaded used it.
     pub fn map(&self, index: usize) -> Option<&Map> {
         self.live_maps.get(&index)

@@ -60,3 +60,7 @@ pub(crate) fn possible_cpus() -> Result<u32, String> {
 pub(crate) fn pin_thread() -> Result<u32, Errno> {
     Err(Errno::ENOSYS)
 }
+
+pub(crate) fn keep_capabilities(_mask: u64) -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}

@@ -203,3 +203,32 @@ mod tests {
         assert_eq!(count_cpus("x"), None);
     }
 }
+
+/// `_LINUX_CAPABILITY_VERSION_3`: masks of 64 bits in two halves.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Gives up all capabilities of the calling thread but those of the mask.
+pub(crate) fn keep_capabilities(mask: u64) -> Result<(), Errno> {
+    /// `struct __user_cap_header_struct`; thread 0 is the calling one.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        thread: i32,
+    }
+    /// `struct __user_cap_data_struct`
+    #[repr(C)]
+    struct Half {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let mut header = Header { version: CAPABILITY_VERSION, thread: 0 };
+    let half = |bits: u32| Half { effective: bits, permitted: bits, inheritable: 0 };
+    let halves = [half(mask as u32), half((mask >> 32) as u32)];
+    // SAFETY: the kernel reads the header and, for this version, two halves; it may write the
+    // header, which is borrowed mutably. Only the calling thread is changed.
+    let result = unsafe {
+        libc::syscall(libc::SYS_capset, std::ptr::from_mut(&mut header), halves.as_ptr())
+    };
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
