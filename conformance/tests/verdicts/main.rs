@@ -64,7 +64,12 @@ fn names_are_unique_and_reasons_of_differences_are_documented() {
             assert!(case.expected.is_some(), "{}: no expectation", file.place(case));
             if let Some(here) = &case.here {
                 let documented = parity.contains(&here.why);
-                assert!(documented, "{}: '{}' is not in docs/parity.md", file.place(case), here.why);
+                assert!(
+                    documented,
+                    "{}: '{}' is not in docs/parity.md",
+                    file.place(case),
+                    here.why
+                );
             }
         }
     }

@@ -18,8 +18,7 @@ fn every_reason_has_a_case() {
     let files = files();
     let cases = files.iter().flat_map(|file| &file.cases);
     let covered: BTreeSet<&str> = cases.filter_map(|case| here::judged(case).code).collect();
-    let missing: Vec<&str> =
-        all.iter().copied().filter(|code| !covered.contains(code)).collect();
+    let missing: Vec<&str> = all.iter().copied().filter(|code| !covered.contains(code)).collect();
     report_skip(
         "every_reason_has_a_case",
         format!("{} of {} reasons have no case: {}", missing.len(), all.len(), missing.join(" ")),
@@ -27,7 +26,10 @@ fn every_reason_has_a_case() {
     let unexcused: Vec<&str> =
         missing.iter().copied().filter(|code| !excused.contains_key(code)).collect();
     assert!(unexcused.is_empty(), "no case and no excuse: {}", unexcused.join(" "));
-    let stale: Vec<&str> =
-        excused.keys().copied().filter(|code| !missing.contains(code)).collect();
-    assert!(stale.is_empty(), "excused, but there is a case or no such reason: {}", stale.join(" "));
+    let stale: Vec<&str> = excused.keys().copied().filter(|code| !missing.contains(code)).collect();
+    assert!(
+        stale.is_empty(),
+        "excused, but there is a case or no such reason: {}",
+        stale.join(" ")
+    );
 }
