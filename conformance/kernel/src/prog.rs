@@ -148,7 +148,11 @@ fn reason(log: &str) -> Option<&str> {
     const AFTER: [&str; 5] =
         ["processed ", "verification time ", "stack depth ", "cur state:", "old state:"];
     let follows = |line: &str| AFTER.iter().any(|start| line.starts_with(start));
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !follows(line))
+    let line = log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !follows(line))?;
+    // Some messages end without a line break, and one follows an instruction without one.
+    let start = line.find("infinite loop detected").unwrap_or(0);
+    let statistics = AFTER[..2].iter().filter_map(|start| line.find(start)).min();
+    Some(&line[start..statistics.unwrap_or(line.len())])
 }
 
 fn last_lines(log: &str) -> String {
@@ -333,6 +337,8 @@ mod tests {
         let log = "0: (05) goto pc-1\ninfinite loop detected at insn 0\ncur state: R0=0\n\
                    old state: R0=0\nprocessed 2 insns (limit 1000000)\n";
         assert_eq!(reason(log), Some("infinite loop detected at insn 0"));
+        let log = "expected prog array map for tail callprocessed 3 insns (limit 1000000)\n";
+        assert_eq!(reason(log), Some("expected prog array map for tail call"));
     }
 
     #[test]

@@ -44,7 +44,8 @@ pub enum Expectation {
     },
     /// Rejected with this message.
     Reject {
-        /// The last line of the log before the statistics.
+        /// The last line of the log before the statistics; empty if any will do, as of a refusal
+        /// for which Linux gives an error number only.
         message: String,
     },
 }
@@ -56,6 +57,19 @@ pub struct Difference {
     pub verdict: Expectation,
     /// Why: words that `docs/parity.md` has too.
     pub why: String,
+}
+
+impl Expectation {
+    /// Whether a verdict with this message and count is the expected one.
+    pub fn holds(&self, accepted: bool, message: &str, processed: Option<u64>) -> bool {
+        match self {
+            Expectation::Accept { processed: None } => accepted,
+            Expectation::Accept { processed: expected } => accepted && *expected == processed,
+            Expectation::Reject { message: expected } => {
+                !accepted && (expected.is_empty() || expected == message)
+            }
+        }
+    }
 }
 
 impl Case {

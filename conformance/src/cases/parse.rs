@@ -75,11 +75,14 @@ pub fn with_expectations(text: &str, expectations: &[Option<Expectation>]) -> St
 }
 
 impl Expectation {
-    fn line(&self) -> String {
+    /// The line that says it in a file.
+    pub fn line(&self) -> String {
         match self {
             Expectation::Accept { processed: None } => format!("{LINUX}accept\n"),
             Expectation::Accept { processed: Some(n) } => format!("{LINUX}accept {n}\n"),
-            Expectation::Reject { message } => format!("{LINUX}reject {message}\n"),
+            Expectation::Reject { message } => {
+                format!("{LINUX}reject {message}").trim_end().to_owned() + "\n"
+            }
         }
     }
 
@@ -88,7 +91,7 @@ impl Expectation {
         match verdict {
             "accept" if rest.is_empty() => Ok(Expectation::Accept { processed: None }),
             "accept" => Ok(Expectation::Accept { processed: Some(number(rest)?.into()) }),
-            "reject" if !rest.is_empty() => Ok(Expectation::Reject { message: rest.into() }),
+            "reject" => Ok(Expectation::Reject { message: rest.into() }),
             _ => Err(format!("'{text}' is no verdict")),
         }
     }

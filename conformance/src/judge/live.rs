@@ -51,7 +51,8 @@ impl LiveJudge {
         Ok(self.load(program, level)?.0)
     }
 
-    /// As [`LiveJudge::judge`], with the program if it was accepted.
+    /// As [`LiveJudge::judge`], with the program if it was accepted. A refusal before verification
+    /// has no message.
     ///
     /// # Errors
     /// As [`LiveJudge::judge`].
@@ -80,10 +81,7 @@ impl LiveJudge {
         let took = start.elapsed();
         let (message, log, prog) = match loaded {
             Ok(prog) => (String::new(), prog.log().to_string(), Some(prog)),
-            Err(error) => {
-                let reason = error.reason().map_or(error.errno.to_string(), str::to_string);
-                (reason, error.log, None)
-            }
+            Err(error) => (error.reason().unwrap_or_default().to_string(), error.log, None),
         };
         let stats = VerifierStats::parse(&log);
         let time = stats.as_ref().and_then(|stats| stats.time_us).map(Duration::from_micros);

@@ -1,6 +1,6 @@
 //! The verifier's verdicts.
 
-use super::{files, seen};
+use super::{difference, files, holds};
 use ebpfvm_conformance::cases::Case;
 use ebpfvm_conformance::judge::{Judged, guarded, judge};
 use ebpfvm_spec::Platform;
@@ -25,10 +25,9 @@ fn verdicts_are_as_expected() {
         for case in &file.cases {
             total += 1;
             let expected = case.expected_here();
-            let seen = seen(&judged(case), expected);
-            if Some(&seen) != expected {
-                let place = file.place(case);
-                wrong.push(format!("{place}\n  expected {expected:?}\n  seen     {seen:?}"));
+            let judged = judged(case);
+            if !holds(&judged, expected) {
+                wrong.push(difference(&file.place(case), &judged, expected));
             }
         }
     }

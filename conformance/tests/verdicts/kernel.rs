@@ -1,7 +1,7 @@
 //! The kernel's verdicts on the same programs.
 
-use super::{files, seen};
-use ebpfvm_conformance::cases::{Case, Expectation, with_expectations};
+use super::{as_expectation, difference, files, holds};
+use ebpfvm_conformance::cases::{Case, with_expectations};
 use ebpfvm_conformance::judge::{Judged, LiveJudge};
 use ebpfvm_kernel::prog::log_level;
 use ebpfvm_kernel::{Kernel, report_skip};
@@ -54,26 +54,23 @@ fn the_kernel_says_the_same() {
     for file in files() {
         let mut blessed = Vec::new();
         for case in &file.cases {
-            let place = file.place(case);
-            let seen = match judged(&kernel, case) {
+            let judged = match judged(&kernel, case) {
                 None => {
                     skipped += 1;
                     blessed.push(None);
                     continue;
                 }
-                Some(Ok(judged)) if bless => {
-                    let counted = Expectation::Accept { processed: Some(0) };
-                    seen(&judged, Some(&counted))
+                Some(Ok(judged)) => judged,
+                Some(Err(why)) => {
+                    let message = format!("not loaded: {why}");
+                    Judged { message, ..Judged::default() }
                 }
-                Some(Ok(judged)) => seen(&judged, case.expected.as_ref()),
-                Some(Err(why)) => Expectation::Reject { message: format!("not loaded: {why}") },
             };
             total += 1;
-            if Some(&seen) != case.expected.as_ref() {
-                let expected = &case.expected;
-                wrong.push(format!("{place}\n  expected {expected:?}\n  seen     {seen:?}"));
+            if !holds(&judged, case.expected.as_ref()) {
+                wrong.push(difference(&file.place(case), &judged, case.expected.as_ref()));
             }
-            blessed.push(Some(seen));
+            blessed.push(Some(as_expectation(&judged)));
         }
         if bless {
             let text = with_expectations(&file.text, &blessed);

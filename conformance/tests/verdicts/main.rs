@@ -45,13 +45,24 @@ fn files() -> Vec<CaseFile> {
     paths.into_iter().map(read).collect()
 }
 
-/// The verdict as an expectation; the count only where one is expected.
-fn seen(judged: &Judged, expected: Option<&Expectation>) -> Expectation {
-    let counts = matches!(expected, Some(Expectation::Accept { processed: Some(_) }));
+/// A verdict as an expectation.
+fn as_expectation(judged: &Judged) -> Expectation {
     match judged.accepted {
-        true => Expectation::Accept { processed: judged.processed.filter(|_| counts) },
+        true => Expectation::Accept { processed: judged.processed },
         false => Expectation::Reject { message: judged.message.clone() },
     }
+}
+
+/// Whether a verdict is the expected one; none is expected of a case that is being written.
+fn holds(judged: &Judged, expected: Option<&Expectation>) -> bool {
+    expected.is_some_and(|e| e.holds(judged.accepted, &judged.message, judged.processed))
+}
+
+/// What was expected and seen, for a person.
+fn difference(place: &str, judged: &Judged, expected: Option<&Expectation>) -> String {
+    let seen = as_expectation(judged);
+    let expected = expected.map_or("nothing\n".into(), Expectation::line);
+    format!("{place}\n  expected {expected}  seen     {}", seen.line())
 }
 
 #[test]
