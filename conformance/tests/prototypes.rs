@@ -10,8 +10,8 @@ use ebpfvm_kernel::prog::{load_flags, log_level};
 use ebpfvm_kernel::{Kernel, LoadRequest, Map, MapRequest};
 use ebpfvm_spec::linux::HELPERS;
 use ebpfvm_spec::{
-    Arg, AttachType, DynptrUse, Effect, HelperProto, MapFlags, MapType, MemAccess, MemSize,
-    ProgType,
+    Arg, AttachType, DynptrUse, Effect, HelperProto, LookupGives, MapFlags, MapType, MemAccess,
+    MemSize, ProgType, Ret,
 };
 
 /// Bytes that the maps' values and the initialised part of the stack have.
@@ -164,17 +164,53 @@ impl Bench {
         }
     }
 
+    /// A map that the helper takes, if it does not take every map.
+    fn map_for(&self, proto: &HelperProto) -> Option<Map> {
+        use MapType as M;
+        let rows = [
+            (M::Array, 4, BYTES, 1),
+            (M::Ringbuf, 0, 0, 4096),
+            (M::Queue, 0, BYTES, 1),
+            (M::PercpuArray, 4, BYTES, 1),
+            (M::ProgArray, 4, 4, 1),
+            (M::PerfEventArray, 4, 4, 1),
+            (M::StackTrace, 4, 80, 1),
+            (M::CgroupArray, 4, 4, 1),
+            (M::Devmap, 4, 4, 1),
+            (M::Sockmap, 4, 4, 1),
+            (M::Sockhash, 4, 4, 1),
+            (M::ReuseportSockarray, 4, 4, 1),
+            (M::CgroupStorage, 8, 8, 0),
+        ];
+        let (kind, key, value, entries) =
+            rows.into_iter().find(|(kind, ..)| proto.maps.always.contains(*kind))?;
+        self.kernel.map_create(&MapRequest::new(kind, key, value, entries)).ok()
+    }
+
     /// The kernel's log if it refuses the program.
     fn refusal(&self, host: &Host, text: &str) -> Option<String> {
+        self.load_text(host, text, log_level::PATH).err()
+    }
+
+    /// The log with the state after every instruction.
+    fn full_log(&self, host: &Host, text: &str) -> String {
+        self.load_text(host, text, log_level::FULL).unwrap_or_else(|log| log)
+    }
+
+    /// The kernel's log; as an error if it refuses the program.
+    fn load_text(&self, host: &Host, text: &str, log_level: u32) -> Result<String, String> {
         let code = assemble(text, Dialect::PseudoC).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let bytes = code.to_bytes(ByteOrder::HOST).unwrap();
         let request = LoadRequest {
-            log_level: log_level::PATH,
+            log_level,
             expected_attach_type: host.attach,
             flags: if host.prog_type == ProgType::Syscall { load_flags::SLEEPABLE } else { 0 },
             ..LoadRequest::new(host.prog_type, &bytes)
         };
-        Some(self.kernel.prog_load(&request).err()?.log)
+        match self.kernel.prog_load(&request) {
+            Ok(prog) => Ok(prog.log().to_string()),
+            Err(error) => Err(error.log),
+        }
     }
 }
 
@@ -379,4 +415,161 @@ fn packets_change_where_the_kernel_says_so() {
     }
     assert!(asked > 60, "only {asked} helpers could be called");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The state of `r0` after the last call of the helper, as the log shows it; none if the register is
+/// not initialised.
+fn result_state(log: &str, id: u32) -> Option<String> {
+    let call = |line: &&str| {
+        let insn = line.split(';').next().unwrap_or_default().trim_end();
+        insn.contains("(85) call bpf_") && insn.ends_with(&format!("#{id}"))
+    };
+    let lines: Vec<&str> = log.lines().collect();
+    let at = lines.iter().rposition(|line| call(&line))?;
+    // The state stands beside the call, or before the next instruction; lines about precision may
+    // come between.
+    let next = lines[at + 1..].iter().find(|line| !line.starts_with("mark_precise"));
+    let state = match lines[at].split_once(';') {
+        Some((_, state)) => state,
+        None => next?,
+    };
+    let (_, after) = state.split_once(" R0=")?;
+    let end = after.find(')').map_or(after.len(), |at| at + 1);
+    Some(after[..end].to_string())
+}
+
+/// Whether the state is the table's result.
+fn is_result(ret: Ret, references: bool, state: Option<&str>) -> bool {
+    let Some(state) = state else { return matches!(ret, Ret::Void | Ret::TailCall) };
+    let begins = |start: &str| state.starts_with(start);
+    let pointer = |trusted: bool, nullable: bool, name: &str| {
+        let trust = if trusted { "trusted_" } else { "" };
+        let null = if nullable { "or_null_" } else { "" };
+        begins(&format!("{trust}ptr_{null}{name}("))
+    };
+    let kind = match ret {
+        Ret::Void | Ret::TailCall => false,
+        Ret::Integer => state == "scalar()",
+        Ret::SizeOrErrno => begins("scalar(smin=smin32=-4095,smax=smax32="),
+        Ret::Cpu => begins("scalar(smin=0,smax=") || begins("scalar(smin=smin32=0,smax="),
+        Ret::MapValue => begins("map_value(map="),
+        Ret::MapValueOrNull => begins("map_value_or_null(id=") || begins("map_value(map="),
+        Ret::RingbufRecordOrNull => begins("ringbuf_mem_or_null("),
+        Ret::DynptrMemOrNull => begins("mem_or_null("),
+        Ret::SocketOrNull => begins("sock_or_null("),
+        Ret::TcpSockOrNull => begins("tcp_sock_or_null("),
+        Ret::SockCommonOrNull => begins("sock_common_or_null("),
+        Ret::BtfId { name, nullable, trusted } => pointer(trusted, nullable, name),
+        Ret::KptrOrNull | Ret::PerCpu { .. } => false,
+    };
+    kind && state.contains("ref_obj_id=") == references
+}
+
+#[test]
+fn results_are_what_the_kernel_says() {
+    let Some(kernel) = kernel("results_are_what_the_kernel_says") else { return };
+    let bench = Bench::new(kernel);
+    let (mut wrong, mut asked, mut left_out) = (Vec::new(), 0, Vec::new());
+    for proto in HELPERS {
+        let text = hosts(proto).find_map(|h| Some((h, call(&bench, h, proto, None)?)));
+        let Some((host, text)) = text else {
+            left_out.push(proto.name.to_string());
+            continue;
+        };
+        // A map of a kind that the helper takes.
+        let (plain, map) = (format!("map[fd:{}]\n", bench.plain.fd()), bench.map_for(proto));
+        let text = match &map {
+            Some(map) => text.replace(&plain, &format!("map[fd:{}]\n", map.fd())),
+            None => text,
+        };
+        let log = bench.full_log(host, &(text + "r1 = 0\nr0 = 0\nexit\n"));
+        if log.contains("cannot pass map_type") || !log.contains("(b7) r1 = 0 ") {
+            left_out.push(proto.name.to_string());
+            continue;
+        }
+        asked += 1;
+        let state = result_state(&log, proto.id);
+        if !is_result(proto.ret, proto.effects.has(Effect::ACQUIRES), state.as_deref()) {
+            wrong.push(format!(
+                "{} in {}: {:?}, {state:?}",
+                proto.name,
+                host.prog_type.name(),
+                proto.ret
+            ));
+        }
+    }
+    println!("{asked} results; not asked: {}", left_out.join(", "));
+    assert!(asked > 120, "{asked}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A socket that is a reference is cast: the result shares the reference where the table says so.
+#[test]
+fn casts_share_the_reference() {
+    let Some(kernel) = kernel("casts_share_the_reference") else { return };
+    let bench = Bench::new(kernel);
+    let host = HOSTS.iter().find(|host| host.prog_type == ProgType::SchedCls).unwrap();
+    let (mut wrong, mut asked) = (Vec::new(), 0);
+    for proto in HELPERS.iter().filter(|p| p.allows(host.prog_type, host.attach)) {
+        let takes_socket = matches!(
+            proto.args[0],
+            Arg::SockCommon | Arg::Sock { nullable: false, released: false }
+        );
+        if !takes_socket || proto.args[1] != Arg::None || proto.ret == Ret::Integer {
+            continue;
+        }
+        asked += 1;
+        let text = format!(
+            "r6 = r1\n*(u64 *)(r10 - 8) = 0\n*(u64 *)(r10 - 16) = 0\nr2 = r10\nr2 += -16\nr3 = 12\n\
+             r4 = 0\nr5 = 0\ncall 84\nif r0 != 0 goto +1\nexit\nr1 = r0\ncall {}\nr0 = 0\nexit\n",
+            proto.id
+        );
+        let state = result_state(&bench.full_log(host, &text), proto.id);
+        if !is_result(proto.ret, proto.effects.has(Effect::CASTS), state.as_deref()) {
+            wrong.push(format!("{}: {:?}, {state:?}", proto.name, proto.ret));
+        }
+    }
+    assert!(asked >= 10, "{asked}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a lookup gives, once it is known not to be null.
+#[test]
+fn lookups_give_what_the_kernel_says() {
+    let Some(kernel) = kernel("lookups_give_what_the_kernel_says") else { return };
+    let bench = Bench::new(kernel);
+    let host = HOSTS.iter().find(|host| host.prog_type == ProgType::SchedCls).unwrap();
+    for kind in [
+        MapType::Hash,
+        MapType::Devmap,
+        MapType::Sockmap,
+        MapType::Sockhash,
+        MapType::Xskmap,
+        MapType::ArrayOfMaps,
+        MapType::HashOfMaps,
+    ] {
+        let mut request = MapRequest::new(kind, 4, 4, 1);
+        if matches!(kind, MapType::ArrayOfMaps | MapType::HashOfMaps) {
+            request.inner_map = Some(&bench.plain);
+        }
+        let map = bench.kernel.map_create(&request).unwrap();
+        let text = format!(
+            "*(u32 *)(r10 - 4) = 0\nr2 = r10\nr2 += -4\nr1 = map[fd:{}]\ncall 1\n\
+             if r0 == 0 goto +1\nr1 = r0\nr0 = 0\nexit\n",
+            map.fd()
+        );
+        let log = bench.full_log(host, &text);
+        // The list of live registers names the instruction too, without state.
+        let copied = log.lines().filter(|line| line.contains("(bf) r1 = r0"));
+        let state = copied.filter_map(|line| Some(line.split_once(" R1=")?.1)).next();
+        let state = state.unwrap_or_else(|| panic!("{log}"));
+        let (what, is_reference) = match kind.lookup_gives() {
+            LookupGives::Value => ("map_value(", false),
+            LookupGives::Map => ("map_ptr(", false),
+            LookupGives::Socket => ("sock(", true),
+            LookupGives::XdpSock => ("xdp_sock(", false),
+        };
+        assert!(state.starts_with(what), "{}: {state}", kind.name());
+        assert_eq!(state.contains("ref_obj_id="), is_reference, "{}: {state}", kind.name());
+    }
 }

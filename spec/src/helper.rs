@@ -157,7 +157,8 @@ pub enum Ret {
     Cpu,
     /// The address of a value of the map argument.
     MapValue,
-    /// The address of a value of the map argument, or null; for a map of sockets, a socket or null.
+    /// What the map argument gives ([`MapType::lookup_gives`]), or null; the verifier's log has it
+    /// as a value until null is ruled out, and as a reference from the call on if it is one.
     MapValueOrNull,
     /// The address of a ring-buffer record of [`Arg::AllocSize`] bytes, or null.
     RingbufRecordOrNull,
@@ -202,7 +203,8 @@ impl Effect {
     pub const CHANGES_PACKET: Effect = Effect(1 << 1);
     /// Only in sleepable programs, outside of RCU, preempt and lock regions.
     pub const MAY_SLEEP: Effect = Effect(1 << 2);
-    /// The result is a reference that must be released.
+    /// The result is a reference that must be released (`is_acquire_function`, but for maps of
+    /// sockets, see [`MapType::lookup_gives`]). What [`DynptrUse::NewRingbuf`] makes is one as well.
     pub const ACQUIRES: Effect = Effect(1 << 3);
     /// Releases the reference that an argument holds.
     pub const RELEASES: Effect = Effect(1 << 4);
@@ -210,7 +212,8 @@ impl Effect {
     pub const PACKET_MEMORY: Effect = Effect(1 << 5);
     /// As [`Effect::MAY_SLEEP`] in sleepable programs, nothing in others.
     pub const SLEEPS_IF_SLEEPABLE: Effect = Effect(1 << 6);
-    /// The result is the argument under another type and shares its reference.
+    /// The result is the argument under another type and shares its reference
+    /// (`is_ptr_cast_function`).
     pub const CASTS: Effect = Effect(1 << 7);
     /// Takes the lock that is the argument.
     pub const LOCKS: Effect = Effect(1 << 8);

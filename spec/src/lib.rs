@@ -23,7 +23,7 @@ pub use helper::{
     Arg, AttachRule, Callback, DynptrUse, Effect, HelperProto, MapRefusal, MapRule, MapUse,
     MemAccess, MemSize, Ret,
 };
-pub use map::{MapDef, MapFlags, MapType, MapTypeSet};
+pub use map::{LookupGives, MapDef, MapFlags, MapType, MapTypeSet};
 pub use platform::{
     ContextTypes, ObjectAccess, ObjectDef, PacketAccess, Platform, ProgTypeDef, ReturnRange,
     TaggedContext, TaggedRule,

@@ -82,6 +82,16 @@ map_types! {
 }
 
 impl MapType {
+    /// What `map_lookup_elem` and its like give.
+    pub const fn lookup_gives(self) -> LookupGives {
+        match self {
+            MapType::ArrayOfMaps | MapType::HashOfMaps => LookupGives::Map,
+            MapType::Sockmap | MapType::Sockhash => LookupGives::Socket,
+            MapType::Xskmap => LookupGives::XdpSock,
+            _ => LookupGives::Value,
+        }
+    }
+
     /// Whether a value has one instance for each CPU.
     pub const fn is_percpu(self) -> bool {
         matches!(
@@ -92,6 +102,19 @@ impl MapType {
                 | MapType::PercpuCgroupStorage
         )
     }
+}
+
+/// What a lookup of a key gives, once it is known not to be null (`mark_ptr_not_null_reg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LookupGives {
+    /// The address of a value.
+    Value,
+    /// A map, of the kind of the inner map.
+    Map,
+    /// A full socket; the result is a reference from the call on (`is_acquire_function`).
+    Socket,
+    /// A socket of a network driver's queue; no reference.
+    XdpSock,
 }
 
 /// A set of kinds of maps.

@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Row] = &[
     row(134, "ringbuf_query", &[MAP, ANY], Ret::Integer, NONE, BASE),
     row(150, "seq_printf_btf", &[btf("seq_file"), READ, SIZE_OR_ZERO, ANY], Ret::Integer, GPL, TRACING_BTF).only(ITERATORS),
     row(197, "dynptr_from_mem", &[WRITE, SIZE_OR_ZERO, ANY, Arg::Dynptr(DynptrUse::NewLocal)], Ret::Integer, BPF, BASE),
-    row(198, "ringbuf_reserve_dynptr", &[MAP, ANY, ANY, Arg::Dynptr(DynptrUse::NewRingbuf)], Ret::Integer, ACQUIRES.and(BPF), BASE),
+    row(198, "ringbuf_reserve_dynptr", &[MAP, ANY, ANY, Arg::Dynptr(DynptrUse::NewRingbuf)], Ret::Integer, BPF, BASE),
     row(199, "ringbuf_submit_dynptr", &[Arg::Dynptr(DynptrUse::ReleaseRingbuf), ANY], Ret::Void, RELEASES.and(BPF), BASE),
     row(200, "ringbuf_discard_dynptr", &[Arg::Dynptr(DynptrUse::ReleaseRingbuf), ANY], Ret::Void, RELEASES.and(BPF), BASE),
     row(201, "dynptr_read", &[WRITE, SIZE_OR_ZERO, Arg::Dynptr(DynptrUse::Read), ANY, ANY], Ret::Integer, BPF, BASE),
