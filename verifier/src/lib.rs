@@ -40,7 +40,7 @@ mod subject;
 mod verdict;
 
 pub use facts::{Facts, Target};
-pub use options::{Limits, LogLevel, Options, Privileges, load_flags};
+pub use options::{Limits, LogLevel, Options, Precision, Privileges, load_flags};
 pub use reject::{Reason, Rejection};
 pub use report::{Turn, WayStep};
 pub use verdict::{Judgement, Report, Stats, VerifiedProgram, verify};

@@ -92,6 +92,8 @@ pub struct Options {
     /// How many CPUs the machine has that runs the program (`nr_cpu_ids`): the result of
     /// `get_smp_processor_id` is below it. None if that is not known.
     pub cpus: Option<u32>,
+    /// What old states are compared by.
+    pub precision: Precision,
 }
 
 /// The most CPUs that Linux can be built for on x86_64 (`NR_CPUS`).
@@ -102,6 +104,19 @@ impl Options {
     pub(crate) fn cpu_limit(&self) -> u32 {
         self.cpus.unwrap_or(MAX_CPUS).max(1)
     }
+}
+
+/// Which numbers of an old state a new one must lie within to be covered by it.
+///
+/// [`Precision::Full`] needs no reasoning about what matters, so it is what the other is tested
+/// against: it accepts the same programs as far as limits allow, and follows more paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Those that mattered to a verdict on the way from it, as in Linux.
+    #[default]
+    Marked,
+    /// All.
+    Full,
 }
 
 /// Flags of a load (`BPF_F_*` of `prog_flags`) that the verifier knows.

@@ -1,5 +1,7 @@
 //! The states that were met, by instruction.
 
+use super::liveness::LiveFrame;
+use super::loops::VisitId;
 use crate::state::State;
 use ebpfvm_asm::Pc;
 
@@ -18,12 +20,13 @@ pub(crate) struct Node {
     pub(crate) hits: u32,
     /// How often one did not.
     pub(crate) misses: u32,
-    /// Whether what is dead was taken out of it.
-    pub(crate) cleaned: bool,
+    /// What of it still counts, by frame, once all paths from it were followed; everything before
+    /// (`cleaned`).
+    pub(crate) live: Option<Box<[LiveFrame]>>,
     /// Whether it is compared with no more.
     pub(crate) retired: bool,
-    /// Back edges of loops that refer to it.
-    pub(crate) pins: u32,
+    /// The run through a loop that it belongs to.
+    pub(crate) visit: Option<VisitId>,
 }
 
 /// All states that were kept.
@@ -68,9 +71,9 @@ impl Explored {
             branches: 1,
             hits: 0,
             misses: 0,
-            cleaned: false,
+            live: None,
             retired: false,
-            pins: 0,
+            visit: None,
         });
         let id = match self.free.pop() {
             Some(id) => {
@@ -96,24 +99,15 @@ impl Explored {
         self.nodes[id.0 as usize].as_mut().expect("an id is used while its node is kept")
     }
 
-    /// Takes a state out of its bucket; it is kept as long as paths from it are not finished.
-    /// Tells whether it is gone already.
-    pub(crate) fn retire(&mut self, bucket: usize, id: StateId) -> bool {
-        self.buckets[bucket].retain(|other| *other != id);
+    /// Takes the state at a place of a bucket out of it; it is kept as long as it is needed.
+    pub(crate) fn retire(&mut self, bucket: usize, index: usize) {
+        let id = self.buckets[bucket].remove(index);
         self.node_mut(id).retired = true;
-        self.release(id)
     }
 
-    /// Lets go of a retired state of which no path is unfinished and that no
-    /// back edge refers to (`maybe_free_verifier_state`).
-    /// Tells whether it did.
-    pub(crate) fn release(&mut self, id: StateId) -> bool {
-        let node = self.node(id);
-        let gone = node.retired && node.branches == 0 && node.pins == 0;
-        if gone {
-            self.nodes[id.0 as usize] = None;
-            self.free.push(id);
-        }
-        gone
+    /// Forgets a retired state that nothing refers to.
+    pub(crate) fn free(&mut self, id: StateId) {
+        self.nodes[id.0 as usize] = None;
+        self.free.push(id);
     }
 }

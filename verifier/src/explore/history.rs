@@ -3,6 +3,9 @@
 use ebpfvm_asm::Pc;
 use std::ops::Deref;
 
+/// The place "before" the first instruction of a function that is judged apart.
+pub(crate) const BEFORE_START: Pc = Pc(u32::MAX);
+
 /// An access of an instruction to one slot of a stack, through any register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StackAccess {

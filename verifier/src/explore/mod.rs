@@ -9,10 +9,12 @@
 //! - [`mod@precision`]: which numbers matter exactly (`mark_chain_precision`)
 //! - [`mod@liveness`]: which stack slots are read later (`liveness.c`)
 
+mod backtrack;
 mod clean;
 mod equal;
 mod explored;
 mod history;
+mod ids;
 mod liveness;
 mod loops;
 mod past;
@@ -21,7 +23,7 @@ mod prune;
 mod run;
 
 pub(crate) use explored::{Explored, Node, StateId};
-pub(crate) use history::{HistoryEntry, Linked, LinkedValue, StackAccess};
+pub(crate) use history::{BEFORE_START, HistoryEntry, Linked, LinkedValue, StackAccess};
 pub(crate) use liveness::StackLiveness;
 pub(crate) use loops::Loops;
 pub(crate) use past::{

@@ -1,5 +1,6 @@
 //! Everything that outlives a path.
 
+use super::ids::IdMap;
 use super::{Explored, Loops, StackLiveness};
 use crate::contract::Contract;
 use crate::facts::Facts;
@@ -161,6 +162,8 @@ pub(crate) struct Past {
     pub(crate) pending: Vec<Pending>,
     /// Loops whose paths are not all followed.
     pub(crate) loops: Loops,
+    /// Ids of the states that are compared; kept for its memory.
+    pub(crate) ids: IdMap,
     /// Which stack slots are read later.
     pub(crate) liveness: StackLiveness,
     /// What was seen at each slot of the program.
@@ -188,6 +191,7 @@ impl Past {
             explored: Explored::new(slots),
             pending: Vec::new(),
             loops: Loops::default(),
+            ids: IdMap::default(),
             liveness: StackLiveness::new(subject),
             insns: vec![InsnMemory::default(); slots],
             subprogs: vec![SubprogMemory::default(); subject.structure.subprogs.len()],

@@ -50,11 +50,13 @@ impl Past {
         let mut keep = forced || jumps >= JUMPS_BETWEEN_STATES && insns >= INSNS_BETWEEN_STATES;
         let bucket = self.explored.bucket(state.pc, state.frame().callsite);
 
-        self.clean_finished(subject, bucket, state)?;
+        self.clean_finished(subject, bucket, state);
+        let mut index = self.explored.in_bucket(bucket).len();
+        let count = index as u32;
         // Newest first: loops find their last round at once.
-        let candidates: Vec<StateId> = self.explored.in_bucket(bucket).to_vec();
-        let count = candidates.len() as u32;
-        for old in candidates.into_iter().rev() {
+        while let Some(before) = index.checked_sub(1) {
+            index = before;
+            let old = self.explored.in_bucket(bucket)[index];
             if self.explored.node(old).state.pc != state.pc {
                 continue;
             }
@@ -64,11 +66,9 @@ impl Past {
                     if shape.is_jump_point {
                         state.record_jump();
                     }
-                    self.propagate_precision(subject, old, state)?;
+                    self.propagate_precision(subject, old, state);
                     if in_loop {
-                        self.loops.add_backedge(subject, &mut self.explored, old, state);
-                        self.counts.states += 1;
-                        self.note_peak();
+                        self.add_backedge(old, state);
                     }
                     return Ok(true);
                 }
@@ -80,7 +80,7 @@ impl Past {
                     {
                         keep = false;
                     }
-                    self.count_miss(bucket, old, keep, shape.is_checkpoint);
+                    self.count_miss(bucket, index, keep, shape.is_checkpoint);
                 }
             }
         }
@@ -100,42 +100,51 @@ impl Past {
         old: StateId,
         state: &State,
     ) -> Result<Comparison, Reason> {
+        let (last_id, masks) = (self.last_id(), self.follows_all_masks);
         let node = self.explored.node(old);
+        let live = node.live.as_deref();
+        let mut covers = |exactness| {
+            self.ids.reset(last_id);
+            covers(subject, &mut self.ids, &node.state, live, state, exactness, masks)
+        };
         if node.branches == 0 {
-            let in_loop = self.loops.is_unfinished(subject, &node.state);
+            let in_loop = self.loops.is_unfinished(node.visit);
             let exactness = if in_loop { Exactness::InRange } else { Exactness::Covered };
-            return Ok(if covers(subject, &node.state, state, exactness) {
+            return Ok(if covers(exactness) {
                 Comparison::Hit { in_loop }
             } else {
                 Comparison::Miss { unfinished: false }
             });
         }
         let miss = Ok(Comparison::Miss { unfinished: true });
-        let (old_frame, frame) = (&node.state.frame(), state.frame());
+        let (old_frame, frame) = (node.state.frame(), state.frame());
         if matches!(old_frame.role, Role::LaterCallback(_))
             && old_frame.async_entries != frame.async_entries
         {
             // Another entry into the same callback: the same state is no loop.
             return miss;
         }
-        let in_range = || covers(subject, &node.state, state, Exactness::InRange);
         match subject.insn(state.pc)? {
             Insn::MayGoto { .. } => {
-                if node.state.may_goto_depth != state.may_goto_depth && in_range() {
+                if node.state.may_goto_depth != state.may_goto_depth && covers(Exactness::InRange) {
                     return Ok(Comparison::Hit { in_loop: true });
                 }
             }
             Insn::Call { target: CallTarget::Helper(_) }
                 if subject.structure.at(state.pc).calls_callback =>
             {
-                return if in_range() { Ok(Comparison::Hit { in_loop: true }) } else { miss };
+                return if covers(Exactness::InRange) {
+                    Ok(Comparison::Hit { in_loop: true })
+                } else {
+                    miss
+                };
             }
             _ => {}
         }
         if node.state.looks_like(state)
             && node.state.may_goto_depth == state.may_goto_depth
             && node.state.callback_unroll_depth == state.callback_unroll_depth
-            && covers(subject, &node.state, state, Exactness::Equal)
+            && covers(Exactness::Equal)
         {
             return Err(FlowReason::InfiniteLoop {
                 pc: state.pc.0,
@@ -147,9 +156,10 @@ impl Past {
         miss
     }
 
-    /// Counts a miss of an old state, and retires it when it is of little use.
-    fn count_miss(&mut self, bucket: usize, old: StateId, keep: bool, is_checkpoint: bool) {
-        let node = self.explored.node_mut(old);
+    /// Counts a miss of the old state at a place of a bucket, and retires it when it is of little use.
+    fn count_miss(&mut self, bucket: usize, index: usize, keep: bool, is_checkpoint: bool) {
+        let id = self.explored.in_bucket(bucket)[index];
+        let node = self.explored.node_mut(id);
         // Rounds of a loop that keep no state do not count: the states of its start stay.
         if keep {
             node.misses += 1;
@@ -159,8 +169,25 @@ impl Past {
         } else {
             MISSES_PER_HIT
         };
-        if node.misses > node.hits * factor + factor && self.explored.retire(bucket, old) {
-            self.counts.states -= 1;
+        if node.misses > node.hits * factor + factor {
+            self.explored.retire(bucket, index);
+            self.release(id);
+        }
+    }
+
+    /// Lets go of a retired state when no unfinished path or back edge leads through it
+    /// (`maybe_free_verifier_state`).
+    fn release(&mut self, id: StateId) {
+        let node = self.explored.node(id);
+        if !node.retired || node.branches > 0 {
+            return;
+        }
+        match node.visit {
+            Some(visit) if self.loops.is_unfinished(Some(visit)) => self.loops.linger(visit, id),
+            _ => {
+                self.explored.free(id);
+                self.counts.states -= 1;
+            }
         }
     }
 
@@ -175,14 +202,16 @@ impl Past {
             state.forget_precision();
         }
         state.forget_single_ids();
+        // The history belongs to the way to the state, not from it.
+        let history = std::mem::take(&mut state.history);
         let mut kept = state.clone();
-        kept.first_pc = state.first_pc;
+        kept.history = history;
         let id = self.explored.add(bucket, kept);
-        self.loops.enter(subject, &self.explored, id);
+        let visit = self.loops.enter(subject, state, id, &mut self.log);
+        self.explored.node_mut(id).visit = visit;
         state.parent = Some(id);
         state.first_pc = state.pc;
         state.depth += 1;
-        state.history.clear();
     }
 
     pub(super) fn note_peak(&mut self) {
@@ -191,10 +220,7 @@ impl Past {
 
     /// A path ended: counts down the unfinished paths of the states that it came through
     /// (`update_branch_counts`).
-    ///
-    /// # Errors
-    /// As [`Past::propagate_precision`].
-    pub(crate) fn end_path(&mut self, subject: &Subject<'_>, state: &State) -> Result<(), Reason> {
+    pub(crate) fn end_path(&mut self, subject: &Subject<'_>, state: &State) {
         let mut next = state.parent;
         while let Some(id) = next {
             let node = self.explored.node_mut(id);
@@ -203,11 +229,8 @@ impl Past {
                 break;
             }
             next = node.state.parent;
-            self.leave_loop(subject, id)?;
-            if self.explored.release(id) {
-                self.counts.states -= 1;
-            }
+            self.leave_loop(subject, id);
+            self.release(id);
         }
-        Ok(())
     }
 }

@@ -61,7 +61,6 @@ pub(crate) fn follow_subprog(
     past.explored.clear();
     past.loops.clear();
     past.pending.clear();
-    past.counts.states = 0;
     let mut state = apply::entry_state(subject, past, subprog).map_err(|reason| {
         path::end(subject, past, None, &reason);
         Rejection::from(reason)
@@ -93,9 +92,8 @@ pub(crate) fn follow_subprog(
             }
             Flow::End => {
                 past.touched = super::Touched::ALL;
-                let fail = |reason| Rejection { pc: Some(here), ..Rejection::from(reason) };
-                past.end_path(subject, &state).map_err(fail)?;
-                past.liveness.settle(subject).map_err(fail)?;
+                past.end_path(subject, &state);
+                past.liveness.settle(subject, &state, &mut past.log);
                 let Some(Pending { state: next, log_position }) = past.pending.pop() else { break };
                 if !past.log.is_full() {
                     past.log.cut(log_position);
@@ -148,13 +146,21 @@ fn visit(
         return Ok(Flow::End);
     }
     past.liveness.begin(state);
+    if is_jump(insn) {
+        past.counts.jumps += 1;
+    }
+    if state.frames.len() > 1 && may_return(insn) {
+        // What the function reads of other frames must be known before states behind the call are
+        // compared (`prepare_func_exit`).
+        past.liveness.settle(subject, state, &mut past.log);
+    }
     let frames = state.frames.len();
     let flow = apply::apply(&mut Step { subject, past, state, pc }, insn);
     match flow {
         // What only speculation would do wrong is not rejected: speculation is stopped before it.
         Err(reason) if state.speculative && is_stopped_by_barrier(&reason) => {
             path::end(subject, past, Some(pc), &reason);
-            past.liveness.commit(subject);
+            past.liveness.commit(state, pc);
             let memory = past.insn_mut(pc);
             memory.no_speculation = true;
             memory.sanitation = None;
@@ -162,7 +168,7 @@ fn visit(
         }
         Err(reason) => Err(reason),
         Ok(flow) => {
-            past.liveness.commit(subject);
+            past.liveness.commit(state, pc);
             match insn {
                 Insn::JumpIf { .. } => path::after_jump(subject, past, state, pc),
                 Insn::Exit if flow != Flow::End => *forked = true,
@@ -174,6 +180,23 @@ fn visit(
             Ok(flow)
         }
     }
+}
+
+/// Whether the instruction counts as a jump (`jmps_processed`): its class is `JMP` or `JMP32`.
+const fn is_jump(insn: &Insn) -> bool {
+    matches!(
+        insn,
+        Insn::Jump { .. }
+            | Insn::JumpIf { .. }
+            | Insn::MayGoto { .. }
+            | Insn::Call { .. }
+            | Insn::Exit
+    )
+}
+
+/// Whether a path can return from its function at the instruction.
+const fn may_return(insn: &Insn) -> bool {
+    matches!(insn, Insn::Exit | Insn::LoadAbs { .. } | Insn::LoadInd { .. })
 }
 
 /// Whether an error on a speculative path only needs a barrier (`error_recoverable_with_nospec`).

@@ -6,9 +6,9 @@ use ebpfvm_asm::{Imm64, Insn, Pc};
 use std::fmt::{self, Display, Formatter};
 
 /// The instruction at a place.
-pub(super) struct InsnText<'a> {
-    pub(super) subject: &'a Subject<'a>,
-    pub(super) pc: Pc,
+pub(crate) struct InsnText<'a> {
+    pub(crate) subject: &'a Subject<'a>,
+    pub(crate) pc: Pc,
 }
 
 impl Display for InsnText<'_> {

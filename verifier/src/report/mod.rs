@@ -15,6 +15,7 @@ pub(crate) mod path;
 mod state;
 mod way;
 
+pub(crate) use insn::InsnText;
 pub(crate) use state::{StateText, state_text};
 pub(crate) use way::way;
 pub use way::{Turn, WayStep};

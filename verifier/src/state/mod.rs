@@ -14,7 +14,7 @@ pub(crate) use value::{
     TypeName, Value,
 };
 
-use crate::explore::{HistoryEntry, Linked, StateId};
+use crate::explore::{BEFORE_START, HistoryEntry, Linked, StackAccess, StateId};
 use ebpfvm_asm::{Pc, Reg};
 use std::rc::Rc;
 
@@ -100,7 +100,7 @@ impl State {
             may_goto_depth: 0,
             callback_unroll_depth: 0,
             pc,
-            last_pc: pc,
+            last_pc: BEFORE_START,
             first_pc: pc,
             parent: None,
             history: Vec::new(),
@@ -194,6 +194,36 @@ impl State {
     /// Remembers that the instruction refines these numbers together.
     pub(crate) fn record_linked(&mut self, linked: Linked) {
         self.history_here().linked = linked;
+    }
+
+    /// Remembers that the instruction reads or writes a slot of a frame's stack, through any
+    /// register (`push_jmp_history` with `insn_stack_access_flags`).
+    pub(crate) fn record_stack_access(&mut self, frame: usize, slot: usize) {
+        let access = StackAccess { frame: frame as u8, slot: slot as u8 };
+        self.history_here().stack = Some(access);
+    }
+
+    /// Whether its functions were called at the same places as those of another state
+    /// (`same_callsites`).
+    pub(crate) fn has_callsites_of(&self, other: &State) -> bool {
+        self.frames.len() == other.frames.len()
+            && self.frames.iter().zip(&other.frames).all(|(a, b)| a.callsite == b.callsite)
+    }
+
+    /// Marks numbers in registers and spills of a frame, a bit each, as those that matter.
+    pub(crate) fn mark(&mut self, frame: usize, regs: u16, slots: u64) {
+        if regs == 0 && slots == 0 {
+            return;
+        }
+        let frame = Rc::make_mut(&mut self.frames[frame]);
+        for (number, value) in frame.regs.iter_mut().enumerate() {
+            value.precise |= regs >> number & 1 == 1;
+        }
+        if slots != 0 {
+            for (number, slot) in frame.stack.slots_mut().iter_mut().enumerate() {
+                slot.value.precise |= slots >> number & 1 == 1;
+            }
+        }
     }
 
     /// Lets no number matter any more (`mark_all_scalars_imprecise`).
