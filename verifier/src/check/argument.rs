@@ -179,9 +179,9 @@ impl Rule {
             if value.offset != 0 {
                 return Err(CallReason::ReleaseOffset { reg: reg.number() }.into());
             }
-            return super::fixed_offset(step, value, reg, false);
+            return super::fixed_offset(value, reg, false);
         }
-        if may_be_moved(value) { Ok(()) } else { super::fixed_offset(step, value, reg, false) }
+        if may_be_moved(value) { Ok(()) } else { super::fixed_offset(value, reg, false) }
     }
 }
 

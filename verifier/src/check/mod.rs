@@ -1,21 +1,31 @@
 //! Whether the needs of an instruction are met. Nothing here changes what a register holds.
+//!
+//! By kind of memory:
+//! - [`mod@alignment`]: addresses that are multiples of the size
+//! - [`mod@region`]: memory of known size; pointers that must not be moved
+//! - [`mod@map_value`]: values, keys and kernel structs of maps
+//! - [`mod@packet`]: packets and their metadata
+//! - [`mod@object`]: contexts, sockets, flow keys, buffers
+//! - [`mod@stack`]: stacks
+//!
+//! And what helpers take: [`mod@argument`].
+
+mod access;
+mod alignment;
 pub(crate) mod argument;
+mod map_value;
+mod object;
+mod packet;
+mod region;
+mod stack;
 
-use crate::reject::Reason;
-use crate::state::Value;
-use crate::step::Step;
-use ebpfvm_asm::Reg;
-
-/// Whether a pointer has the offset that it was given with (`__check_ptr_off_reg`).
-pub(crate) fn fixed_offset(
-    _step: &mut Step<'_, '_>,
-    value: &Value,
-    _reg: Reg,
-    _fixed: bool,
-) -> Result<(), Reason> {
-    if value.offset == 0 && value.scalar.as_const() == Some(0) {
-        Ok(())
-    } else {
-        Err(Reason::unsupported("moved pointers"))
-    }
-}
+pub(crate) use access::Access;
+pub(crate) use alignment::alignment;
+pub(crate) use map_value::{By, known_content, map_direction, map_struct, map_value};
+pub(crate) use object::{buffer, context, flow_keys, pointee, socket};
+pub(crate) use packet::packet;
+pub(crate) use region::{MAX_VARIABLE_BYTES, Range, Region, fixed_offset, memory_region};
+pub(crate) use stack::{
+    Fill, Loaded, Place, fixed_place, load, load_in_place, load_somewhere, reads_anything,
+    stack_place,
+};

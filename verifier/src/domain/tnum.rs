@@ -5,6 +5,7 @@
 //! Precise, and Fast Abstract Interpretation with Tristate Numbers" (CGO 2022).
 
 use super::int::{Int, Word};
+use std::fmt;
 
 /// A number of which some bits are known.
 ///
@@ -13,6 +14,13 @@ use super::int::{Int, Word};
 pub struct Tnum<U: Int = u64> {
     value: U,
     mask: U,
+}
+
+/// As messages spell it: `(0x0; 0xff)`, the known bits and the unknown ones (`tnum_strn`).
+impl fmt::Display for Tnum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({:#x}; {:#x})", self.value, self.mask)
+    }
 }
 
 // The names of the operations are those of the instructions, without the promises that the

@@ -13,7 +13,7 @@ mod program;
 mod structure;
 mod table;
 
-pub use access::AccessReason;
+pub use access::{AccessReason, Area, Outside};
 pub use arithmetic::ArithmeticReason;
 pub use call::CallReason;
 pub use flow::FlowReason;

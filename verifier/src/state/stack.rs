@@ -46,6 +46,11 @@ impl Slot {
         Slot { bytes: [Byte::Spill; SLOT_BYTES as usize], value }
     }
 
+    /// What the byte at an offset below the frame pointer holds; the offset is one of this slot.
+    pub(crate) const fn byte(&self, offset: i32) -> Byte {
+        self.bytes[Stack::place(offset).1]
+    }
+
     /// Whether a value was spilled here, at least in part (`is_spilled_reg`).
     pub(crate) const fn is_spilled(&self) -> bool {
         matches!(self.bytes[SLOT_BYTES as usize - 1], Byte::Spill)
@@ -77,6 +82,12 @@ impl Stack {
     /// The slot, if the stack reaches so far.
     pub(crate) fn get(&self, slot: usize) -> Option<&Slot> {
         self.0.get(slot)
+    }
+
+    /// The slot with the byte at an offset from the frame pointer, -1 or less; none if the stack does
+    /// not reach so far.
+    pub(crate) fn at(&self, offset: i32) -> Option<&Slot> {
+        self.0.get(Stack::place(offset).0)
     }
 
     /// All slots, to be changed.
