@@ -37,7 +37,7 @@ fn load(step: &mut Step<'_, '_>, index: Option<Reg>) -> Result<Flow, Reason> {
     if let Some(index) = index {
         step.read(index)?;
     }
-    fixed_offset(step, &context, CONTEXT, false)?;
+    fixed_offset(&context, CONTEXT, false)?;
     function::clear_caller_saved(step);
     step.write_unknown(Reg::R0);
     if step.state.current() == 0 {

@@ -165,12 +165,7 @@ impl Rule {
     ///
     /// # Errors
     /// If it may not.
-    pub(crate) fn check_offset(
-        &self,
-        step: &mut Step<'_, '_>,
-        value: &Value,
-        reg: Reg,
-    ) -> Result<(), Reason> {
+    pub(crate) fn check_offset(&self, value: &Value, reg: Reg) -> Result<(), Reason> {
         if self.releases {
             // The reference is that of the dynptr, wherever on the stack it lies.
             if matches!(value.kind, Kind::Stack { .. }) {

@@ -210,9 +210,8 @@ fn count_readable(
 /// What a load somewhere in a range gives (`mark_reg_stack_read`): its bytes may be read.
 pub(crate) fn load_somewhere(state: &State, place: &Place, bytes: u32) -> Fill {
     let Some(frame) = state.frames.get(place.frame) else { return Fill::Unknown };
-    let is_zero = |offset: i32| {
-        frame.stack.at(offset).is_some_and(|slot| slot.byte(offset) == Byte::Zero)
-    };
+    let is_zero =
+        |offset: i32| frame.stack.at(offset).is_some_and(|slot| slot.byte(offset) == Byte::Zero);
     if place.touched(bytes).all(is_zero) { Fill::Zero } else { Fill::Unknown }
 }
 

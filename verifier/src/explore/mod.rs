@@ -27,6 +27,7 @@ pub(crate) use history::{BEFORE_START, HistoryEntry, Linked, LinkedValue, StackA
 pub(crate) use liveness::StackLiveness;
 pub(crate) use loops::Loops;
 pub(crate) use past::{
-    Counts, InsnMemory, LoopCallback, MapAtCall, Past, Pending, Sanitation, SubprogMemory, Touched,
+    Counts, InsnMemory, LoopCallback, MapAtCall, Past, Pending, Pointer, Sanitation, SubprogMemory,
+    Touched,
 };
 pub(crate) use run::{follow_subprog, follow_subprogs};

@@ -8,6 +8,7 @@ use crate::log::Log;
 use crate::state::{MapRef, State, SubprogId};
 use crate::subject::Subject;
 use ebpfvm_asm::{Pc, Reg};
+use ebpfvm_spec::context::Pointee;
 use std::rc::Rc;
 
 /// A branch that waits to be followed (`struct bpf_verifier_stack_elem`).
@@ -75,13 +76,16 @@ pub(crate) struct InsnMemory {
     pub(crate) seen: bool,
     /// Of a load or store, the class of the pointer it was followed with: one that needs code of its
     /// own must be the same on all paths (`save_aux_ptr_type`).
-    pub(crate) pointer: Option<crate::facts::Target>,
+    pub(crate) pointer: Option<Pointer>,
     /// Of a call with a map, the map, if it was the same on all paths (`map_ptr_state`).
     pub(crate) map: MapAtCall,
     /// Of a `loop` call, what it calls back.
     pub(crate) loop_callback: LoopCallback,
-    /// Speculation must not go on behind it (`nospec`).
+    /// Speculation must not come to it (`nospec`).
     pub(crate) no_speculation: bool,
+    /// Speculation must not go on after it: it stores over what speculation could still load
+    /// (`nospec_result`).
+    pub(crate) no_speculation_behind: bool,
     /// Of arithmetic in programs that speculation is followed of, how it must be masked on all paths
     /// (`alu_state`, `alu_limit`).
     pub(crate) sanitation: Option<Sanitation>,
@@ -103,6 +107,17 @@ pub(crate) enum Sanitation {
         /// How far it may move in bytes.
         limit: u32,
     },
+}
+
+/// The code that a load or store needs, by its pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pointer {
+    /// That of the instruction.
+    Memory,
+    /// The context's.
+    Ctx,
+    /// That of a kind of socket.
+    Socket(Pointee),
 }
 
 /// The map at a call over all paths.

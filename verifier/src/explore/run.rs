@@ -177,6 +177,9 @@ fn visit(
             if state.frames.len() > frames {
                 past.touched = super::Touched::ALL;
             }
+            if state.speculative && past.insn_mut(pc).no_speculation_behind {
+                return Ok(Flow::End);
+            }
             Ok(flow)
         }
     }

@@ -1,6 +1,7 @@
 //! One argument of a call (`check_func_arg`).
 
-use super::{Call, dynptr, field, map, seam, text, unsupported};
+use super::{Call, dynptr, field, map, text, unsupported};
+use crate::apply::memory;
 use crate::check::argument::{Rule, rule};
 use crate::reject::{CallReason, Reason};
 use crate::state::{Kind, Value};
@@ -34,7 +35,7 @@ pub(super) fn check(
         step.mark_precise(reg)?;
     } else {
         rule.check_type(&value, reg)?;
-        rule.check_offset(step, &value, reg)?;
+        rule.check_offset(&value, reg)?;
     }
     hold_reference(step, call, &rule, &value, reg)?;
     use_argument(step, call, proto, index, arg, reg, &value)
@@ -104,18 +105,22 @@ fn use_argument(
         Arg::MapValueOrNull => map::value(step, call, reg, MemAccess::Read),
         Arg::Mem { access, size, .. } => match size {
             MemSize::NextArg => Ok(()),
-            MemSize::Fixed(bytes) => seam::helper_memory(step, reg, bytes, access, false),
+            MemSize::Fixed(bytes) => {
+                call.keep(memory::helper_memory(step, reg, bytes, access, false)?);
+                Ok(())
+            }
             MemSize::FixedAligned(bytes) => {
-                seam::helper_memory(step, reg, bytes, access, false)?;
-                seam::aligned(step, reg, bytes)
+                call.keep(memory::helper_memory(step, reg, bytes, access, false)?);
+                memory::aligned(step, reg, bytes)
             }
         },
         Arg::Size { zero } => {
             call.largest_size = value.scalar.full.umax;
             let before = index.checked_sub(1).and_then(|i| Some((super::ARGUMENTS.get(i)?, i)));
             match before.map(|(memory, i)| (*memory, proto.args[i])) {
-                Some((memory, Arg::Mem { access, .. })) => {
-                    seam::helper_memory_sized(step, memory, reg, access, zero)
+                Some((pointer, Arg::Mem { access, .. })) => {
+                    call.keep(memory::helper_memory_sized(step, pointer, reg, access, zero)?);
+                    Ok(())
                 }
                 _ => Err(Reason::internal("a size follows no memory")),
             }

@@ -4,8 +4,8 @@
 //! both and invalidates the slices taken from it. A dynptr that is a reference is only ended by a
 //! release.
 
-use super::{Call, seam};
-use crate::apply::reference;
+use super::Call;
+use crate::apply::{memory, reference};
 use crate::reject::{CallReason, Reason};
 use crate::state::{Byte, DynptrKind, Flags, Frame, Kind, SLOT_BYTES, Slot, Stack, Value};
 use crate::step::Step;
@@ -88,7 +88,7 @@ fn create(
         return refuse(why);
     }
     for offset in (0..DYNPTR_BYTES).step_by(SLOT_BYTES as usize) {
-        seam::write_stack(step, reg, offset, SLOT_BYTES)?;
+        memory::store_unknown(step, reg, offset, SLOT_BYTES)?;
     }
     let Place::Slot { frame, slot } = place(step, value)? else {
         return Err(Reason::internal("the stack does not reach to a dynptr"));

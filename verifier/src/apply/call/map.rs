@@ -1,6 +1,7 @@
 //! The map of a call, its keys and values.
 
 use super::{Call, seam};
+use crate::apply::memory;
 use crate::explore::MapAtCall;
 use crate::reject::{CallReason, Reason};
 use crate::state::{Byte, Kind, MapRef, Stack, Value};
@@ -65,7 +66,7 @@ pub(super) fn give(call: &mut Call, value: &Value) -> Result<(), Reason> {
 /// A key of the map is given.
 pub(super) fn key(step: &mut Step<'_, '_>, call: &mut Call, reg: Reg) -> Result<(), Reason> {
     let (def, _) = of(step, call)?;
-    seam::helper_memory(step, reg, def.key_bytes, MemAccess::Read, false)?;
+    memory::helper_memory(step, reg, def.key_bytes, MemAccess::Read, false)?;
     if matches!(def.map_type, MapType::Array | MapType::PercpuArray) {
         call.key = constant_key(step, reg, def.key_bytes as usize)?;
     }
@@ -75,12 +76,14 @@ pub(super) fn key(step: &mut Step<'_, '_>, call: &mut Call, reg: Reg) -> Result<
 /// A value of the map is given.
 pub(super) fn value(
     step: &mut Step<'_, '_>,
-    call: &Call,
+    call: &mut Call,
     reg: Reg,
     access: MemAccess,
 ) -> Result<(), Reason> {
     let (def, _) = of(step, call)?;
-    seam::helper_memory(step, reg, def.value_bytes, access, false)
+    let buffer = memory::helper_memory(step, reg, def.value_bytes, access, false)?;
+    call.keep(buffer);
+    Ok(())
 }
 
 /// The key in `reg`, if it lies on the stack and its value is known (`get_constant_map_key`).

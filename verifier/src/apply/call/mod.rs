@@ -18,7 +18,7 @@ mod result;
 mod seam;
 mod text;
 
-use crate::apply::{function, reference};
+use crate::apply::{function, memory, reference};
 use crate::options::load_flags;
 use crate::reject::{CallReason, Reason};
 use crate::state::{MapRef, SubprogId};
@@ -44,12 +44,21 @@ struct Call {
     largest_size: u64,
     /// The value of the [`Arg::AllocSize`].
     alloc_bytes: u32,
+    /// Stack that the helper fills.
+    buffer: Option<memory::Buffer>,
     /// The function that is called back.
     callback: Option<(Callback, SubprogId)>,
     /// The id of the dynptr that is read.
     dynptr: u32,
     /// The reference of the dynptr that is read.
     dynptr_ref: u32,
+}
+
+impl Call {
+    /// Remembers stack that the helper fills.
+    fn keep(&mut self, buffer: Option<memory::Buffer>) {
+        self.buffer = buffer.or(self.buffer);
+    }
 }
 
 /// A call of the helper with this number.
@@ -64,6 +73,9 @@ pub(crate) fn helper(step: &mut Step<'_, '_>, id: u32) -> Result<Flow, Reason> {
         argument::check(step, &mut call, proto, i, reg)?;
     }
     map::record(step, &call, proto)?;
+    if let Some(buffer) = call.buffer {
+        memory::fill(step, buffer)?;
+    }
     release(step, &call, proto)?;
     check_whole(step, &call, proto)?;
     if let Some((callback, func)) = call.callback {

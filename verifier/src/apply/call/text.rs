@@ -1,6 +1,7 @@
 //! Constant strings that helpers take, and the formats among them.
 
-use super::{ARGUMENTS, Call, seam};
+use super::{ARGUMENTS, Call};
+use crate::check::{self, By, Range};
 use crate::reject::{CallReason, Reason};
 use crate::state::{Kind, Value};
 use crate::step::Step;
@@ -25,7 +26,8 @@ pub(super) fn check_string(step: &mut Step<'_, '_>, value: &Value, reg: Reg) -> 
         return Err(CallReason::StringMap.into());
     }
     let rest = info.def.value_bytes.wrapping_sub(value.offset as u32);
-    seam::map_value(step, reg, value.offset, rest)?;
+    let range = Range { offset: value.offset, bytes: rest, zero_allowed: false };
+    check::map_value(step.subject, value, reg, range, By::Helper)?;
     match string(step, value) {
         Some(_) => Ok(()),
         None => Err(CallReason::StringEnd.into()),

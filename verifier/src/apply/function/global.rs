@@ -145,7 +145,7 @@ fn fit_one(
 
 /// That a pointer has an offset that functions take (`check_func_arg_reg_off`).
 fn check_offset(step: &mut Step<'_, '_>, value: &Value, reg: Reg) -> Result<(), Reason> {
-    if may_be_moved(value) { Ok(()) } else { fixed_offset(step, value, reg, false) }
+    if may_be_moved(value) { Ok(()) } else { fixed_offset(value, reg, false) }
 }
 
 /// That a pointer points to so many bytes that can be read and written, unless it is null
