@@ -6,7 +6,7 @@
 //! - [`mod@map_value`]: values, keys and kernel structs of maps
 //! - [`mod@packet`]: packets and their metadata
 //! - [`mod@object`]: contexts, sockets, flow keys, buffers
-//! - [`mod@stack`]: stacks
+//! - [`mod@stack`]: bytes, spills and fills of stacks
 //!
 //! And what helpers take: [`mod@argument`].
 
