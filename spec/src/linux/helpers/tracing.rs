@@ -4,6 +4,7 @@ use super::sets::*;
 use super::terms::*;
 use super::{Row, row};
 use crate::helper::{Arg, Callback, Effect, Ret};
+use crate::program::ProgTypeSet;
 
 #[rustfmt::skip] // a table is read by its columns
 pub(super) const ROWS: &[Row] = &[
@@ -12,11 +13,13 @@ pub(super) const ROWS: &[Row] = &[
     row(27, "get_stackid", &[CTX, MAP, ANY], Ret::Integer, GPL, TRACING_BUT_PERF),
     row(27, "get_stackid", &[CTX, MAP, ANY], Ret::Integer, NONE, PERF),
     row(35, "get_current_task", &[], Ret::Integer, GPL.and(PERFMON), BASE),
-    row(36, "probe_write_user", &[ANY, READ, SIZE], Ret::Integer, GPL, TRACING),
+    // Of a kernel that is locked down (`security_locked_down`): nobody.
+    row(36, "probe_write_user", &[ANY, READ, SIZE], Ret::Integer, GPL, ProgTypeSet::NONE),
     row(45, "probe_read_str", &[WRITE, SIZE_OR_ZERO, ANY], Ret::SizeOrErrno, GPL, TRACING),
     row(55, "perf_event_read_value", &[MAP, ANY, WRITE, SIZE], Ret::Integer, GPL.and(PERFMON), BASE),
     row(56, "perf_prog_read_value", &[CTX, WRITE, SIZE], Ret::Integer, GPL, PERF),
-    row(58, "override_return", &[CTX, ANY], Ret::Integer, GPL, KPROBE),
+    // Of a kernel without `CONFIG_BPF_KPROBE_OVERRIDE`: nobody.
+    row(58, "override_return", &[CTX, ANY], Ret::Integer, GPL, ProgTypeSet::NONE),
     row(67, "get_stack", &[CTX, WRITE, SIZE_OR_ZERO, ANY], Ret::SizeOrErrno, GPL.and(Effect::SLEEPS_IF_SLEEPABLE), TRACING),
     row(109, "send_signal", &[ANY], Ret::Integer, PERFMON, BASE),
     row(112, "probe_read_user", &[WRITE, SIZE_OR_ZERO, ANY], Ret::Integer, GPL.and(PERFMON), BASE),
