@@ -1,5 +1,6 @@
 //! 64-bit immediates: numbers, maps, map values, functions (`check_ld_imm`).
 
+use super::function;
 use crate::reject::Reason;
 use crate::state::{Kind, MapId, MapRef, Value};
 use crate::step::{Flow, Step};
@@ -24,6 +25,7 @@ pub(crate) fn load_imm(step: &mut Step<'_, '_>, dst: Reg, value: Imm64) -> Resul
             let subprog = start.and_then(|pc| step.subject.structure.subprog_at(pc));
             let subprog =
                 subprog.ok_or_else(|| Reason::internal("no function begins at the address"))?;
+            function::check_callback(step.subject, subprog)?;
             Value::pointer(Kind::Func(subprog))
         }
         Imm64::MapFd(_) | Imm64::MapFdValue { .. } => {

@@ -5,6 +5,7 @@ use crate::contract::{FuncRecord, SubprogFacts, check_func_layout};
 use crate::options::Options;
 use crate::reject::{Reason, StructureReason};
 use ebpfvm_asm::{CallTarget, Insn, Pc};
+use ebpfvm_spec::btf::Kind;
 use ebpfvm_spec::helper::Ret;
 use ebpfvm_spec::platform::Platform;
 use ebpfvm_spec::program::Program;
@@ -65,6 +66,9 @@ pub(crate) fn find(
 /// # Errors
 /// What the kernel says of them.
 pub(crate) fn check_types(program: &Program, subprogs: &[Subprog]) -> Result<(), Reason> {
+    if has_exception_callback(program) {
+        return Err(Reason::unsupported("exceptions"));
+    }
     let typed = program.funcs.iter().filter_map(|f| f.type_id.map(|id| (f.start.0, id)));
     let records: Vec<_> = typed.map(|(slot, type_id)| FuncRecord { slot, type_id }).collect();
     let facts = |s: &Subprog| SubprogFacts {
@@ -75,6 +79,19 @@ pub(crate) fn check_types(program: &Program, subprogs: &[Subprog]) -> Result<(),
     let subprogs: Vec<_> = subprogs.iter().map(facts).collect();
     check_func_layout(program.btf.as_deref(), &records, &subprogs)
         .map_err(|error| StructureReason::FunctionTypes { problem: error.to_string() }.into())
+}
+
+/// Whether the entry names a function that is called when an exception is thrown
+/// (`bpf_find_exception_callback_insn_off`). No instruction names that function.
+fn has_exception_callback(program: &Program) -> bool {
+    let entry = program.funcs.first().and_then(|f| f.type_id);
+    let (Some(btf), Some(entry)) = (program.btf.as_deref(), entry) else { return false };
+    btf.iter().any(|(_, t)| match t.kind {
+        Kind::DeclTag { type_id, .. } if type_id == entry => {
+            btf.str(t.name).starts_with("exception_callback:")
+        }
+        _ => false,
+    })
 }
 
 /// A function with the name that the program gives it.

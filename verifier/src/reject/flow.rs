@@ -59,6 +59,10 @@ reasons! {
         = "return_range", EINVAL,
         "{place} the register R0 has{} should have been in [{min}, {max}]",
         SignedRange { smin: *smin, smax: *smax };
+    /// A function whose address is taken in a program without types of functions.
+    CallbackUntyped = "callback_untyped", EINVAL, "missing btf func_info";
+    /// A global function whose address is taken.
+    CallbackGlobal = "callback_global", EINVAL, "callback function not static";
     /// A callback is given a map that cannot be walked.
     MapNotIterable = "map_not_iterable", ENOTSUPP, "callback function not allowed for map";
     /// Too many branches wait when a callback that runs later is added.

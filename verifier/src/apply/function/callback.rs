@@ -5,9 +5,11 @@ use crate::explore::{LoopCallback, Pending, Touched};
 use crate::reject::{FlowReason, LimitReason, Reason};
 use crate::state::{DynptrKind, Frame, Kind, MapRef, Role, State, SubprogId, Value};
 use crate::step::Step;
+use crate::subject::Subject;
 use ebpfvm_asm::{CallTarget, Insn, Pc, Reg};
 use ebpfvm_spec::helper::{Arg, Callback};
 use ebpfvm_spec::linux::ITERABLE;
+use ebpfvm_spec::program::FuncInfo;
 
 /// Results of callbacks that run while the helper does: go on, or stop.
 const GO_ON_OR_STOP: (i64, i64) = (0, 1);
@@ -15,6 +17,23 @@ const GO_ON_OR_STOP: (i64, i64) = (0, 1);
 const NOTHING: (i64, i64) = (0, 0);
 /// How many times a loop runs is the helper's first argument.
 const ROUNDS: Reg = Reg::R1;
+
+/// That a function may be called back: it is followed with what the helper gives it, so it must not be
+/// one that is judged apart (`check_ld_imm`).
+///
+/// # Errors
+/// If it is global, or its types do not tell.
+pub(crate) fn check_callback(subject: &Subject<'_>, func: SubprogId) -> Result<(), Reason> {
+    let shape = subject.structure.subprog(func);
+    let is_typed = |f: &FuncInfo| f.start == shape.start && f.type_id.is_some();
+    if subject.btf().is_none() || !subject.program.funcs.iter().any(is_typed) {
+        return Err(FlowReason::CallbackUntyped.into());
+    }
+    if shape.is_global {
+        return Err(FlowReason::CallbackGlobal.into());
+    }
+    Ok(())
+}
 
 /// Adds the path through `func`, which the helper that is called here calls back, unless it is known
 /// that it does not. The helper's arguments are checked and still in their registers.

@@ -117,16 +117,17 @@ fn fit_one(
         ArgContract::Mem { bytes, nullable } => {
             check_offset(step, &value, reg)?;
             check_memory(step, &value, reg, *bytes)?;
-            if !nullable && value.may_be_null() {
+            // Linux takes the constant null, and then judges the function as if it could not be.
+            if !nullable && (value.may_be_null() || value.is_null()) {
                 return Err(FlowReason::ArgumentNull { arg }.into());
             }
             Ok(())
         }
         ArgContract::Dynptr => {
+            check_offset(step, &value, reg)?;
             if matches!(value.kind, Kind::Stack { .. } | Kind::Dynptr { .. }) {
                 dynptr::check_given(step, &value, reg)
             } else {
-                check_offset(step, &value, reg)?;
                 Err(FlowReason::ArgumentNoDynptr { arg }.into())
             }
         }

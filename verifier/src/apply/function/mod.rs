@@ -11,7 +11,7 @@ mod leave;
 mod returns;
 mod widen;
 
-pub(crate) use callback::enter_callback;
+pub(crate) use callback::{check_callback, enter_callback};
 pub(crate) use global::{contract_of, log_no_contract};
 pub(crate) use leak::check_leaks;
 pub(crate) use leave::leave;
