@@ -16,6 +16,9 @@ use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
 use ebpfvm_spec::platform::{Platform, ProgTypeDef};
 use ebpfvm_spec::program::Program;
 
+/// Bytes of a map's name that Linux keeps (`BPF_OBJ_NAME_LEN` less the end).
+const MAP_NAME_BYTES: usize = 15;
+
 /// Licences that are compatible with the GPL (`include/linux/license.h`).
 const GPL_COMPATIBLE: [&str; 6] =
     ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
@@ -105,6 +108,20 @@ impl<'a> Subject<'a> {
     /// The map with this id.
     pub(crate) fn map(&self, id: MapId) -> &MapInfo {
         &self.maps[id.0 as usize]
+    }
+
+    /// The name of a map as Linux keeps it: cut off, and none of the inner definition of a map of
+    /// maps.
+    pub(crate) fn map_name(&self, id: MapId) -> &str {
+        if id.0 as usize >= self.program.maps.len() {
+            return "";
+        }
+        let name = &self.map(id).def.name;
+        let mut end = name.len().min(MAP_NAME_BYTES);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        &name[..end]
     }
 
     /// The types of the program.

@@ -8,8 +8,6 @@ use crate::state::{
 use crate::subject::Subject;
 use std::fmt::{self, Display, Formatter};
 
-/// Bytes of a map's name that Linux keeps (`BPF_OBJ_NAME_LEN` less the end).
-const MAP_NAME_BYTES: usize = 15;
 /// Slots of a dynptr (`BPF_DYNPTR_NR_SLOTS`).
 const DYNPTR_SLOTS: usize = 2;
 
@@ -221,22 +219,12 @@ impl ValueText<'_> {
 
     fn write_map(&self, list: &mut List<'_, '_>, map: MapRef) -> fmt::Result {
         let def = &self.subject.map(map.map).def;
-        // The inner definition of a map of maps has no name in Linux.
-        let is_inner = map.map.0 as usize >= self.subject.program.maps.len();
-        if !is_inner && !def.name.is_empty() {
-            list.item(format_args!("map={}", map_name(&def.name)))?;
+        let name = self.subject.map_name(map.map);
+        if !name.is_empty() {
+            list.item(format_args!("map={name}"))?;
         }
         list.item(format_args!("ks={},vs={}", def.key_bytes, def.value_bytes))
     }
-}
-
-/// As much of a map's name as Linux keeps.
-fn map_name(name: &str) -> &str {
-    let mut end = name.len().min(MAP_NAME_BYTES);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    &name[..end]
 }
 
 /// Items with commas between them.

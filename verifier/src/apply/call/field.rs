@@ -24,7 +24,7 @@ fn holder(
         return Err(Reason::internal("a special field is in no map"));
     };
     let info = step.subject.map(map.map);
-    let name = || info.def.name.clone();
+    let name = || step.subject.map_name(map.map).to_owned();
     if step.subject.btf().is_none() || info.def.value_type.is_none() {
         return Err(CallReason::FieldTypes { map: name(), field }.into());
     }
