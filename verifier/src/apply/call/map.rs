@@ -1,6 +1,6 @@
 //! The map of a call, its keys and values.
 
-use super::{Call, seam};
+use super::Call;
 use crate::apply::memory;
 use crate::explore::MapAtCall;
 use crate::reject::{CallReason, Reason};
@@ -8,7 +8,7 @@ use crate::state::{Byte, Kind, MapRef, Stack, Value};
 use crate::step::Step;
 use ebpfvm_asm::Reg;
 use ebpfvm_spec::helper::{Arg, Effect, HelperProto, MapRefusal, MemAccess, Ret};
-use ebpfvm_spec::map::{MapDef, MapFlags, MapType};
+use ebpfvm_spec::map::{LookupGives, MapDef, MapFlags, MapType};
 
 /// The map that the call is about.
 fn of<'a>(step: &Step<'a, '_>, call: &Call) -> Result<(&'a MapDef, MapRef), Reason> {
@@ -113,7 +113,7 @@ fn constant_key(
         return Ok(None);
     }
     let Some(key) = held.value.as_const() else { return Ok(None) };
-    seam::mark_slot_precise(step, frame, slot)?;
+    step.past.mark_slot_precise(step.subject, step.state, usize::from(frame), slot);
     Ok(Some(key as i64))
 }
 
@@ -128,7 +128,7 @@ pub(super) fn is_found(step: &Step<'_, '_>, call: &Call, proto: &HelperProto) ->
 
 /// Whether what is looked up are sockets: the result is a reference then.
 pub(super) fn has_sockets(step: &Step<'_, '_>, map: MapRef) -> bool {
-    matches!(step.subject.map(map.map).def.map_type, MapType::Sockmap | MapType::Sockhash)
+    step.subject.map(map.map).def.map_type.lookup_gives() == LookupGives::Socket
 }
 
 /// Remembers the map for all paths, and the index of a tail call (`record_func_map`,

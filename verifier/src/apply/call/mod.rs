@@ -15,7 +15,6 @@ pub(crate) mod dynptr;
 mod field;
 mod map;
 mod result;
-mod seam;
 mod text;
 
 use crate::apply::{function, memory, reference};
@@ -77,7 +76,7 @@ pub(crate) fn helper(step: &mut Step<'_, '_>, id: u32) -> Result<Flow, Reason> {
         memory::fill(step, buffer)?;
     }
     release(step, &call, proto)?;
-    check_whole(step, &call, proto)?;
+    check_whole(step, proto)?;
     if let Some((callback, func)) = call.callback {
         function::enter_callback(step, callback, func)?;
     }
@@ -153,7 +152,7 @@ fn release(step: &mut Step<'_, '_>, call: &Call, proto: &HelperProto) -> Result<
 }
 
 /// What the helper asks of its arguments together, or of the state.
-fn check_whole(step: &mut Step<'_, '_>, call: &Call, proto: &HelperProto) -> Result<(), Reason> {
+fn check_whole(step: &mut Step<'_, '_>, proto: &HelperProto) -> Result<(), Reason> {
     match proto.ret {
         Ret::TailCall => function::check_leaks(step, "tail_call", true),
         // It cannot fail, so it takes no flags that it could refuse.
@@ -163,7 +162,7 @@ fn check_whole(step: &mut Step<'_, '_>, call: &Call, proto: &HelperProto) -> Res
             }
             step.mark_precise(Reg::R2)
         }
-        _ if proto.args.contains(&Arg::ConstStr) => text::check_format(step, call, proto),
+        _ if proto.args.contains(&Arg::ConstStr) => text::check_format(step, proto),
         _ if proto.args.contains(&Arg::Dynptr(DynptrUse::NewLocal)) => {
             dynptr::check_memory(step.reg(Reg::R1))
         }

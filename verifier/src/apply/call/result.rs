@@ -70,8 +70,7 @@ fn has_lock(step: &Step<'_, '_>, value: &Value) -> bool {
 
 /// Whether the result is a reference (`is_acquire_function`).
 fn acquires(step: &Step<'_, '_>, result: &Value, proto: &HelperProto) -> bool {
-    // Of a dynptr it is the dynptr, not the result, that is the reference.
-    (proto.effects.has(Effect::ACQUIRES) && result.is_pointer())
+    proto.effects.has(Effect::ACQUIRES)
         || matches!((proto.ret, result.map()), (Ret::MapValueOrNull, Some(map))
             if map::has_sockets(step, map))
 }

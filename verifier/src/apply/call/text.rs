@@ -1,6 +1,6 @@
 //! Constant strings that helpers take, and the formats among them.
 
-use super::{ARGUMENTS, Call};
+use super::ARGUMENTS;
 use crate::check::{self, By, Range};
 use crate::reject::{CallReason, Reason};
 use crate::state::{Kind, Value};
@@ -11,7 +11,7 @@ use ebpfvm_spec::map::MapType;
 
 /// Whether a pointer points to a zero-terminated string that nobody can change
 /// (`check_reg_const_str`).
-pub(super) fn check_string(step: &mut Step<'_, '_>, value: &Value, reg: Reg) -> Result<(), Reason> {
+pub(super) fn check_string(step: &Step<'_, '_>, value: &Value, reg: Reg) -> Result<(), Reason> {
     let Kind::MapValue(map) = value.kind else {
         return Err(Reason::internal("a string is in no map"));
     };
@@ -48,16 +48,11 @@ fn string<'a>(step: &Step<'a, '_>, value: &Value) -> Option<&'a [u8]> {
 
 /// Whether a constant format goes with the number of its arguments, if the helper takes some
 /// (`check_bpf_snprintf_call`).
-pub(super) fn check_format(
-    step: &Step<'_, '_>,
-    call: &Call,
-    proto: &HelperProto,
-) -> Result<(), Reason> {
+pub(super) fn check_format(step: &Step<'_, '_>, proto: &HelperProto) -> Result<(), Reason> {
     let at = proto.args.iter().position(|arg| *arg == Arg::ConstStr);
     let size =
         at.and_then(|at| proto.args.iter().skip(at).position(|a| matches!(a, Arg::Size { .. })));
     let (Some(at), Some(size)) = (at, size) else { return Ok(()) };
-    let _ = call;
     // What is known of the size; Linux does not ask whether it is all.
     let bytes = step.reg(ARGUMENTS[at + size]).scalar.tnum.value();
     if !bytes.is_multiple_of(8) {
