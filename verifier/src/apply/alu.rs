@@ -158,6 +158,8 @@ fn difference(
     }
     let delta = match width {
         Width::W64 => i32::try_from(by.scalar.as_const()? as i64).ok()?,
+        // What is cut off of the operand would be missing in the others.
+        Width::W32 if value.scalar.full.umax > u64::from(u32::MAX) => return None,
         Width::W32 => by.scalar.tnum.low().as_const()? as i32,
     };
     let delta = match op {

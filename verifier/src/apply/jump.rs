@@ -4,6 +4,7 @@ use super::alu::report_violation;
 use super::packet::{self, PacketCheck};
 use super::pointer::MAX_OFFSET;
 use super::{linked, null};
+use crate::cfg::Structure;
 use crate::domain::{self, Branch, Refined};
 use crate::explore::Linked;
 use crate::reject::{ArithmeticReason, Reason};
@@ -63,7 +64,7 @@ pub(crate) fn jump_if(
         Branch::Always => go_one_way(step, &comparison, target, next),
         Branch::Never => go_one_way(step, &comparison, next, target),
         Branch::Unknown => {
-            let linked = collect_linked(step.state, &mut comparison);
+            let linked = collect_linked(&step.subject.structure, step.state, &mut comparison);
             go_both_ways(step, &comparison, &linked, target)
         }
     }
@@ -102,18 +103,18 @@ fn go_one_way(
 
 /// The numbers that are linked to the operands. When there are too many, some are unlinked, the
 /// operands perhaps among them.
-fn collect_linked(state: &mut State, comparison: &mut Comparison) -> Linked {
+fn collect_linked(structure: &Structure, state: &mut State, comparison: &mut Comparison) -> Linked {
     let mut linked = Linked::NONE;
     let has_links = |v: &Value| v.is_number() && v.id != 0;
     if let Operand::Reg(src) = comparison.src
         && has_links(&comparison.right)
     {
-        linked::collect(state, comparison.right.id, &mut linked);
+        linked::collect(structure, state, comparison.right.id, &mut linked);
         comparison.left = *state.reg(comparison.dst);
         comparison.right = *state.reg(src);
     }
     if has_links(&comparison.left) {
-        linked::collect(state, comparison.left.id, &mut linked);
+        linked::collect(structure, state, comparison.left.id, &mut linked);
         comparison.left = *state.reg(comparison.dst);
         if let Operand::Reg(src) = comparison.src {
             comparison.right = *state.reg(src);

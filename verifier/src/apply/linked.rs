@@ -1,5 +1,6 @@
 //! Numbers that are equal, or differ by a constant: what one learns, all learn.
 
+use crate::cfg::Structure;
 use crate::domain;
 use crate::explore::{Linked, LinkedValue};
 use crate::state::{Link, State, Value};
@@ -28,8 +29,8 @@ pub(crate) fn prepare_copy(value: &mut Value, new_id: impl FnOnce() -> u32) {
 }
 
 /// Adds the places of all numbers with this id; those for which there is no room are unlinked
-/// (`collect_linked_regs`).
-pub(crate) fn collect(state: &mut State, id: u32, linked: &mut Linked) {
+/// (`collect_linked_regs`). Registers that are never read learn nothing.
+pub(crate) fn collect(structure: &Structure, state: &mut State, id: u32, linked: &mut Linked) {
     let mut left_over = Vec::new();
     let mut add = |place| {
         if !linked.push(place) {
@@ -39,8 +40,9 @@ pub(crate) fn collect(state: &mut State, id: u32, linked: &mut Linked) {
     let is_linked = |v: &Value| v.is_number() && v.id == id;
     for (number, frame) in state.frames.iter().enumerate().rev() {
         let frame_number = number as u8;
+        let live = structure.at(state.frame_pc(number)).live_regs;
         for reg in Reg::all().filter(|reg| *reg != Reg::R10) {
-            if is_linked(&frame.regs[reg.index()]) {
+            if is_linked(&frame.regs[reg.index()]) && live.has(reg.index()) {
                 add(LinkedValue::Reg { frame: frame_number, reg: reg.number() });
             }
         }

@@ -19,6 +19,8 @@ mod packet;
 mod pointer;
 pub(crate) mod reference;
 mod sanitize;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use entry::entry_state;
 

@@ -145,14 +145,27 @@ fn sub(step: &mut Step<'_, '_>, pointer: &Value, by: &Value) -> Value {
     }
     let scalar = domain::pointer_sub(pointer.scalar, by.scalar);
     // What lay before a place in the packet lies there still.
-    rebased(step, Value { scalar, ..*pointer }, by.scalar.full.smin < 0)
+    let mut moved = rebased(step, Value { scalar, ..*pointer }, by.scalar.full.smin < 0);
+    forget_end(&mut moved);
+    moved
 }
 
 /// Pointers have no bounds of the lower half.
 fn with_offset(pointer: &Value, offset: i32) -> Value {
     let mut moved = Value { offset, ..*pointer };
+    if offset < pointer.offset {
+        forget_end(&mut moved);
+    }
     moved.scalar.half = Bounds::TOP;
     moved
+}
+
+/// A pointer at the end of the packet or beyond that moves back may lie before it again. Linux 6.18
+/// goes on as if it did not, and takes code for dead that is not.
+fn forget_end(moved: &mut Value) {
+    if let Kind::Packet { range } = &mut moved.kind {
+        *range = (*range).max(0);
+    }
 }
 
 /// A packet pointer with a new variable offset is another base, and may have lost its range.

@@ -28,7 +28,7 @@ mod compare;
 mod int;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod tnum;
 

@@ -6,4 +6,4 @@ mod exhaustive;
 mod sample;
 mod text;
 mod tnum;
-mod words;
+pub(crate) mod words;

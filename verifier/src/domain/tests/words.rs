@@ -34,7 +34,7 @@ fn around<U: Int>(x: U, distances: [Option<u64>; 4]) -> Bounds<U> {
 }
 
 /// A value and one of its numbers.
-fn scalar() -> impl Strategy<Value = (Scalar, u64)> {
+pub(crate) fn scalar() -> impl Strategy<Value = (Scalar, u64)> {
     let distance = || {
         let near = number().prop_flat_map(|x| (0u32..64).prop_map(move |shift| x >> shift));
         proptest::option::of(near)
