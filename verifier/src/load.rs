@@ -4,8 +4,8 @@
 use crate::options::{Options, load_flags};
 use crate::reject::{ProgramReason, Reason};
 use crate::subject::MapInfo;
-use ebpfvm_asm::{Imm64, Insn};
-use ebpfvm_spec::btf::SpecialSet;
+use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc};
+use ebpfvm_spec::btf::{Kind, SpecialSet};
 use ebpfvm_spec::linux::{ProgMapRefusal, map_in_program};
 use ebpfvm_spec::platform::ProgTypeDef;
 use ebpfvm_spec::program::{ProgType, ProgTypeSet, Program};
@@ -23,6 +23,9 @@ const KNOWN_FLAGS: u32 = load_flags::STRICT_ALIGNMENT
     | load_flags::XDP_HAS_FRAGS
     | load_flags::XDP_DEV_BOUND_ONLY
     | load_flags::TEST_REG_INVARIANTS;
+
+/// The tag of a program that names its exception callback (`bpf_find_exception_callback_insn_off`).
+const EXCEPTION_CALLBACK: &str = "exception_callback:";
 
 /// Types whose programs may sleep (`can_be_sleepable`); those attached to functions of the kernel
 /// are not judged here.
@@ -71,6 +74,39 @@ pub(crate) fn check_maps(program: &Program, maps: &[MapInfo]) -> Result<(), Reas
         let fields = SpecialSet::of_fields(&map.fields);
         map_in_program(program.prog_type, sleepable, map.def.map_type, fields)
             .map_err(refused_map)?;
+    }
+    Ok(())
+}
+
+/// Checks that the program needs nothing that is not judged yet, not even in code that no path comes
+/// to: Linux looks for kernel functions and variables before it follows any.
+///
+/// # Errors
+/// What it needs, as [`Reason::Unsupported`].
+pub(crate) fn check_needs(program: &Program) -> Result<(), Reason> {
+    for (_, insn) in program.code.iter() {
+        match *insn {
+            Insn::Call { target: CallTarget::Kfunc { btf_id, .. } } => {
+                return Err(Reason::unsupported(format!("kernel function {btf_id}")));
+            }
+            Insn::LoadImm { value: Imm64::Variable { btf_id, .. }, .. } => {
+                return Err(Reason::unsupported(format!("kernel variable {btf_id}")));
+            }
+            Insn::AddrSpaceCast { .. } => {
+                return Err(Reason::unsupported("addr_space_cast (arena)"));
+            }
+            _ => {}
+        }
+    }
+    let entry = program.funcs.iter().find(|f| f.start == Pc(0)).and_then(|f| f.type_id);
+    if let (Some(btf), Some(entry)) = (program.btf.as_deref(), entry) {
+        let has_callback = btf.iter().any(|(_, t)| {
+            matches!(t.kind, Kind::DeclTag { type_id, component: None, .. } if type_id == entry)
+                && btf.str(t.name).starts_with(EXCEPTION_CALLBACK)
+        });
+        if has_callback {
+            return Err(Reason::unsupported("exception callbacks"));
+        }
     }
     Ok(())
 }
