@@ -1,7 +1,8 @@
 //! Global functions, which are judged apart: what they take, and their calls.
 
 use crate::apply::call::dynptr;
-use crate::apply::reference;
+use crate::apply::memory::helper_memory;
+use crate::apply::{null, reference};
 use crate::check::argument::may_be_moved;
 use crate::check::fixed_offset;
 use crate::contract::{ArgContract, Contract, ContractError, Host, Scope, Trust, contract};
@@ -106,7 +107,7 @@ fn fit_one(
         // Reads of it are watched when the program runs.
         ArgContract::UntrustedMem | ArgContract::Kernel { trust: Trust::Untrusted, .. } => Ok(()),
         ArgContract::Ctx => {
-            check_offset(step, &value, reg)?;
+            check_offset(&value, reg)?;
             // With the flag it is another type.
             if value.kind == Kind::Ctx && value.flags == Flags::NONE {
                 Ok(())
@@ -115,7 +116,7 @@ fn fit_one(
             }
         }
         ArgContract::Mem { bytes, nullable } => {
-            check_offset(step, &value, reg)?;
+            check_offset(&value, reg)?;
             check_memory(step, &value, reg, *bytes)?;
             // Linux takes the constant null, and then judges the function as if it could not be.
             if !nullable && (value.may_be_null() || value.is_null()) {
@@ -124,7 +125,7 @@ fn fit_one(
             Ok(())
         }
         ArgContract::Dynptr => {
-            check_offset(step, &value, reg)?;
+            check_offset(&value, reg)?;
             if matches!(value.kind, Kind::Stack { .. } | Kind::Dynptr { .. }) {
                 dynptr::check_given(step, &value, reg)
             } else {
@@ -145,7 +146,7 @@ fn fit_one(
 }
 
 /// That a pointer has an offset that functions take (`check_func_arg_reg_off`).
-fn check_offset(step: &mut Step<'_, '_>, value: &Value, reg: Reg) -> Result<(), Reason> {
+fn check_offset(value: &Value, reg: Reg) -> Result<(), Reason> {
     if may_be_moved(value) { Ok(()) } else { fixed_offset(value, reg, false) }
 }
 
@@ -161,10 +162,15 @@ fn check_memory(
         return Ok(());
     }
     // The caller need not know that it is not null.
-    *step.state.reg_mut(reg) = known_non_null(step, value)?;
+    let mut memory_value = *value;
+    if value.may_be_null() {
+        null::set_non_null(step.subject, &mut memory_value);
+    }
+    *step.state.reg_mut(reg) = memory_value;
     let accesses = [MemAccess::Read, MemAccess::ReadWrite];
-    let checked =
-        accesses.into_iter().try_for_each(|access| helper_memory(step, reg, bytes, access, true));
+    let checked = accesses
+        .into_iter()
+        .try_for_each(|access| helper_memory(step, reg, bytes, access, true).map(|_| ()));
     *step.state.reg_mut(reg) = *value;
     checked
 }
@@ -198,23 +204,4 @@ pub(super) fn call(step: &mut Step<'_, '_>, callee: SubprogId, fits: bool) -> Re
     super::clear_caller_saved(step);
     step.write_unknown(Reg::R0);
     Ok(Flow::Next)
-}
-
-fn known_non_null(step: &Step<'_, '_>, value: &Value) -> Result<Value, Reason> {
-    let _ = step;
-    if value.may_be_null() {
-        Err(Reason::unsupported("pointers that may be null given to functions"))
-    } else {
-        Ok(*value)
-    }
-}
-
-fn helper_memory(
-    _step: &mut Step<'_, '_>,
-    _reg: Reg,
-    _bytes: u32,
-    _access: MemAccess,
-    _zero_allowed: bool,
-) -> Result<(), Reason> {
-    Err(Reason::unsupported("memory given to functions"))
 }
