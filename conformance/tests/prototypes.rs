@@ -425,7 +425,7 @@ fn result_state(log: &str, id: u32) -> Option<String> {
         insn.contains("(85) call bpf_") && insn.ends_with(&format!("#{id}"))
     };
     let lines: Vec<&str> = log.lines().collect();
-    let at = lines.iter().rposition(|line| call(&line))?;
+    let at = lines.iter().rposition(call)?;
     // The state stands beside the call, or before the next instruction; lines about precision may
     // come between.
     let next = lines[at + 1..].iter().find(|line| !line.starts_with("mark_precise"));

@@ -111,6 +111,8 @@ pub struct Access {
     /// An access starts in so many first bytes of a unit: 1 for fields of which the kernel allows
     /// only the first part.
     pub starts: u32,
+    /// Program types of which only those with `CAP_BPF` may.
+    pub needs_bpf: ProgTypeSet,
 }
 
 impl Access {
@@ -119,12 +121,24 @@ impl Access {
 
     /// Programs of these types may, with every attach type and anywhere in the field.
     pub const fn by(prog_types: ProgTypeSet, sizes: Sizes) -> Access {
-        Access { prog_types, attach_types: AttachTypeSet::ALL, sizes, starts: u32::MAX }
+        Access {
+            prog_types,
+            attach_types: AttachTypeSet::ALL,
+            sizes,
+            starts: u32::MAX,
+            needs_bpf: ProgTypeSet::NONE,
+        }
     }
 
     /// Only programs of these attach types may.
     pub const fn attached(mut self, attach_types: AttachTypeSet) -> Access {
         self.attach_types = attach_types;
+        self
+    }
+
+    /// Programs of these types only with `CAP_BPF`.
+    pub const fn with_bpf(mut self, prog_types: ProgTypeSet) -> Access {
+        self.needs_bpf = prog_types;
         self
     }
 
@@ -223,6 +237,16 @@ impl ContextDef {
         let may = allowed.prog_types.contains(access.prog_type)
             && allowed.attach_types.contains(access.attach_type);
         (fits && may).then_some(field)
+    }
+
+    /// The same for a program that may have no `CAP_BPF`.
+    pub fn access_with(&self, access: &ContextAccess, has_bpf: bool) -> Option<&Field> {
+        let field = self.access(access)?;
+        let allowed = match access.direction {
+            Direction::Read => &field.read,
+            Direction::Write => &field.write,
+        };
+        (has_bpf || !allowed.needs_bpf.contains(access.prog_type)).then_some(field)
     }
 
     /// The size of the host's context in bytes.

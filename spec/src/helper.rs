@@ -225,6 +225,8 @@ impl Effect {
     pub const NEEDS_BPF: Effect = Effect(1 << 11);
     /// Only with `CAP_PERFMON`, where the program type itself does not ask for it.
     pub const NEEDS_PERFMON: Effect = Effect(1 << 12);
+    /// Only with `CAP_SYS_ADMIN`; comes with [`Effect::NEEDS_PERFMON`].
+    pub const NEEDS_ADMIN: Effect = Effect(1 << 16);
     /// Only in programs attached to certain functions, which the kernel lists.
     pub const SOME_HOOKS: Effect = Effect(1 << 13);
     /// Changes which elements the map argument has, which maps that programs only read refuse.

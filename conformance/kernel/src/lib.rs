@@ -58,11 +58,7 @@ impl Kernel {
     /// # Errors
     /// [`Unavailable`] with the reason. A caller that can do without reports it and goes on.
     pub fn probe() -> Result<Kernel, Unavailable> {
-        if !cfg!(target_os = "linux") {
-            return Err(Unavailable { why: "this is not Linux".into() });
-        }
-        let possible_cpus = sys::possible_cpus().map_err(|why| Unavailable { why })?;
-        let kernel = Kernel { possible_cpus, release: sys::release().into() };
+        let kernel = Kernel::assume()?;
         // r0 = 0; exit, in the byte order of the host. Neither has registers, offset or immediate.
         // Socket filters may be open to everybody, with a stricter verifier; XDP never is.
         let program = [[0xb7u8, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
@@ -83,6 +79,19 @@ impl Kernel {
     /// The number of possible CPUs: how many values an entry of a per-CPU map has.
     pub fn possible_cpus(&self) -> u32 {
         self.possible_cpus
+    }
+
+    /// Access without a load that shows that it works, for processes that may load only some types
+    /// of programs.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where there is no such kernel at all.
+    pub fn assume() -> Result<Kernel, Unavailable> {
+        if !cfg!(target_os = "linux") {
+            return Err(Unavailable { why: "this is not Linux".into() });
+        }
+        let possible_cpus = sys::possible_cpus().map_err(|why| Unavailable { why })?;
+        Ok(Kernel { possible_cpus, release: sys::release().into() })
     }
 
     /// Keeps the calling thread on the CPU that it runs on, so that all its test runs use the same

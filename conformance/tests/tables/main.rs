@@ -6,3 +6,4 @@ mod contracts;
 mod fields;
 mod map_kinds;
 mod objects;
+mod privileges;

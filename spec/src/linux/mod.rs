@@ -6,6 +6,7 @@ mod helper_names;
 mod helpers;
 mod kfuncs;
 mod map_fields;
+mod privileges;
 mod release;
 mod types;
 
@@ -14,5 +15,6 @@ pub use helper_names::{HELPER_NAMES, helper_id, helper_name};
 pub use helpers::{HELPERS, ITERABLE, helpers};
 pub use kfuncs::{KFUNCS, kfunc_since};
 pub use map_fields::{ProgMapRefusal, map_in_program, may_hold};
+pub use privileges::{Capabilities, MAX_UNPRIVILEGED_SLOTS, needed_for_map, needed_for_program};
 pub use release::Release;
 pub use types::{Arch, objects, prog_types, prog_types_of};

@@ -3,6 +3,7 @@
 use super::{address, array, layout};
 use crate::context::{Access, ContextDef, Field, FieldKind, Pointee, Sizes};
 use crate::program::{ProgType, ProgTypeSet};
+use std::borrow::Cow;
 
 const NOBODY: ProgTypeSet = ProgTypeSet::NONE;
 const FILTER: ProgTypeSet = ProgTypeSet::of(&[ProgType::SocketFilter]);
@@ -53,6 +54,14 @@ const fn whole(
     array(offset, bytes, bytes, name, Access::by(read, sizes), Access::by(write, sizes))
 }
 
+/// The packet itself, which programs of cgroups see with `CAP_BPF` only (`cg_skb_is_valid_access`).
+const fn packet(offset: u32, name: &'static str, kind: FieldKind) -> Field {
+    let types = SKB.without(FILTER).union(DISSECTOR);
+    let read = Access::by(types, Sizes::WORD).with_bpf(CGROUP);
+    let (name, write) = (Cow::Borrowed(name), Access::NONE);
+    Field { name, offset, bytes: 4, unit: 4, kind, read, write }
+}
+
 static SK_BUFF: [Field; 34] = [
     word(0, 4, "len", SKB, NOBODY),
     word(4, 4, "pkt_type", SKB, NOBODY),
@@ -76,8 +85,8 @@ static SK_BUFF: [Field; 34] = [
     ),
     word(68, 4, "hash", SKB, NOBODY),
     word(72, 4, "tc_classid", CLS, CLS),
-    address(76, 4, "data", FieldKind::PacketStart, SKB.without(FILTER).union(DISSECTOR)),
-    address(80, 4, "data_end", FieldKind::PacketEnd, SKB.without(FILTER).union(DISSECTOR)),
+    packet(76, "data", FieldKind::PacketStart),
+    packet(80, "data_end", FieldKind::PacketEnd),
     word(84, 4, "napi_id", SKB, NOBODY),
     word(88, 4, "family", CGROUP_SK_SKB, NOBODY),
     ip(92, 4, "remote_ip4"),
@@ -88,7 +97,14 @@ static SK_BUFF: [Field; 34] = [
     word(136, 4, "local_port", CGROUP_SK_SKB, NOBODY),
     address(140, 4, "data_meta", FieldKind::PacketMeta, CLS),
     address(144, 8, "flow_keys", FieldKind::Pointer(Pointee::FlowKeys), DISSECTOR),
-    whole(152, 8, "tstamp", Sizes::DWORD, CLS_CGROUP, CLS_CGROUP),
+    array(
+        152,
+        8,
+        8,
+        "tstamp",
+        Access::by(CLS_CGROUP, Sizes::DWORD),
+        Access::by(CLS_CGROUP, Sizes::DWORD).with_bpf(CGROUP),
+    ),
     word(160, 4, "wire_len", CLS, NOBODY),
     word(164, 4, "gso_segs", SKB, NOBODY),
     address(168, 8, "sk", FieldKind::PointerOrNull(Pointee::SockCommon), SKB),

@@ -82,13 +82,12 @@ pub(super) const SKC_CASTERS: ProgTypeSet = CLS_LWT_XDP.union(of(&[
     SkSkb,
     SkMsg,
     FlowDissector,
-    Syscall,
     CgroupSkb,
     CgroupSockAddr,
     SkLookup,
-    Tracing,
-    Lsm,
 ]));
+/// Types whose own table has the casts (`tracing_prog_func_proto`), which asks for no capability.
+pub(super) const SKC_TRACERS: ProgTypeSet = of(&[Syscall, Tracing, Lsm]);
 pub(super) const SK_STORAGE: ProgTypeSet =
     CLS_CGROUP.union(of(&[SockOps, SkMsg, CgroupSockAddr, CgroupSockopt, Lsm, StructOps]));
 pub(super) const SOCK_OPTIONS_CTX: ProgTypeSet = of(&[SockOps, CgroupSockAddr]);

@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     row(149, "snprintf_btf", &[READ_WRITE, SIZE, READ, SIZE, ANY], Ret::Integer, PERFMON, BASE),
     row(160, "ktime_get_coarse_ns", &[], Ret::Integer, NONE, NETWORK),
     row(165, "snprintf", &[READ_WRITE_OR_NULL, SIZE_OR_ZERO, Arg::ConstStr, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, GPL.and(PERFMON), BASE),
-    row(166, "sys_bpf", &[ANY, READ, SIZE], Ret::Integer, SLEEPS, SYSCALL),
+    row(166, "sys_bpf", &[ANY, READ, SIZE], Ret::Integer, SLEEPS.and(PERFMON), SYSCALL),
     row(167, "btf_find_by_name_kind", &[READ, SIZE, ANY, ANY], Ret::Integer, SLEEPS, SYSCALL),
     row(168, "sys_close", &[ANY], Ret::Integer, SLEEPS, SYSCALL),
     row(177, "trace_vprintk", &[READ, SIZE, READ_OR_NULL, SIZE_OR_ZERO], Ret::Integer, GPL.and(PERFMON), BASE),

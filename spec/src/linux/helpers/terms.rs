@@ -52,3 +52,4 @@ pub(super) const SLEEPS: Effect = Effect::MAY_SLEEP;
 pub(super) const SOME_HOOKS: Effect = Effect::SOME_HOOKS;
 pub(super) const BPF: Effect = Effect::NEEDS_BPF;
 pub(super) const PERFMON: Effect = Effect::NEEDS_PERFMON;
+pub(super) const ADMIN: Effect = PERFMON.and(Effect::NEEDS_ADMIN);

@@ -14,7 +14,7 @@ pub(super) const ROWS: &[Row] = &[
     row(27, "get_stackid", &[CTX, MAP, ANY], Ret::Integer, NONE, PERF),
     row(35, "get_current_task", &[], Ret::Integer, GPL.and(PERFMON), BASE),
     // Of a kernel that is locked down (`security_locked_down`): nobody.
-    row(36, "probe_write_user", &[ANY, READ, SIZE], Ret::Integer, GPL, ProgTypeSet::NONE),
+    row(36, "probe_write_user", &[ANY, READ, SIZE], Ret::Integer, GPL.and(ADMIN), ProgTypeSet::NONE),
     row(45, "probe_read_str", &[WRITE, SIZE_OR_ZERO, ANY], Ret::SizeOrErrno, GPL, TRACING),
     row(55, "perf_event_read_value", &[MAP, ANY, WRITE, SIZE], Ret::Integer, GPL.and(PERFMON), BASE),
     row(56, "perf_prog_read_value", &[CTX, WRITE, SIZE], Ret::Integer, GPL, PERF),
