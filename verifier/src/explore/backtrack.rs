@@ -254,6 +254,10 @@ impl Wanted {
         if self.has_arguments() {
             return Err(Lost);
         }
+        if !came_back {
+            // A tail call in a function: on success the function returns to its caller.
+            self.enter()?;
+        }
         self.spread(entry);
         Ok(())
     }

@@ -131,7 +131,7 @@ impl Past {
                     let entry = rest.last().filter(|entry| entry.pc == pc);
                     if self.log.is_full() && subject.program.code.get(pc).is_some() {
                         self.log.write(format_args!(
-                            "mark_precise: frame{}: regs={} stack={} before {}\n",
+                            "mark_precise: frame{}: regs={} stack={} before {pc}: {}\n",
                             wanted.frame,
                             RegMask(wanted.regs[wanted.frame]),
                             SlotMask(wanted.slots[wanted.frame]),
