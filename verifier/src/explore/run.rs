@@ -146,9 +146,6 @@ fn visit(
         return Ok(Flow::End);
     }
     past.liveness.begin(state);
-    if is_jump(insn) {
-        past.counts.jumps += 1;
-    }
     if state.frames.len() > 1 && may_return(insn) {
         // What the function reads of other frames must be known before states behind the call are
         // compared (`prepare_func_exit`).
@@ -183,18 +180,6 @@ fn visit(
             Ok(flow)
         }
     }
-}
-
-/// Whether the instruction counts as a jump (`jmps_processed`): its class is `JMP` or `JMP32`.
-const fn is_jump(insn: &Insn) -> bool {
-    matches!(
-        insn,
-        Insn::Jump { .. }
-            | Insn::JumpIf { .. }
-            | Insn::MayGoto { .. }
-            | Insn::Call { .. }
-            | Insn::Exit
-    )
 }
 
 /// Whether a path can return from its function at the instruction.
