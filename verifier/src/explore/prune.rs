@@ -201,7 +201,6 @@ impl Past {
         if subject.options.privileges.bpf {
             state.forget_precision();
         }
-        state.forget_single_ids();
         // The history belongs to the way to the state, not from it.
         let history = std::mem::take(&mut state.history);
         let mut kept = state.clone();

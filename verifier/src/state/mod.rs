@@ -231,32 +231,6 @@ impl State {
         self.change(|v| v.precise && v.is_number(), |v| v.precise = false);
     }
 
-    /// Unlinks numbers whose id nothing else has (`clear_singular_ids`).
-    pub(crate) fn forget_single_ids(&mut self) {
-        let mut seen: Vec<(u32, bool)> = Vec::new();
-        for frame in &self.frames {
-            let spills = frame.stack.slots().iter().filter(|s| s.is_spilled()).map(|s| &s.value);
-            for value in frame.regs.iter().chain(spills).filter(|v| v.is_number() && v.id != 0) {
-                match seen.iter_mut().find(|(id, _)| *id == value.id) {
-                    Some((_, several)) => *several = true,
-                    None => seen.push((value.id, false)),
-                }
-            }
-        }
-        seen.retain(|(_, several)| !several);
-        if seen.is_empty() {
-            return;
-        }
-        self.change(
-            |v| v.is_number() && seen.iter().any(|(id, _)| *id == v.id),
-            |v| {
-                v.id = 0;
-                v.link = Link::Equal;
-                v.offset = 0;
-            },
-        );
-    }
-
     /// Whether another state could be the same one in a loop: a quick look before comparing
     /// everything (`states_maybe_looping`).
     pub(crate) fn looks_like(&self, other: &State) -> bool {
