@@ -1,12 +1,14 @@
 //! Accesses to values, keys and kernel structs of maps.
 
+use super::access::Access;
 use super::region::{Range, Region, memory_region};
 use crate::reject::{AccessReason, Area, Reason};
 use crate::state::{MapId, Value};
 use crate::subject::{MapInfo, Subject};
 use ebpfvm_asm::Reg;
 use ebpfvm_spec::context::Direction;
-use ebpfvm_spec::map::{MapFlags, MapType};
+use ebpfvm_spec::linux::{kernel_map_struct, shows_number};
+use ebpfvm_spec::map::MapFlags;
 
 /// Whether an instruction or a helper accesses a map value (`enum bpf_access_src`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,57 +99,31 @@ pub(crate) fn known_content(map: &MapInfo, offset: i64, bytes: u32) -> Option<u6
     Some(u64::from_le_bytes(word))
 }
 
-/// The name of the kernel's struct of a kind of map (`map_btf_id` of `struct bpf_map_ops`).
-const fn kernel_struct(kind: MapType) -> &'static str {
-    match kind {
-        MapType::Hash
-        | MapType::PercpuHash
-        | MapType::LruHash
-        | MapType::LruPercpuHash
-        | MapType::HashOfMaps => "bpf_htab",
-        MapType::StackTrace => "bpf_stack_map",
-        MapType::LpmTrie => "lpm_trie",
-        MapType::Devmap | MapType::DevmapHash => "bpf_dtab",
-        MapType::Sockmap => "bpf_stab",
-        MapType::Sockhash => "bpf_shtab",
-        MapType::Cpumap => "bpf_cpu_map",
-        MapType::Xskmap => "xsk_map",
-        MapType::CgroupStorage | MapType::PercpuCgroupStorage => "bpf_cgroup_storage_map",
-        MapType::ReuseportSockarray => "reuseport_array",
-        MapType::Queue | MapType::Stack => "bpf_queue_stack",
-        MapType::SkStorage
-        | MapType::InodeStorage
-        | MapType::TaskStorage
-        | MapType::CgrpStorage => "bpf_local_storage_map",
-        MapType::StructOps => "bpf_struct_ops_map",
-        MapType::Ringbuf | MapType::UserRingbuf => "bpf_ringbuf_map",
-        MapType::BloomFilter => "bpf_bloom_filter",
-        MapType::Arena => "bpf_arena",
-        _ => "bpf_array",
-    }
-}
-
-/// Whether a program may read the kernel's struct of a map at `offset`
-/// (`check_ptr_to_map_access`).
+/// Whether a program may read the kernel's struct of a map at `offset`, which includes the fixed
+/// offset of the pointer (`check_ptr_to_map_access`).
 ///
 /// # Errors
-/// If it may not; else that the types of the kernel's structs are not known.
+/// If it may not, or reads no number: pointers to kernel types are not judged yet.
 pub(crate) fn map_struct(
     subject: &Subject<'_>,
     map: MapId,
     reg: Reg,
     offset: i32,
-    direction: Direction,
+    access: &Access,
 ) -> Result<(), Reason> {
-    let name = kernel_struct(subject.map(map).def.map_type);
+    let name = kernel_map_struct(subject.map(map).def.map_type);
     if !subject.options.privileges.may_leak_pointers() {
         return Err(AccessReason::MapStruct { name }.into());
     }
     if offset < 0 {
         return Err(AccessReason::BeforeMapStruct { reg: reg.number(), name, offset }.into());
     }
-    if direction == Direction::Write {
+    if access.writes() {
         return Err(AccessReason::StoreToMapStruct { name }.into());
     }
-    Err(Reason::unsupported(format!("loads from the kernel's struct {name}")))
+    if shows_number(offset.unsigned_abs(), access.bytes) {
+        Ok(())
+    } else {
+        Err(Reason::unsupported(format!("loads of pointers from the kernel's struct {name}")))
+    }
 }

@@ -78,12 +78,7 @@ impl Scalar {
         if !self.tnum.is_top() {
             write!(out, "{separator}var_off=")?;
             *separator = ",";
-            match self.tnum.as_const() {
-                Some(value) => write_unsigned(out, value)?,
-                None => {
-                    write!(out, "({:#x}; {:#x})", self.tnum.value(), self.tnum.mask())?;
-                }
-            }
+            write!(out, "{}", self.tnum)?;
         }
         Ok(())
     }
@@ -103,7 +98,7 @@ impl Bound {
     }
 }
 
-fn write_unsigned(out: &mut impl fmt::Write, value: u64) -> fmt::Result {
+pub(super) fn write_unsigned(out: &mut impl fmt::Write, value: u64) -> fmt::Result {
     if value <= u16::MAX.into() { write!(out, "{value}") } else { write!(out, "{value:#x}") }
 }
 

@@ -16,10 +16,14 @@ pub struct Tnum<U: Int = u64> {
     mask: U,
 }
 
-/// As messages spell it: `(0x0; 0xff)`, the known bits and the unknown ones (`tnum_strn`).
+/// As messages spell it: `8` if all bits are known, else `(0x0; 0xff)`, the known bits and the unknown
+/// ones (`tnum_strn`).
 impl fmt::Display for Tnum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({:#x}; {:#x})", self.value, self.mask)
+        match self.as_const() {
+            Some(value) => super::text::write_unsigned(f, value),
+            None => write!(f, "({:#x}; {:#x})", self.value, self.mask),
+        }
     }
 }
 

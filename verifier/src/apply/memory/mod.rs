@@ -283,7 +283,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
             Target::Memory
         }
         Kind::MapPtr(map) => {
-            check::map_struct(step.subject, map.map, base, offset, access.direction)?;
+            check::map_struct(step.subject, map.map, base, offset, access)?;
             Target::Map
         }
         Kind::Uninit | Kind::Scalar | Kind::PacketEnd | Kind::Func(_) | Kind::Dynptr { .. } => {
