@@ -1,13 +1,16 @@
 //! What can be fuzzed, by name.
 
 use crate::draw::Draw;
-use crate::generate::{Case, Rules, program, wild};
+use crate::generate::{Case, Judged, Rules, judged, program, wild};
 use crate::minimise::minimise;
+use crate::oracle::verdict::Judges;
 use crate::oracle::{Failure, Seen, encoding, engines, kernel, loader, text};
 use crate::{mutate, seeds};
 use ebpfvm_asm::text::{NoSymbols, Style, listing};
 use ebpfvm_asm::{ByteOrder, Code};
 use ebpfvm_conformance::kernel::KernelEngine;
+use ebpfvm_kernel::Kernel;
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
 /// A generator and what has to hold for what it makes.
@@ -19,6 +22,8 @@ pub enum Target {
     Wild,
     /// Programs for Linux, on the interpreter, the reference machine and the kernel.
     Kernel,
+    /// Programs for verifiers, judged here and by the kernel.
+    Verdicts,
     /// Changed programs as bytes, decoded and encoded.
     Encoding,
     /// Bytes as programs.
@@ -43,10 +48,11 @@ pub enum Target {
 
 impl Target {
     /// All targets.
-    pub const ALL: [Target; 13] = [
+    pub const ALL: [Target; 14] = [
         Target::Programs,
         Target::Wild,
         Target::Kernel,
+        Target::Verdicts,
         Target::Encoding,
         Target::RawEncoding,
         Target::Print,
@@ -65,6 +71,7 @@ impl Target {
             Target::Programs => "programs",
             Target::Wild => "wild",
             Target::Kernel => "kernel",
+            Target::Verdicts => "verdicts",
             Target::Encoding => "encoding",
             Target::RawEncoding => "raw_encoding",
             Target::Print => "print",
@@ -85,8 +92,9 @@ impl Target {
 
     /// Why the target cannot be run on this machine, if it cannot.
     pub fn unavailable(self) -> Option<String> {
-        match (self, kernel_engine()) {
-            (Target::Kernel, Err(why)) => Some(why.clone()),
+        match self {
+            Target::Kernel => kernel_engine().as_ref().err().cloned(),
+            Target::Verdicts => with_judges(|_| ()).err(),
             _ => None,
         }
     }
@@ -98,6 +106,9 @@ impl Target {
     pub fn check(self, bytes: &[u8]) -> Result<Seen, Failure> {
         if let Some(case) = self.case(bytes) {
             return self.check_case(&case);
+        }
+        if self == Target::Verdicts {
+            return check_judged(&judged(Draw::new(bytes)), bytes);
         }
         let mut draw = Draw::new(bytes);
         match self {
@@ -128,7 +139,7 @@ impl Target {
                 loader::check_btf(&mutate::bytes(&mut draw, &seed))
             }
             Target::RawBtf => loader::check_btf(bytes),
-            Target::Programs | Target::Wild | Target::Kernel => Ok("nothing"),
+            Target::Programs | Target::Wild | Target::Kernel | Target::Verdicts => Ok("nothing"),
         }
     }
 
@@ -164,6 +175,9 @@ impl Target {
 
     /// The smallest program that fails in the same check, for targets about running programs.
     pub fn explain(self, bytes: &[u8], failure: &Failure) -> String {
+        if self == Target::Verdicts {
+            return explain_judged(bytes, failure);
+        }
         let Some(case) = self.case(bytes) else { return String::new() };
         let same = |e: Failure| e.check == failure.check;
         let smallest = minimise(&case, |case| self.check_case(case).is_err_and(same));
@@ -178,6 +192,37 @@ impl Target {
 fn kernel_engine() -> &'static Result<KernelEngine, String> {
     static KERNEL: OnceLock<Result<KernelEngine, String>> = OnceLock::new();
     KERNEL.get_or_init(|| KernelEngine::new().map_err(|e| e.to_string()))
+}
+
+/// Does something with this thread's judges.
+///
+/// # Errors
+/// Why there are none.
+fn with_judges<T>(act: impl FnOnce(&mut Judges) -> T) -> Result<T, String> {
+    thread_local! {
+        static JUDGES: RefCell<Option<Result<Judges, String>>> = const { RefCell::new(None) };
+    }
+    JUDGES.with_borrow_mut(|judges| {
+        let make = || Judges::new(&Kernel::probe().map_err(|e| e.to_string())?);
+        judges.get_or_insert_with(make).as_mut().map(act).map_err(|why| why.clone())
+    })
+}
+
+fn check_judged(judged: &Judged, bytes: &[u8]) -> Result<Seen, Failure> {
+    with_judges(|judges| judges.check(judged, bytes)).unwrap_or(Ok("no kernel"))
+}
+
+/// The smallest program on which the judges differ in the same way.
+fn explain_judged(bytes: &[u8], failure: &Failure) -> String {
+    let first = judged(Draw::new(bytes));
+    let with = |case: &Case| Judged { code: case.code.clone(), ..first.clone() };
+    let same = |e: Failure| e.check == failure.check;
+    let case = Case { code: first.code.clone(), memory: Vec::new() };
+    let smallest = minimise(&case, |case| check_judged(&with(case), bytes).is_err_and(same));
+    let outcome = check_judged(&with(&smallest), bytes);
+    let outcome = outcome.map_or_else(|e| e.to_string(), str::to_string);
+    let text = listing(&smallest.code, Style::PseudoC, &NoSymbols);
+    format!("smallest: {outcome}\ntype {}, flags {}\n{text}", first.prog_type.name(), first.flags)
 }
 
 /// One of the seeds; nothing if there are none.

@@ -2,13 +2,15 @@
 //!
 //! [`program`] makes programs that end and touch only their own memory: arithmetic of all kinds,
 //! jumps forward, loops with a bound, memory and stack through every kind of pointer, local calls.
-//! [`wild`] makes anything that can be encoded.
+//! [`wild`] makes anything that can be encoded, [`judged`](fn@judged) what verifiers have to think about.
 
 mod access;
 mod function;
+mod judged;
 mod pair;
 mod wild;
 
+pub use judged::{Judged, judged, maps};
 pub use wild::wild;
 
 use crate::draw::Draw;

@@ -5,6 +5,7 @@ pub mod engines;
 pub mod kernel;
 pub mod loader;
 pub mod text;
+pub mod verdict;
 
 use std::time::{Duration, Instant};
 

@@ -191,19 +191,6 @@ fn count_cpus(list: &str) -> Option<u32> {
     Some(count)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_cpus_are_counted() {
-        assert_eq!(count_cpus("0\n"), Some(1));
-        assert_eq!(count_cpus("0-3,8,10-11\n"), Some(7));
-        assert_eq!(count_cpus("3-0"), None);
-        assert_eq!(count_cpus("x"), None);
-    }
-}
-
 /// `_LINUX_CAPABILITY_VERSION_3`: masks of 64 bits in two halves.
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
@@ -231,4 +218,17 @@ pub(crate) fn keep_capabilities(mask: u64) -> Result<(), Errno> {
         libc::syscall(libc::SYS_capset, std::ptr::from_mut(&mut header), halves.as_ptr())
     };
     if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_counted() {
+        assert_eq!(count_cpus("0\n"), Some(1));
+        assert_eq!(count_cpus("0-3,8,10-11\n"), Some(7));
+        assert_eq!(count_cpus("3-0"), None);
+        assert_eq!(count_cpus("x"), None);
+    }
 }
