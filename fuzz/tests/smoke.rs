@@ -51,6 +51,13 @@ fn kernel() {
 }
 
 #[test]
+fn verdicts() {
+    let seen = smoke(Target::Verdicts, 300);
+    share(&seen, "accepted", 10);
+    share(&seen, "refused", 30);
+}
+
+#[test]
 fn encoding() {
     share(&smoke(Target::Encoding, 10_000), "decoded", 50);
     smoke(Target::RawEncoding, 10_000);

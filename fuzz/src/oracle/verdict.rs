@@ -1,6 +1,6 @@
 //! What the verifier accepts Linux accepts too, and it runs without a trap.
 
-use super::{Failure, Seen, bounded};
+use super::{Failure, Seen};
 use crate::draw::Draw;
 use crate::generate::{Judged, maps};
 use ebpfvm::{Context, DEFAULT_FUEL, MapRef, Vm};
@@ -10,9 +10,14 @@ use ebpfvm_kernel::prog::log_level;
 use ebpfvm_spec::{Platform, Program};
 use ebpfvm_verifier::Options;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// Packets that accepted programs run on, by length in bytes.
 const PACKETS: [usize; 3] = [14, 40, 200];
+
+/// Time that no program may take, on a busy machine and without optimisation: a program may keep the
+/// verifier at work for a million instructions.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Who judges and runs: made once for a thread.
 pub struct Judges {
@@ -53,9 +58,10 @@ impl Judges {
         program.flags = judged.flags;
         program.maps = maps();
         program.funcs.truncate(1);
-        let here = bounded("verifier", || {
-            judge::judge(program.clone(), self.platform, &Options::default())
-        })?;
+        let here = judge::judge(program.clone(), self.platform, &Options::default());
+        if here.time > TIME_LIMIT {
+            return Err(Failure::new("verifier", format!("took {:?}", here.time)));
+        }
         let level = if self.detail { log_level::STATS } else { 0 };
         let linux = self.linux.judge(&program, level).map_err(|e| Failure::new("kernel", e))?;
         match (here.accepted, linux.accepted) {
