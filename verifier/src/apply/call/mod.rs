@@ -22,7 +22,7 @@ use crate::options::load_flags;
 use crate::reject::{CallReason, Reason};
 use crate::state::{MapRef, SubprogId};
 use crate::step::{Flow, Step};
-use ebpfvm_asm::Reg;
+use ebpfvm_asm::{Pc, Reg};
 use ebpfvm_spec::helper::{Arg, Callback, DynptrUse, Effect, HelperProto, Ret};
 
 /// The registers of arguments, in order.
@@ -83,10 +83,30 @@ pub(crate) fn helper(step: &mut Step<'_, '_>, id: u32) -> Result<Flow, Reason> {
     function::clear_caller_saved(step);
     result::write(step, &call, proto)?;
     map::check_kind(step, &call, proto)?;
+    if proto.ret == Ret::TailCall {
+        return tail_call(step);
+    }
     if proto.effects.has(Effect::CHANGES_PACKET) {
         reference::invalidate_packet(step);
     }
     Ok(Flow::Next)
+}
+
+/// What is known after a tail call. One that succeeds ends the function that runs with any result
+/// and a changed packet; one that fails changes nothing.
+fn tail_call(step: &mut Step<'_, '_>) -> Result<Flow, Reason> {
+    if step.state.current() == 0 {
+        return Ok(Flow::Next);
+    }
+    // Success is followed first.
+    step.fork(Pc(step.pc.0 + 1), false)?;
+    reference::invalidate_packet(step);
+    step.write_unknown(Reg::R0);
+    // What the function reads of other frames must be known before states behind the call are
+    // compared (`prepare_func_exit`).
+    let past = &mut *step.past;
+    past.liveness.settle(step.subject, step.state, &mut past.log);
+    function::leave(step).map(Flow::Goto)
 }
 
 /// The prototype of the helper as this program sees it.
