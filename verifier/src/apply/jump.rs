@@ -216,10 +216,10 @@ impl Side<'_> {
         {
             return;
         }
-        if is_certain(left) && right.may_be_null() {
+        if is_somewhere(left) && right.may_be_null() {
             null::set_non_null(subject, state.reg_mut(*src));
         }
-        if is_certain(right) && left.may_be_null() {
+        if is_somewhere(right) && left.may_be_null() {
             null::set_non_null(subject, state.reg_mut(*dst));
         }
     }
@@ -283,13 +283,16 @@ impl Comparison {
     }
 }
 
-/// Whether a pointer is certainly not null (`reg_not_null`).
-fn is_certain(value: &Value) -> bool {
-    // Base and offset could add up to 0.
+/// Whether a pointer cannot be null: nothing lies near address 0.
+fn is_somewhere(value: &Value) -> bool {
+    // Base and offset could add up to 0. Linux 6.18 does not think of that.
     let full = &value.scalar.full;
-    !value.may_be_null()
-        && full.smin > -MAX_OFFSET
-        && full.smax < MAX_OFFSET
+    !value.may_be_null() && full.smin > -MAX_OFFSET && full.smax < MAX_OFFSET
+}
+
+/// Whether a pointer is known not to be null when it is compared with null (`reg_not_null`).
+fn is_certain(value: &Value) -> bool {
+    is_somewhere(value)
         && matches!(
             value.kind,
             Kind::Sock

@@ -5,6 +5,7 @@
 //! number is taken for 0, is followed too (`sanitize_ptr_alu`).
 
 use super::alu::Operation;
+use crate::check::{self, By, Range};
 use crate::explore::Sanitation;
 use crate::reject::{ArithmeticReason, Reason};
 use crate::state::{Flags, Kind, MAX_STACK_BYTES, Value};
@@ -183,7 +184,8 @@ pub(crate) fn check_bounds(step: &mut Step<'_, '_>, dst: Reg) -> Result<(), Reas
             Ok(())
         }
         Kind::MapValue(_) => {
-            let access = in_map_value(step, &moved);
+            let range = Range { offset: moved.offset, bytes: 1, zero_allowed: false };
+            let access = check::map_value(step.subject, &moved, dst, range, By::Helper);
             access.map_err(|reason| match reason {
                 Reason::Unsupported(_) => reason,
                 _ => ArithmeticReason::BeyondMapValue { reg, access: reason.to_string() }.into(),
@@ -191,8 +193,4 @@ pub(crate) fn check_bounds(step: &mut Step<'_, '_>, dst: Reg) -> Result<(), Reas
         }
         _ => Ok(()),
     }
-}
-
-fn in_map_value(_step: &mut Step<'_, '_>, _moved: &Value) -> Result<(), Reason> {
-    Err(Reason::unsupported("pointers into map values of programs without privileges"))
 }
