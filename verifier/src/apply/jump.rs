@@ -283,11 +283,11 @@ impl Comparison {
     }
 }
 
-/// Whether a pointer cannot be null: nothing lies near address 0.
+/// Whether a pointer cannot be null. Base and offset do not add up to 0: nothing that programs are
+/// given lies near address 0 or in the upper half of all addresses, where an offset, which may be as
+/// great as it likes but not as small, would lead to it.
 fn is_somewhere(value: &Value) -> bool {
-    // Base and offset could add up to 0. Linux 6.18 does not think of that.
-    let full = &value.scalar.full;
-    !value.may_be_null() && full.smin > -MAX_OFFSET && full.smax < MAX_OFFSET
+    !value.may_be_null() && value.scalar.full.smin > -MAX_OFFSET
 }
 
 /// Whether a pointer is known not to be null when it is compared with null (`reg_not_null`).
