@@ -6,6 +6,7 @@
 
 use super::alu::Operation;
 use crate::check::{self, By, Range};
+use crate::domain::Bounds;
 use crate::explore::Sanitation;
 use crate::reject::{ArithmeticReason, Reason};
 use crate::state::{Flags, Kind, MAX_STACK_BYTES, Value};
@@ -72,14 +73,11 @@ pub(crate) fn before_move(
         let full = &by.scalar.full;
         let is_negative = full.smin < 0;
         if !is_constant && is_negative != (full.smax < 0) {
-            let reg = match operation.src {
-                Operand::Reg(src) => src,
-                Operand::Imm(_) => dst,
-            };
-            return Err(ArithmeticReason::MixedSigns { reg: reg.number() }.into());
+            let (_, number) = operands(operation, pointer_first);
+            return Err(ArithmeticReason::MixedSigns { reg: number.number() }.into());
         }
         window.to_left = is_negative == (operation.op == AluOp::Add);
-        let limit = limit(step, operation, pointer, window.to_left)?;
+        let limit = limit(step, operation, pointer, window.to_left, pointer_first)?;
         let sanitation = Sanitation::Pointer { is_negative, is_constant, pointer_first, limit };
         window.sanitation = Some(sanitation);
         if !is_constant {
@@ -88,7 +86,13 @@ pub(crate) fn before_move(
         }
     }
     if !is_constant {
-        follow_masked(step, dst, pointer)?;
+        let mut masked = *pointer;
+        if pointer_first {
+            // Linux forgot them already, and finds them contradict the rest when the pointer is
+            // copied.
+            masked.scalar.half = Bounds::TOP;
+        }
+        follow_masked(step, dst, &masked)?;
     }
     Ok(Some(window))
 }
@@ -101,7 +105,7 @@ pub(crate) fn after_move(
     window: Option<Window>,
 ) -> Result<(), Reason> {
     let Some(Window { to_left, sanitation: Some(sanitation) }) = window else { return Ok(()) };
-    let after = limit(step, operation, moved, to_left)?;
+    let after = limit(step, operation, moved, to_left, true)?;
     let narrowed = match sanitation {
         Sanitation::Pointer { is_negative, is_constant, pointer_first, limit } => {
             let limit = (limit.wrapping_sub(after) as i32).unsigned_abs();
@@ -127,12 +131,22 @@ fn follow_masked(step: &mut Step<'_, '_>, dst: Reg, pointer: &Value) -> Result<(
     }
 }
 
+/// The registers of the pointer and of the number.
+fn operands(operation: &Operation, pointer_first: bool) -> (Reg, Reg) {
+    let src = match operation.src {
+        Operand::Reg(src) => src,
+        Operand::Imm(_) => operation.dst,
+    };
+    if pointer_first { (operation.dst, src) } else { (src, operation.dst) }
+}
+
 /// How far the pointer may move (`retrieve_ptr_limit`).
 fn limit(
     step: &Step<'_, '_>,
     operation: &Operation,
     pointer: &Value,
     to_left: bool,
+    pointer_first: bool,
 ) -> Result<u32, Reason> {
     let full = &pointer.scalar.full;
     let (most, limit) = match pointer.kind {
@@ -150,7 +164,10 @@ fn limit(
         _ => (None, 0),
     };
     match most {
-        None => Err(ArithmeticReason::UnmaskedKind { reg: operation.dst.number() }.into()),
+        None => {
+            let (pointer, _) = operands(operation, pointer_first);
+            Err(ArithmeticReason::UnmaskedKind { reg: pointer.number() }.into())
+        }
         Some(most) if limit >= most => {
             let (reg, verb) = (operation.dst.number(), verb(operation.op));
             Err(ArithmeticReason::BeyondBounds { reg, verb }.into())
