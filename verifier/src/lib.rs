@@ -20,7 +20,6 @@
 //! No number of a helper, program type or map occurs here: they are values of the
 //! [`Platform`](ebpfvm_spec::platform::Platform).
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)] // while its parts are put together
 
 mod apply;
 mod cfg;

@@ -5,7 +5,7 @@
 
 use crate::explore::{Past, Pending};
 use crate::reject::{ArithmeticReason, LimitReason, Reason};
-use crate::state::{Flags, Kind, State, Value};
+use crate::state::{Kind, State, Value};
 use crate::subject::Subject;
 use ebpfvm_asm::{Pc, Reg};
 
@@ -133,10 +133,5 @@ impl Step<'_, '_> {
     /// with `allow_ptr_leaks`).
     pub(crate) fn is_secret(&self, value: &Value) -> bool {
         !self.subject.options.privileges.may_leak_pointers() && value.is_pointer()
-    }
-
-    /// Whether the value may be given where null is not taken.
-    pub(crate) const fn is_non_null(value: &Value) -> bool {
-        !value.flags.has(Flags::MAYBE_NULL)
     }
 }

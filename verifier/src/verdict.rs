@@ -96,7 +96,7 @@ fn judge(subject: &Subject<'_>, log: Log) -> (Result<Facts, Rejection>, Stats, L
         let checked = subject.structure.check_stack_depth(subject.program, &past.subprogs);
         checked.map_err(|reason| {
             past.log.write(format_args!("{reason}\n"));
-            Rejection::from(reason)
+            Box::new(Rejection::from(reason))
         })
     });
     let stats = Stats {
@@ -107,5 +107,5 @@ fn judge(subject: &Subject<'_>, log: Log) -> (Result<Facts, Rejection>, Stats, L
         stack_bytes: past.subprogs.iter().map(|s| s.stack_bytes).collect(),
         time: Duration::ZERO,
     };
-    (verdict.map(|()| past.facts), stats, past.log)
+    (verdict.map(|()| past.facts).map_err(|rejection| *rejection), stats, past.log)
 }

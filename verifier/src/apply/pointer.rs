@@ -4,7 +4,7 @@ use super::alu::{Operation, symbol};
 use super::sanitize;
 use crate::domain::{self, Bounds};
 use crate::reject::{ArithmeticReason, Reason};
-use crate::state::{Flags, Kind, MAX_STACK_BYTES, Value};
+use crate::state::{Flags, Kind, Value};
 use crate::step::Step;
 use ebpfvm_asm::{AluOp, Width};
 

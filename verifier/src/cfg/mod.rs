@@ -106,12 +106,6 @@ pub(crate) struct Structure {
     pub(crate) insns: Vec<InsnShape>,
 }
 
-impl Default for SubprogId {
-    fn default() -> SubprogId {
-        SubprogId(0)
-    }
-}
-
 impl Structure {
     /// What the shape says of an instruction.
     pub(crate) fn at(&self, pc: Pc) -> &InsnShape {

@@ -6,7 +6,6 @@
 
 use crate::reject::{CallReason, Reason};
 use crate::state::{DynptrKind, Flags, Kind, MapId, MapRef, SubprogId, Value};
-use crate::step::Step;
 use ebpfvm_asm::Reg;
 use ebpfvm_spec::helper::{Arg, DynptrUse, MemAccess};
 use std::mem::discriminant;

@@ -26,6 +26,5 @@ pub(crate) use object::{buffer, context, flow_keys, pointee, socket};
 pub(crate) use packet::packet;
 pub(crate) use region::{MAX_VARIABLE_BYTES, Range, Region, fixed_offset, memory_region};
 pub(crate) use stack::{
-    Fill, Loaded, Place, fixed_place, load, load_in_place, load_somewhere, reads_anything,
-    stack_place,
+    Fill, Place, fixed_place, load, load_in_place, load_somewhere, reads_anything, stack_place,
 };

@@ -22,12 +22,11 @@ mod precision;
 mod prune;
 mod run;
 
-pub(crate) use explored::{Explored, Node, StateId};
+pub(crate) use explored::{Explored, StateId};
 pub(crate) use history::{BEFORE_START, HistoryEntry, Linked, LinkedValue, StackAccess};
 pub(crate) use liveness::StackLiveness;
 pub(crate) use loops::Loops;
 pub(crate) use past::{
-    Counts, InsnMemory, LoopCallback, MapAtCall, Past, Pending, Pointer, Sanitation, SubprogMemory,
-    Touched,
+    LoopCallback, MapAtCall, Past, Pending, Pointer, Sanitation, SubprogMemory, Touched,
 };
-pub(crate) use run::{follow_subprog, follow_subprogs};
+pub(crate) use run::follow_subprogs;

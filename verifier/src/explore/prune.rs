@@ -125,10 +125,11 @@ impl Past {
             return miss;
         }
         match subject.insn(state.pc)? {
-            Insn::MayGoto { .. } => {
-                if node.state.may_goto_depth != state.may_goto_depth && covers(Exactness::InRange) {
-                    return Ok(Comparison::Hit { in_loop: true });
-                }
+            Insn::MayGoto { .. }
+                if node.state.may_goto_depth != state.may_goto_depth
+                    && covers(Exactness::InRange) =>
+            {
+                return Ok(Comparison::Hit { in_loop: true });
             }
             Insn::Call { target: CallTarget::Helper(_) }
                 if subject.structure.at(state.pc).calls_callback =>

@@ -18,7 +18,10 @@ const INSNS_PER_TIME_CHECK: u32 = 1024;
 ///
 /// # Errors
 /// Why the program is rejected.
-pub(crate) fn follow_subprogs(subject: &Subject<'_>, past: &mut Past) -> Result<(), Rejection> {
+pub(crate) fn follow_subprogs(
+    subject: &Subject<'_>,
+    past: &mut Past,
+) -> Result<(), Box<Rejection>> {
     let start = Instant::now();
     follow_subprog(subject, past, SubprogId(0), start)?;
     // Judging one may call others for the first time, before it or after it.
@@ -56,14 +59,14 @@ pub(crate) fn follow_subprog(
     past: &mut Past,
     subprog: SubprogId,
     start: Instant,
-) -> Result<(), Rejection> {
+) -> Result<(), Box<Rejection>> {
     path::begin(subject, past, subprog);
     past.explored.clear();
     past.loops.clear();
     past.pending.clear();
     let mut state = apply::entry_state(subject, past, subprog).map_err(|reason| {
         path::end(subject, past, None, &reason);
-        Rejection::from(reason)
+        Box::new(Rejection::from(reason))
     })?;
     past.touched = super::Touched::ALL;
     let mut forked = false;
@@ -73,7 +76,7 @@ pub(crate) fn follow_subprog(
             path::end(subject, past, Some(here), &reason);
             let registers = state_text(subject, &state);
             let way = way(subject, past, &state);
-            Rejection { reason, pc: Some(here), registers, way }
+            Box::new(Rejection { reason, pc: Some(here), registers, way })
         })?;
         match flow {
             Flow::Next => {

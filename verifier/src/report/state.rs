@@ -143,8 +143,6 @@ const fn dynptr_name(kind: DynptrKind) -> &'static str {
     match kind {
         DynptrKind::Local => "local",
         DynptrKind::Ringbuf => "ringbuf",
-        DynptrKind::Skb => "skb",
-        DynptrKind::Xdp => "xdp",
     }
 }
 

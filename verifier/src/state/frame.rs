@@ -1,7 +1,7 @@
 //! One function that runs: registers and stack.
 
 use super::stack::Stack;
-use super::value::{Kind, SubprogId, Value};
+use super::value::{SubprogId, Value};
 use ebpfvm_asm::{Pc, Reg};
 use ebpfvm_spec::helper::Callback;
 
@@ -57,15 +57,6 @@ impl Frame {
         }
     }
 
-    /// All numbers and pointers that it holds: registers and whole or partial spills, to be changed.
-    ///
-    /// Slots are copied if they are shared, so ask only when there is something to change; see
-    /// [`Frame::holds`].
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
-        let spills = self.stack.slots_mut().iter_mut().filter(|s| s.is_spilled());
-        self.regs.iter_mut().chain(spills.map(|s| &mut s.value))
-    }
-
     /// Whether a register or a spill satisfies the condition.
     pub(crate) fn holds(&self, condition: impl Fn(&Value) -> bool) -> bool {
         self.regs.iter().any(&condition)
@@ -87,10 +78,5 @@ impl Frame {
                 how(&mut slot.value);
             }
         }
-    }
-
-    /// Whether a value is a pointer to this frame's stack.
-    pub(crate) const fn owns(&self, value: &Value) -> bool {
-        matches!(value.kind, Kind::Stack { frame } if frame == self.number)
     }
 }

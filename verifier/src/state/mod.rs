@@ -11,7 +11,7 @@ pub(crate) use frame::{Frame, Role};
 pub(crate) use stack::{Byte, MAX_STACK_BYTES, SLOT_BYTES, Slot, Stack};
 pub(crate) use value::{
     AT_PACKET_END, BEYOND_PACKET_END, DynptrKind, Flags, Kind, Link, MapId, MapRef, SubprogId,
-    TypeName, Value,
+    Value,
 };
 
 use crate::explore::{BEFORE_START, HistoryEntry, Linked, StackAccess, StateId};

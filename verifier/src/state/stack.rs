@@ -42,6 +42,7 @@ impl Slot {
         Slot { bytes: [Byte::Invalid; SLOT_BYTES as usize], value: Value::UNINIT };
 
     /// A slot that holds this value whole.
+    #[cfg(test)]
     pub(crate) const fn spill(value: Value) -> Slot {
         Slot { bytes: [Byte::Spill; SLOT_BYTES as usize], value }
     }

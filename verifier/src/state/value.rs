@@ -8,7 +8,7 @@ use std::fmt;
 pub(crate) struct MapId(pub u32);
 
 /// A function of the program: an index into the functions in the order of their positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct SubprogId(pub u32);
 
 /// A map, and which lookup in an outer map it came from (`map_ptr`, `map_uid`).
@@ -27,10 +27,6 @@ pub(crate) enum DynptrKind {
     Local,
     /// A ring-buffer record; a reference.
     Ringbuf,
-    /// A socket buffer.
-    Skb,
-    /// An XDP buffer.
-    Xdp,
 }
 
 /// The base type of a value (`enum bpf_reg_type` without its flags, and what each type has beside).

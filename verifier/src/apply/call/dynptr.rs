@@ -160,8 +160,6 @@ const fn name(kind: DynptrKind) -> &'static str {
     match kind {
         DynptrKind::Local => "local",
         DynptrKind::Ringbuf => "ringbuf",
-        DynptrKind::Skb => "skb",
-        DynptrKind::Xdp => "xdp",
     }
 }
 

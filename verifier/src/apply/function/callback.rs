@@ -2,7 +2,7 @@
 
 use super::{check_depth, global, new_frame};
 use crate::explore::{LoopCallback, Pending, Touched};
-use crate::reject::{FlowReason, LimitReason, Reason};
+use crate::reject::{FlowReason, Reason};
 use crate::state::{DynptrKind, Frame, Kind, MapRef, Role, State, SubprogId, Value};
 use crate::step::Step;
 use crate::subject::Subject;

@@ -3,7 +3,7 @@
 use super::{slot, stack, store_unknown};
 use crate::check::{self, By, MAX_VARIABLE_BYTES, Range, Region};
 use crate::reject::{AccessReason, Area, Reason};
-use crate::state::{Byte, Flags, Kind, SLOT_BYTES, Stack, Value};
+use crate::state::{Byte, Flags, Kind, Stack};
 use crate::step::Step;
 use ebpfvm_asm::Reg;
 use ebpfvm_spec::context::Direction;

@@ -15,7 +15,6 @@ mod stack;
 pub(crate) use helper::{Buffer, fill, helper_memory, helper_memory_sized};
 
 use crate::check::{self, Access, By, Region};
-use crate::domain;
 use crate::explore::Pointer;
 use crate::facts::Target;
 use crate::reject::{AccessReason, Area, Reason};
