@@ -141,8 +141,14 @@ fn value_of(step: &Step<'_, '_>, fill: Fill) -> Value {
 /// A load from an unknown place whose bytes may all be read (`check_stack_read_var_off`).
 fn load_somewhere(step: &mut Step<'_, '_>, place: &Place, bytes: u32, usage: Use) {
     let fill = check::load_somewhere(step.state, place, bytes);
-    for offset in place.touched(bytes) {
-        step.past.touched.slot(Stack::place(offset).0);
+    // The log tells of slots as far as Linux looks at them.
+    if let Some(frame) = step.state.frames.get(place.frame) {
+        for offset in place.touched(bytes) {
+            step.past.touched.slot(Stack::place(offset).0);
+            if frame.stack.at(offset).is_none_or(|slot| slot.byte(offset) != Byte::Zero) {
+                break;
+            }
+        }
     }
     let value = value_of(step, fill);
     super::give(step, usage, bytes, value);
