@@ -7,6 +7,7 @@ use crate::options::Options;
 use crate::reject::Rejection;
 use crate::report::frame;
 use crate::subject::Subject;
+use ebpfvm_asm::Pc;
 use ebpfvm_spec::platform::Platform;
 use ebpfvm_spec::program::Program;
 use std::time::{Duration, Instant};
@@ -48,7 +49,8 @@ pub struct Stats {
     pub total_states: u32,
     /// The most states kept at once.
     pub peak_states: u32,
-    /// Bytes of stack that the functions used, the entry first.
+    /// Bytes of stack that the functions used, the entry first; of an accepted program only those that
+    /// some path enters.
     pub stack_bytes: Vec<u32>,
     /// How long it took.
     pub time: Duration,
@@ -99,12 +101,16 @@ fn judge(subject: &Subject<'_>, log: Log) -> (Result<Facts, Rejection>, Stats, L
             Box::new(Rejection::from(reason))
         })
     });
+    // Functions that no path enters are taken out of an accepted program before it is told of.
+    let removes = verdict.is_ok() && subject.options.privileges.bpf;
+    let subprogs = subject.structure.subprogs.iter().zip(&past.subprogs);
+    let stays = |start: Pc| !removes || past.facts.is_reached(start);
     let stats = Stats {
         processed: past.counts.processed,
         max_states_per_insn: past.counts.max_states_per_insn,
         total_states: past.counts.total_states,
         peak_states: past.counts.peak_states,
-        stack_bytes: past.subprogs.iter().map(|s| s.stack_bytes).collect(),
+        stack_bytes: subprogs.filter(|(s, _)| stays(s.start)).map(|(_, m)| m.stack_bytes).collect(),
         time: Duration::ZERO,
     };
     (verdict.map(|()| past.facts).map_err(|rejection| *rejection), stats, past.log)
