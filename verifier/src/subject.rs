@@ -98,10 +98,10 @@ impl<'a> Subject<'a> {
         };
         let maps = map_table(&program.maps, program.btf.as_deref());
         load::check(program, def, options)?;
-        load::check_maps(program, &maps)?;
-        load::check_needs(program)?;
         let attach_type = def.attach_type(program.attach_type).unwrap_or(program.attach_type);
         frame::functions(log, Structure::function_starts(program, options)?);
+        load::check_maps(program, &maps)?;
+        load::check_needs(program)?;
         let structure = Structure::of(program, platform, options, attach_type)?;
         Ok(Subject { program, platform, options, def, attach_type, maps, structure })
     }
