@@ -4,10 +4,11 @@ use crate::instance::{Instance, LinkError};
 use crate::map::{CreateError, MapRef, ProgArray, UpdateFlags};
 use crate::vm::Vm;
 use ebpfvm_asm::ByteOrder;
-use ebpfvm_loader::{LinkOptions, LoadError, Object};
+use ebpfvm_loader::{Absent, LinkOptions, LoadError, Object};
 use ebpfvm_spec::btf::Btf;
 use ebpfvm_spec::map::InitialValue;
-use ebpfvm_spec::{Errno, MapDef, MapType};
+use ebpfvm_spec::{Errno, MapDef, MapType, Program};
+use ebpfvm_verifier::{Options, Rejection, Report};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,6 +62,18 @@ pub enum LoadedError {
         /// What the system call would give.
         errno: Errno,
     },
+    /// The verifier does not accept the program.
+    #[error("{file}: program '{}': {rejection}", .program.name)]
+    NotAccepted {
+        /// The object file.
+        file: String,
+        /// The program.
+        program: Box<Program>,
+        /// Why, and at which instruction.
+        rejection: Box<Rejection>,
+        /// What is told beside it.
+        report: Box<Report>,
+    },
 }
 
 /// What is loaded in place of what the object says, and against what.
@@ -71,6 +84,9 @@ pub struct LoadOptions {
     pub maps: Option<Vec<MapDef>>,
     /// The types of the kernel that CO-RE relocations ask about.
     pub target_btf: Option<Arc<Btf>>,
+    /// How programs are judged when they are linked: they run without checks, and one that is not
+    /// accepted is not linked. None: programs are not judged and run with checks.
+    pub verify: Option<Options>,
 }
 
 /// An object on a machine: its maps created and filled, its programs linked when asked for.
@@ -84,6 +100,7 @@ pub struct Loaded {
     object: Arc<Object>,
     defs: Arc<[MapDef]>,
     target_btf: Option<Arc<Btf>>,
+    verify: Option<Options>,
     maps: Vec<MapRef>,
     programs: Mutex<BTreeMap<String, Arc<Instance>>>,
 }
@@ -110,7 +127,7 @@ impl Loaded {
         options: LoadOptions,
     ) -> Result<Loaded, LoadedError> {
         let object = object.into();
-        let LoadOptions { maps, target_btf } = options;
+        let LoadOptions { maps, target_btf, verify } = options;
         let mut defs = maps.unwrap_or_else(|| object.maps().to_vec());
         assert_eq!(defs.len(), object.maps().len(), "one definition for each map of the object");
         if object.byte_order() != ByteOrder::HOST {
@@ -129,7 +146,7 @@ impl Loaded {
         let maps = defs.iter().map(create).collect::<Result<_, _>>()?;
         let programs = Mutex::default();
         let (vm, defs) = (vm.clone(), defs.into());
-        let loaded = Loaded { vm, object, defs, target_btf, maps, programs };
+        let loaded = Loaded { vm, object, defs, target_btf, verify, maps, programs };
         loaded.fill()?;
         Ok(loaded)
     }
@@ -172,7 +189,7 @@ impl Loaded {
     /// A program, bound to the maps; the same instance each time.
     ///
     /// # Errors
-    /// There is no such program, or it needs what this machine does not have.
+    /// There is no such program, it needs what this machine does not have, or it is not accepted.
     pub fn program(&self, name: &str) -> Result<Arc<Instance>, LoadedError> {
         let programs = || self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(instance) = programs().get(name) {
@@ -182,14 +199,39 @@ impl Loaded {
         let linked = self.object.linked_program_for(name, platform, &options)?;
         let (mut program, absent) = (linked.program, linked.absent);
         program.maps = self.defs.clone();
-        let instance =
-            self.vm.link_with(program, &self.maps, &absent).map_err(|error| LoadedError::Link {
-                file: self.object.file().into(),
-                program: name.into(),
-                line: self.line(name, &error),
-                error,
-            })?;
+        let instance = match self.verify {
+            Some(options) => self.judged(program, &absent, &options)?,
+            None => self.vm.link_with(program, &self.maps, &absent),
+        };
+        let instance = instance.map_err(|error| LoadedError::Link {
+            file: self.object.file().into(),
+            program: name.into(),
+            line: self.line(name, &error),
+            error,
+        })?;
         Ok(programs().entry(name.into()).or_insert(instance).clone())
+    }
+
+    /// Links a program if the verifier accepts it.
+    fn judged(
+        &self,
+        program: Program,
+        absent: &[Absent],
+        options: &Options,
+    ) -> Result<Result<Arc<Instance>, LinkError>, LoadedError> {
+        let judgement = self.vm.verify(program.clone(), options);
+        match judgement.verdict {
+            Ok(verified) => {
+                let instance = Instance::link_verified(&self.vm, verified, &self.maps, absent);
+                Ok(instance.map(Arc::new))
+            }
+            Err(rejection) => Err(LoadedError::NotAccepted {
+                file: self.object.file().into(),
+                program: Box::new(program),
+                rejection: Box::new(rejection),
+                report: Box::new(judgement.report),
+            }),
+        }
     }
 
     fn link_options(&self) -> LinkOptions<'_> {

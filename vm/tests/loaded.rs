@@ -13,7 +13,7 @@ fn example(name: &str) -> Object {
 }
 
 fn maps(defs: Vec<MapDef>) -> LoadOptions {
-    LoadOptions { maps: Some(defs), target_btf: None }
+    LoadOptions { maps: Some(defs), ..LoadOptions::default() }
 }
 
 fn machine() -> Vm {
@@ -139,7 +139,7 @@ fn relocations_about_types_need_a_target() {
     let error = without.program("fields").unwrap_err().to_string();
     assert!(error.contains("needs the types of a target"), "{error}");
     // Against its own types everything is where the compiler saw it.
-    let options = LoadOptions { maps: None, target_btf: object.btf().cloned() };
+    let options = LoadOptions { target_btf: object.btf().cloned(), ..LoadOptions::default() };
     let with = Loaded::with(&machine(), object, options).unwrap();
     let fields = with.program("fields").unwrap();
     assert_eq!(fields.prog_type(), ebpfvm_spec::ProgType::RawTracepoint);
