@@ -1,5 +1,6 @@
 //! What can go wrong, as data: what, where, what was expected, what to do.
 
+use crate::model::verify::{Judged, Verdict};
 use ebpfvm::Trap;
 use ebpfvm_asm::text::TextError;
 use std::io;
@@ -89,6 +90,9 @@ pub(crate) enum Failure {
         /// What may help.
         hint: Option<String>,
     },
+    /// The verifier does not accept the program, so it is not run.
+    #[error("{}: {}: {}", .0.program.as_deref().unwrap_or("the program"), .0.verdict.name(), .0.message)]
+    NotAccepted(Box<Judged>),
     /// The reader of our output has gone.
     #[error("standard output is closed")]
     ClosedPipe,
@@ -100,6 +104,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// Exit code for input that cannot be used.
 const INPUT: u8 = 3;
+/// Exit code for a program that the verifier does not judge yet.
+const UNSUPPORTED: u8 = 4;
 
 impl Failure {
     /// A failure to write to standard output.
@@ -132,6 +138,10 @@ impl Failure {
             Failure::Object { .. } => ("object", INPUT),
             Failure::Link { .. } => ("link", INPUT),
             Failure::Trap { .. } => ("trap", FAILED),
+            Failure::NotAccepted(judged) => match judged.verdict {
+                Verdict::Unsupported => ("unsupported", UNSUPPORTED),
+                _ => ("rejected", FAILED),
+            },
             // As a program that the closed pipe's signal ends would not be noticed either.
             Failure::ClosedPipe => ("closed_pipe", 0),
         }
@@ -143,6 +153,12 @@ impl Failure {
             Failure::Unknown { name, known, .. } => {
                 nearest(name, known).map(|known| format!("did you mean '{known}'?"))
             }
+            Failure::NotAccepted(judged) => Some(match judged.verdict {
+                Verdict::Unsupported => {
+                    "--unverified runs it all the same, with every access checked".into()
+                }
+                _ => "to run it all the same, with every access checked, say --unverified".into(),
+            }),
             Failure::Input { hint, .. } | Failure::Trap { hint, .. } => hint.clone(),
             Failure::Hex { guessed: true, .. } => {
                 Some("for a file of raw bytes, say --encoding raw".into())

@@ -61,3 +61,8 @@ pub const DEFAULT_FUEL: u64 = 100_000_000;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The code blocks of the verifier's guide, tested.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/verifier.md")]
+struct VerifierGuide;

@@ -20,6 +20,7 @@ use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::Object;
 use ebpfvm_spec::map::InitialValue;
 use ebpfvm_spec::{MapDef, ProgType, Program};
+use ebpfvm_verifier::Options;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// Run a program on a packet
 ///
-/// Shows what the program decided, how it changed the packet, what it printed and sent, and the
+/// The program is judged first, as Linux would when it is loaded. Shows what it decided, how it changed the packet, what it printed and sent, and the
 /// contents of its maps. Packets are raw bytes or text: hex digits or a hex dump.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     /// Write the packet afterwards to a file, as raw bytes
     #[arg(long, value_name = "FILE")]
     data_out: Option<PathBuf>,
+    /// Run programs without judging them first: every access is checked while they run
+    #[arg(long)]
+    unverified: bool,
     /// The most instructions of one run
     #[arg(long, value_name = "N", default_value_t = DEFAULT_FUEL)]
     fuel: u64,
@@ -168,7 +172,13 @@ impl Subject {
             }
         }
         let target_btf = args.target.types(&object, &needed(&program, &defs))?;
-        let options = LoadOptions { maps: Some(defs), target_btf };
+        // Plain memory has no rules to be judged by: how much there is, is known only when it runs.
+        let is_plain = object
+            .programs()
+            .iter()
+            .any(|info| info.name == program && info.prog_type == Some(ProgType::Raw));
+        let verify = (!args.unverified && !is_plain).then(Options::default);
+        let options = LoadOptions { maps: Some(defs), target_btf, verify };
         let loaded = Loaded::with(vm, object, options)?;
         let not_kept = args.pins.load(&loaded)?;
         let instance = loaded.program(&program)?;

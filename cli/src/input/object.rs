@@ -1,9 +1,11 @@
 //! Object files, and which of their programs is meant.
 
 use crate::failure::Failure;
+use crate::model::verify::{Judged, Wanted};
 use ebpfvm::LoadedError;
 use ebpfvm_loader::{LoadError, Object, ProgramInfo};
 use ebpfvm_spec::ProgType;
+use ebpfvm_verifier::Judgement;
 
 /// What an ELF file begins with.
 const ELF_MAGIC: &[u8] = b"\x7fELF";
@@ -48,6 +50,11 @@ impl From<LoadedError> for Failure {
         let message = error.to_string();
         match error {
             LoadedError::Object(error) => error.into(),
+            LoadedError::NotAccepted { file, program, rejection, report } => {
+                let judgement = Judgement { verdict: Err(*rejection), report: *report };
+                let judged = Judged::new(&file, &program, &judgement, Wanted::default());
+                Failure::NotAccepted(Box::new(judged))
+            }
             LoadedError::Link { file, error, line, .. } => {
                 Failure::Link { file, message, pc: error.pc.map(|pc| pc.0), source_line: line }
             }

@@ -116,7 +116,7 @@ pub(crate) struct Shown {
 }
 
 /// What is told of a verdict.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted {
     /// Registers, hint and way in the JSON too.
     pub(crate) details: bool,

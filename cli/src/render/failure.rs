@@ -2,6 +2,7 @@
 
 use super::style::{self, paint};
 use crate::failure::Failure;
+use crate::model::verify::Judged;
 use ebpfvm_asm::text::TextError;
 use serde_json::{Map, Value, json};
 
@@ -10,6 +11,7 @@ pub(crate) fn text(failure: &Failure) -> String {
     let message = match failure {
         // clap's messages begin with `error:` themselves.
         Failure::Arguments(message) => return message.clone(),
+        Failure::NotAccepted(judged) => return not_accepted(judged, failure),
         Failure::Assembly { error, .. } => error.kind.to_string(),
         other => other.to_string(),
     };
@@ -32,6 +34,15 @@ pub(crate) fn text(failure: &Failure) -> String {
     }
     if let Some(hint) = failure.hint() {
         text.push_str(&format!("{} {hint}\n", paint(style::HINT, "hint:")));
+    }
+    text
+}
+
+/// The verdict, and that there is a way to run the program.
+fn not_accepted(judged: &Judged, failure: &Failure) -> String {
+    let mut text = super::verify::text(judged);
+    if let Some(hint) = failure.hint() {
+        text.push_str(&format!("{} {hint}\n", paint(style::HINT, "note:")));
     }
     text
 }
@@ -114,6 +125,14 @@ pub(crate) fn json(failure: &Failure) -> Value {
             put("insn", json!(insn));
             put("source", json!(trap.line));
             put("output", json!(output));
+        }
+        Failure::NotAccepted(judged) => {
+            put("file", json!(judged.object));
+            put("program", json!(judged.program));
+            put("message", json!(judged.message));
+            put("code", json!(judged.code));
+            put("pc", json!(judged.pc));
+            put("source", json!(judged.source));
         }
         Failure::Arguments(_) | Failure::Usage(_) | Failure::ClosedPipe => {}
     }

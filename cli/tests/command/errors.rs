@@ -143,12 +143,13 @@ fn traps() {
 #[test]
 fn a_trap_names_the_source_line() {
     let object = "cli/tests/objects/traps.o";
-    let run =
-        |program: &str| ebpfvm(&format!("run {object} -p {program} --packet {REQUEST}")).failed(1);
+    let run = |program: &str| {
+        ebpfvm(&format!("run {object} -p {program} --packet {REQUEST} --unverified")).failed(1)
+    };
     assert_snapshot!(run("past_the_end"));
     assert_snapshot!(run("null_value"));
     assert_snapshot!(run("speaks_first"));
-    let args = format!("run {object} -p speaks_first --packet {REQUEST} --json");
+    let args = format!("run {object} -p speaks_first --packet {REQUEST} --json --unverified");
     let error = ebpfvm(&args);
     assert_eq!(error.code, 1);
     assert_snapshot!(stable(&serde_json::to_string_pretty(&error.json()).unwrap()));

@@ -10,6 +10,7 @@ mod inspect;
 mod link;
 mod pins;
 mod run;
+mod verify;
 
 use serde_json::Value;
 use std::io::Write;
@@ -87,7 +88,9 @@ fn stable(text: &str) -> String {
             }
             _ => line,
         };
-        match line.split_once(" in ").filter(|_| line.contains(" returned ")) {
+        let has_time =
+            [" returned ", " states) in ", " state) in "].iter().any(|w| line.contains(w));
+        match line.rsplit_once(" in ").filter(|_| has_time) {
             Some((before, after)) => {
                 let rest = after.split_once('s').map_or("", |(_, rest)| rest);
                 lines.push_str(&format!("{before} in TIME{rest}\n"));
@@ -110,10 +113,12 @@ fn scratch(name: &str, content: impl AsRef<[u8]>) -> String {
 #[test]
 fn help_names_commands_and_exit_codes() {
     let help = ebpfvm("--help").well();
-    for word in ["run", "disasm", "asm", "inspect", "link", "conform", "Exit codes:", "--json"] {
+    for word in
+        ["run", "verify", "disasm", "asm", "inspect", "link", "conform", "Exit codes:", "--json"]
+    {
         assert!(help.contains(word), "{word}: {help}");
     }
-    for command in ["run", "disasm", "asm", "inspect", "link", "conform", "map dump"] {
+    for command in ["run", "verify", "disasm", "asm", "inspect", "link", "conform", "map dump"] {
         let help = ebpfvm(&format!("{command} --help")).well();
         assert!(help.contains("Usage: ebpfvm"), "{help}");
     }

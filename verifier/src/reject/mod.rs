@@ -151,7 +151,7 @@ impl Rejection {
 
     /// What would make the program pass, if the reason is one of the frequent ones.
     pub fn hint(&self) -> Option<&'static str> {
-        hint::hint(self.code())
+        hint::help(self.code(), &self.message())
     }
 
     /// Whether the program needs what this verifier does not judge yet: no verdict of Linux's.

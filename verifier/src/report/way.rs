@@ -7,8 +7,8 @@ use ebpfvm_asm::{CallTarget, Insn, Pc};
 
 /// How many steps of the way are told.
 const MOST_STEPS: usize = 8;
-/// How many remembered instructions are looked through for them.
-const MOST_ENTRIES: usize = 256;
+/// How many kept states are looked through for them.
+const MOST_STATES: usize = 32;
 
 /// A step of the way that a path took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,30 +36,30 @@ pub enum Turn {
 pub(crate) fn way(subject: &Subject<'_>, past: &Past, state: &State) -> Vec<WayStep> {
     let mut steps = Vec::new();
     // Between two remembered instructions the path went straight on.
-    let mut begin = None;
-    let jumps = remembered(past, state);
+    let (mut begin, jumps) = remembered(past, state);
     for (prev, pc) in jumps {
-        if let Some(begin) = begin {
-            straight(subject, begin, prev, &mut steps);
-        }
+        straight(subject, begin, prev, &mut steps);
         steps.extend(turn(subject, prev, pc));
-        begin = Some(pc);
+        begin = pc;
     }
-    straight(subject, begin.unwrap_or(state.first_pc), state.pc, &mut steps);
+    straight(subject, begin, state.pc, &mut steps);
     steps.drain(..steps.len().saturating_sub(MOST_STEPS));
     steps
 }
 
-/// The remembered instructions with the ones before them, the oldest first.
-fn remembered(past: &Past, state: &State) -> Vec<(Pc, Pc)> {
+/// Where the look back ends, and the remembered instructions since then with the ones before them,
+/// the oldest first.
+fn remembered(past: &Past, state: &State) -> (Pc, Vec<(Pc, Pc)>) {
     let mut entries: Vec<(Pc, Pc)> = Vec::new();
-    let mut next = Some(state);
-    while let Some(state) = next.filter(|_| entries.len() < MOST_ENTRIES) {
+    let (mut begin, mut next) = (state.first_pc, Some(state));
+    for _ in 0..MOST_STATES {
+        let Some(state) = next else { break };
         entries.extend(state.history.iter().rev().map(|entry| (entry.prev, entry.pc)));
+        begin = state.first_pc;
         next = state.parent.map(|parent| &past.explored.node(parent).state);
     }
     entries.reverse();
-    entries
+    (begin, entries)
 }
 
 /// The jumps that were not taken from `begin` on to before `end`.
