@@ -51,9 +51,9 @@ for name in "${names[@]}"; do
 			build "$root/benches/programs" "$stem.c" "$stem.bpf.o"
 		done
 	elif [ "$name" = conformance ]; then
-		for source in "$root"/conformance/objects/*.bpf.c; do
+		for source in "$root"/conformance/objects/{,judged/}*.bpf.c; do
 			stem=$(basename "$source" .bpf.c)
-			build "$root/conformance/objects" "$stem.bpf.c" "$stem.bpf.o"
+			build "${source%/*}" "$stem.bpf.c" "$stem.bpf.o"
 		done
 	else
 		build "$root/examples/$name" "$name.bpf.c" "$name.bpf.o"

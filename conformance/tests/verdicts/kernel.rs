@@ -7,7 +7,7 @@ use ebpfvm_kernel::prog::log_level;
 use ebpfvm_kernel::{Kernel, report_skip};
 
 /// The kernel that the cases are for, or a visible skip.
-fn kernel(test: &str) -> Option<Kernel> {
+pub(crate) fn kernel(test: &str) -> Option<Kernel> {
     match Kernel::probe() {
         Ok(kernel) if kernel.version() == (6, 18) => Some(kernel),
         Ok(kernel) => {

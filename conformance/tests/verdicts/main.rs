@@ -6,6 +6,7 @@
 mod here;
 mod kernel;
 mod machine;
+mod objects;
 mod reasons;
 
 use ebpfvm_conformance::cases::{Case, Expectation, parse};
