@@ -27,7 +27,9 @@ pub(super) struct Lost;
 impl Wanted {
     /// Whether nothing is wanted any more.
     pub(super) fn is_empty(&self) -> bool {
-        self.regs.iter().all(|mask| *mask == 0) && self.slots.iter().all(|mask| *mask == 0)
+        // Nothing is wanted of frames above the one that runs: they are left only when empty.
+        let frames = self.regs.iter().zip(&self.slots).take(self.frame + 1);
+        frames.fold(0, |all, (regs, slots)| all | u64::from(*regs) | slots) == 0
     }
 
     fn has(&self, reg: Reg) -> bool {

@@ -62,6 +62,9 @@ struct Instance {
     /// By frame of the chain, one an instruction of the function; empty if the frame is not
     /// accessed.
     masks: [Vec<Masks>; MAX_FRAMES],
+    /// By frame, a bit for each place of the postorder whose masks, or those after it, changed since
+    /// its live slots were computed; as long as `masks`.
+    stale: [Vec<u64>; MAX_FRAMES],
     /// Whether an instruction was followed at all.
     followed: Vec<bool>,
     /// Whether live slots must be computed again.
@@ -85,6 +88,7 @@ impl Instance {
             len,
             depth,
             masks: Default::default(),
+            stale: Default::default(),
             followed: Vec::new(),
             changed: false,
             shrunk: false,
@@ -99,6 +103,7 @@ impl Instance {
         let masks = &mut self.masks[frame];
         if masks.is_empty() {
             masks.resize(self.len, Masks::default());
+            self.stale[frame].resize(self.len.div_ceil(64), 0);
         }
         &mut masks[(pc.0 - self.start.0) as usize]
     }
@@ -108,15 +113,38 @@ impl Instance {
     }
 
     /// Notes a read (`mark_stack_read`).
-    fn read(&mut self, frame: usize, pc: Pc, slots: u64) {
+    fn read(&mut self, frame: usize, pc: Pc, slots: u64, ways: &Ways) {
         let masks = self.at_mut(frame, pc);
-        let new = slots & !masks.read != 0 && (masks.read | slots) & !masks.live != 0;
+        if slots & !masks.read == 0 {
+            return;
+        }
         masks.read |= slots;
-        self.changed |= new;
+        self.changed |= masks.read & !masks.live != 0;
+        self.mark_stale(frame, ways.position[pc.index()]);
+    }
+
+    fn mark_stale(&mut self, frame: usize, place: u32) {
+        if place != Ways::NONE {
+            self.stale[frame][place as usize / 64] |= 1 << (place % 64);
+        }
+    }
+
+    /// The first stale place of a frame from `place` on, which is stale no more.
+    fn take_stale(&mut self, frame: usize, place: u32) -> Option<u32> {
+        let stale = &mut self.stale[frame];
+        let mut word = place as usize / 64;
+        let mut bits = stale.get(word)? & (u64::MAX << (place % 64));
+        while bits == 0 {
+            word += 1;
+            bits = *stale.get(word)?;
+        }
+        let bit = bits.trailing_zeros();
+        stale[word] &= !(1 << bit);
+        Some(word as u32 * 64 + bit)
     }
 
     /// Notes what one visit of an instruction overwrote (`commit_stack_write_marks`).
-    fn commit(&mut self, pc: Pc, written: &[u64; MAX_FRAMES]) {
+    fn commit(&mut self, pc: Pc, written: &[u64; MAX_FRAMES], ways: &Ways) {
         if self.followed.is_empty() {
             self.followed.resize(self.len, false);
         }
@@ -130,9 +158,12 @@ impl Instance {
             let masks = self.at_mut(frame, pc);
             let old = masks.written;
             let new = if before { slots & old } else { *slots };
-            masks.written = new;
-            self.changed |= old != new;
-            self.shrunk |= old & !new != 0;
+            if old != new {
+                masks.written = new;
+                self.changed = true;
+                self.shrunk |= old & !new != 0;
+                self.mark_stale(frame, ways.position[pc.index()]);
+            }
         }
     }
 }
@@ -144,6 +175,13 @@ struct Ways {
     postorder: Vec<Vec<Pc>>,
     /// Of each slot of the program, at most two; [`Ways::NONE`] for none.
     next: Vec<[u32; 2]>,
+    /// Of each slot, its place in the postorder of its function; [`Ways::NONE`] if it is not
+    /// reachable.
+    position: Vec<u32>,
+    /// Of each slot, where the places of those before it begin in `before`.
+    before_start: Vec<u32>,
+    /// Of all slots, the places in the postorder of the instructions that lead to them.
+    before: Vec<u32>,
     /// Of each function, where it starts and how many slots it has.
     places: Vec<(Pc, usize)>,
 }
@@ -163,16 +201,53 @@ impl Ways {
         }
         let subprogs = subject.structure.subprogs.iter();
         let places = subprogs.map(|s| (s.start, (s.end.0 - s.start.0) as usize)).collect();
-        let mut ways = Ways { postorder: Vec::new(), next, places };
+        let mut ways = Ways { next, places, ..Ways::default() };
         let mut seen = vec![false; code.len()];
         for subprog in &subject.structure.subprogs {
             let order = ways.order(subprog.start, &mut seen);
             ways.postorder.push(order);
         }
+        ways.number(code.len());
         ways
     }
 
-    fn from(&self, pc: Pc) -> impl Iterator<Item = Pc> {
+    /// Fills in places in the postorder, and those of the instructions before each.
+    fn number(&mut self, slots: usize) {
+        self.position = vec![Ways::NONE; slots];
+        for order in &self.postorder {
+            for (place, pc) in order.iter().enumerate() {
+                self.position[pc.index()] = place as u32;
+            }
+        }
+        let edges = || {
+            let reachable = self.postorder.iter().flatten();
+            reachable.flat_map(|pc| self.from(*pc).map(|next| (*pc, next)))
+        };
+        // Counted, then summed up, then filled in from the back.
+        let mut start = vec![0; slots + 1];
+        for (_, next) in edges() {
+            start[next.index()] += 1;
+        }
+        let mut sum = 0;
+        for count in &mut start {
+            sum += *count;
+            *count = sum;
+        }
+        let mut before = vec![0; sum as usize];
+        for (pc, next) in edges() {
+            start[next.index()] -= 1;
+            before[start[next.index()] as usize] = self.position[pc.index()];
+        }
+        (self.before_start, self.before) = (start, before);
+    }
+
+    /// The places in the postorder of the instructions that lead to `pc`.
+    fn before(&self, pc: Pc) -> &[u32] {
+        let range = self.before_start[pc.index()]..self.before_start[pc.index() + 1];
+        &self.before[range.start as usize..range.end as usize]
+    }
+
+    fn from(&self, pc: Pc) -> impl Iterator<Item = Pc> + use<> {
         self.next[pc.index()].into_iter().filter(|next| *next != Ways::NONE).map(Pc)
     }
 
@@ -222,7 +297,7 @@ impl StackLiveness {
     pub(crate) fn read(&mut self, state: &State, pc: Pc, frame: usize, slots: u64) {
         let current = self.ensure(state);
         let instance = &mut self.instances[current];
-        instance.read(frame, pc, slots);
+        instance.read(frame, pc, slots, &self.ways);
     }
 
     /// The instruction that is followed overwrites these slots of a frame's stack whole
@@ -247,7 +322,7 @@ impl StackLiveness {
             self.current = None;
             return;
         }
-        self.instances[current].commit(pc, &self.written);
+        self.instances[current].commit(pc, &self.written, &self.ways);
     }
 
     /// A path ended, or its function is about to return: brings up to date which slots are live
@@ -327,23 +402,37 @@ impl StackLiveness {
     fn update(&mut self, subject: &Subject<'_>, index: usize, log: &mut Log) {
         let chain = log.is_full().then(|| self.chain(index));
         let instance = &mut self.instances[index];
+        let order = &self.ways.postorder[instance.subprog.0 as usize];
         if instance.shrunk {
-            for masks in instance.masks.iter_mut().flatten() {
-                masks.written_from = 0;
+            // What is overwritten on all ways is built up again from nothing.
+            for frame in 0..=instance.depth {
+                for masks in &mut instance.masks[frame] {
+                    masks.written_from = 0;
+                }
+                if !instance.masks[frame].is_empty() {
+                    (0..order.len() as u32).for_each(|place| instance.mark_stale(frame, place));
+                }
             }
         }
+        // Rounds over the postorder until nothing changes, as in Linux, but only over what is stale:
+        // the rest would come out as it is.
         let mut rounds = 0;
         let mut changed = true;
         while changed {
             changed = false;
             rounds += 1;
             for frame in 0..=instance.depth {
-                if instance.masks[frame].is_empty() {
-                    continue;
-                }
-                for pc in &self.ways.postorder[instance.subprog.0 as usize] {
+                let mut from = 0;
+                while let Some(place) = instance.take_stale(frame, from) {
+                    from = place + 1;
+                    let pc = order[place as usize];
                     let text = chain.as_ref().map(|chain| (chain, &mut *log));
-                    changed |= update_insn(subject, &self.ways, instance, frame, *pc, text);
+                    if update_insn(subject, &self.ways, instance, frame, pc, text) {
+                        changed = true;
+                        for before in self.ways.before(pc) {
+                            instance.mark_stale(frame, *before);
+                        }
+                    }
                 }
             }
         }
@@ -357,10 +446,10 @@ impl StackLiveness {
         for (frame, masks) in entry.iter().enumerate() {
             if let Some(masks) = masks {
                 written[frame] = masks.written_from;
-                self.instances[outer].read(frame, call, masks.live);
+                self.instances[outer].read(frame, call, masks.live, &self.ways);
             }
         }
-        self.instances[outer].commit(call, &written);
+        self.instances[outer].commit(call, &written, &self.ways);
     }
 
     fn chain(&self, index: usize) -> Chain {

@@ -16,6 +16,7 @@ pub(crate) use value::{
 
 use crate::explore::{BEFORE_START, HistoryEntry, Linked, StackAccess, StateId};
 use ebpfvm_asm::{Pc, Reg};
+use smallvec::{SmallVec, smallvec};
 use std::rc::Rc;
 
 /// How many functions may run at once (`MAX_CALL_FRAMES`).
@@ -55,7 +56,7 @@ pub(crate) enum LockOwner {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     /// The functions that run, the entry first. Never empty.
-    pub(crate) frames: Vec<Rc<Frame>>,
+    pub(crate) frames: SmallVec<[Rc<Frame>; 2]>,
     /// What was acquired and not yet given back, oldest first. Locks are among them.
     pub(crate) references: Vec<Reference>,
     /// The id of the lock that is held, 0 for none (`active_lock_id`), and its owner.
@@ -90,7 +91,7 @@ impl State {
     /// The beginning of a function, with nothing set but `r10`.
     pub(crate) fn entry(subprog: SubprogId, pc: Pc) -> State {
         State {
-            frames: vec![Rc::new(Frame::new(0, subprog, None))],
+            frames: smallvec![Rc::new(Frame::new(0, subprog, None))],
             references: Vec::new(),
             active_lock: None,
             preempt_locks: 0,
@@ -234,8 +235,7 @@ impl State {
     /// Whether another state could be the same one in a loop: a quick look before comparing
     /// everything (`states_maybe_looping`).
     pub(crate) fn looks_like(&self, other: &State) -> bool {
-        let alike = |(a, b): (&Value, &Value)| *a == Value { precise: a.precise, ..*b };
         self.frames.len() == other.frames.len()
-            && self.frame().regs.iter().zip(&other.frame().regs).all(alike)
+            && self.frame().regs.iter().zip(&other.frame().regs).all(|(a, b)| a.is_like(b))
     }
 }

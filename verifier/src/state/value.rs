@@ -225,6 +225,20 @@ impl Value {
         Value { offset, ..Value::pointer(Kind::Stack { frame }) }
     }
 
+    /// Whether both are equal but for whether they matter.
+    #[inline]
+    pub(crate) fn is_like(&self, other: &Value) -> bool {
+        // Loops mostly differ in a bound.
+        self.scalar.full.umin == other.scalar.full.umin
+            && self.kind == other.kind
+            && self.id == other.id
+            && self.scalar == other.scalar
+            && self.flags == other.flags
+            && self.link == other.link
+            && self.offset == other.offset
+            && self.ref_id == other.ref_id
+    }
+
     /// Whether it is a number.
     pub(crate) const fn is_number(&self) -> bool {
         matches!(self.kind, Kind::Scalar)

@@ -10,6 +10,7 @@ use ebpfvm_asm::{CallTarget, Insn, Pc, Reg};
 use ebpfvm_spec::helper::{Arg, Callback};
 use ebpfvm_spec::linux::ITERABLE;
 use ebpfvm_spec::program::FuncInfo;
+use smallvec::smallvec;
 
 /// Results of callbacks that run while the helper does: go on, or stop.
 const GO_ON_OR_STOP: (i64, i64) = (0, 1);
@@ -99,7 +100,7 @@ fn enter_later(step: &mut Step<'_, '_>, callback: Callback, func: SubprogId) -> 
     frame.return_range = NOTHING;
     frame.async_entries = step.state.frame().async_entries + 1;
     set_arguments(step, callback, &mut frame)?;
-    state.frames = vec![frame.into()];
+    state.frames = smallvec![frame.into()];
     step.past.touched = Touched::ALL;
     let log_position = step.past.log.position();
     step.past.pending.push(Pending { state, log_position });

@@ -9,15 +9,13 @@ use std::rc::Rc;
 /// The frames of the last round through `pc` on the path to `state` (`find_prev_entry`).
 pub(crate) fn earlier_round(past: &Past, state: &State, pc: Pc) -> Option<Vec<Rc<Frame>>> {
     let bucket = past.explored.bucket(pc, state.frame().callsite);
-    let callsites = |s: &State| s.frames.iter().map(|f| f.callsite).collect::<Vec<_>>();
-    let here = callsites(state);
     let candidates = past.explored.in_bucket(bucket).iter().rev();
     let mut nodes = candidates.map(|id| past.explored.node(*id));
     let earlier = nodes.find(|node| {
         let old = &node.state;
-        old.pc == pc && node.branches > 0 && old.depth < state.depth && callsites(old) == here
+        old.pc == pc && node.branches > 0 && old.depth < state.depth && old.has_callsites_of(state)
     })?;
-    Some(earlier.state.frames.clone())
+    Some(earlier.state.frames.to_vec())
 }
 
 /// Makes numbers of `state` that differ from those of the earlier round `unknown`, unless their
