@@ -38,7 +38,7 @@ mod step;
 mod subject;
 mod verdict;
 
-pub use facts::{Facts, Target};
+pub use facts::{Access, Facts, Target, Ways};
 pub use options::{Limits, LogLevel, Options, Precision, Privileges, load_flags};
 pub use reject::{Reason, Rejection};
 pub use report::{Turn, WayStep};

@@ -109,6 +109,9 @@ impl Step<'_, '_> {
         if let Some(parent) = state.parent {
             self.past.explored.node_mut(parent).branches += 1;
         }
+        if !state.speculative {
+            self.past.note_way(self.subject, self.pc, pc);
+        }
         let log_position = self.past.log.position();
         self.past.pending.push(Pending { state, log_position });
         if self.past.pending.len() > limit {

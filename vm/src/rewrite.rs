@@ -36,7 +36,9 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
             }
             Target::Stack | Target::MapValue | Target::Packet | Target::Memory => {}
             // What the kernel has behind these pointers is not here.
-            Target::Map | Target::Socket | Target::FlowKeys | Target::Several => return None,
+            Target::Map | Target::Socket | Target::FlowKeys | Target::Buffer | Target::Several => {
+                return None;
+            }
         }
     }
     Some(code)

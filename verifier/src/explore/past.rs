@@ -7,7 +7,7 @@ use crate::facts::Facts;
 use crate::log::Log;
 use crate::state::{MapRef, State, SubprogId};
 use crate::subject::Subject;
-use ebpfvm_asm::{Pc, Reg};
+use ebpfvm_asm::{Insn, Pc, Reg};
 use ebpfvm_spec::context::Pointee;
 use std::rc::Rc;
 
@@ -226,6 +226,17 @@ impl Past {
     /// The last id that was given.
     pub(crate) fn last_id(&self) -> u32 {
         self.last_id
+    }
+
+    /// Writes down where a path goes on behind a conditional jump.
+    pub(crate) fn note_way(&mut self, subject: &Subject<'_>, pc: Pc, to: Pc) {
+        let Some(Insn::JumpIf { offset, .. }) = subject.program.code.get(pc) else { return };
+        if to.0 == pc.0 + 1 {
+            self.facts.jump(pc, false);
+        }
+        if pc.jump((*offset).into()) == Some(to) {
+            self.facts.jump(pc, true);
+        }
     }
 
     /// What was seen at an instruction, to be changed.

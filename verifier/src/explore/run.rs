@@ -7,7 +7,7 @@ use crate::report::{path, state_text, way};
 use crate::state::{State, SubprogId};
 use crate::step::{Flow, Step};
 use crate::subject::Subject;
-use ebpfvm_asm::Insn;
+use ebpfvm_asm::{Insn, Pc};
 use std::time::Instant;
 
 /// Instructions between two looks at the clock.
@@ -170,7 +170,13 @@ fn visit(
         Ok(flow) => {
             past.liveness.commit(state, pc);
             match insn {
-                Insn::JumpIf { .. } => path::after_jump(subject, past, state, pc),
+                Insn::JumpIf { .. } => {
+                    if !state.speculative {
+                        let to = if let Flow::Goto(to) = flow { to } else { Pc(pc.0 + 1) };
+                        past.note_way(subject, pc, to);
+                    }
+                    path::after_jump(subject, past, state, pc);
+                }
                 Insn::Exit if flow != Flow::End => *forked = true,
                 _ => {}
             }

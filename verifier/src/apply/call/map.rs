@@ -143,6 +143,8 @@ pub(super) fn record(
     if proto.effects.has(Effect::CHANGES_MAP) && def.flags.has(MapFlags::RDONLY_PROG) {
         return Err(CallReason::MapReadOnly.into());
     }
+    let index = (map.uid == 0).then_some(map.map.0);
+    step.past.facts.call(step.pc, index);
     let memory = step.past.insn_mut(step.pc);
     memory.map = match memory.map {
         MapAtCall::None => MapAtCall::One(map),

@@ -200,7 +200,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
     let target = match pointer.kind {
         Kind::Stack { .. } => {
             stack::access(step, access, usage)?;
-            step.past.facts.access(step.pc, Target::Stack);
+            step.past.facts.access(step.pc, Target::Stack, &pointer, offset.into());
             return Ok(());
         }
         Kind::Ctx => {
@@ -208,7 +208,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
             check::fixed_offset(&pointer, base, false)?;
             let sign_extends = matches!(usage, Use::Load { sign_extends: true, .. });
             let field = check::context(step.subject, access, sign_extends)?;
-            step.past.facts.access(step.pc, Target::Context);
+            step.past.facts.access(step.pc, Target::Context, &pointer, offset.into());
             return load_field(step, usage, bytes, field);
         }
         Kind::MapValue(map) => {
@@ -216,12 +216,12 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
             let map = step.subject.map(map.map);
             check::map_direction(map, access.direction, offset, bytes)?;
             check::map_value(step.subject, &pointer, base, range, By::Insn)?;
-            step.past.facts.access(step.pc, Target::MapValue);
             let variable = pointer.scalar.tnum.as_const();
             let known = variable.and_then(|variable| {
                 check::known_content(map, (variable as i64).wrapping_add(offset.into()), bytes)
             });
             if let Some(number) = known {
+                step.past.facts.access(step.pc, Target::MapValue, &pointer, offset.into());
                 let precise = step.unknown().precise;
                 give(step, usage, bytes, Value { precise, ..Value::constant(number) });
                 return Ok(());
@@ -272,14 +272,14 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
         }
         Kind::TpBuffer => {
             check::buffer(&pointer, base, offset, bytes)?;
-            Target::Memory
+            Target::Buffer
         }
         Kind::Buf => {
             if writes && is_read_only {
                 return Err(read_only());
             }
             check::buffer(&pointer, base, offset, bytes)?;
-            Target::Memory
+            Target::Buffer
         }
         Kind::MapPtr(map) => {
             check::map_struct(step.subject, map.map, base, offset, access)?;
@@ -289,7 +289,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
             return Err(no_memory());
         }
     };
-    step.past.facts.access(step.pc, target);
+    step.past.facts.access(step.pc, target, &pointer, offset.into());
     let unknown = step.unknown();
     give(step, usage, bytes, unknown);
     Ok(())
