@@ -92,6 +92,15 @@ impl MapType {
         }
     }
 
+    /// Flags that every map of the kind has, whatever its creator asks for: what a lookup gives of
+    /// network devices is the kernel's own (`dev_map_init_map`).
+    pub const fn implied_flags(self) -> u32 {
+        match self {
+            MapType::Devmap | MapType::DevmapHash => MapFlags::RDONLY_PROG,
+            _ => 0,
+        }
+    }
+
     /// Whether a value has one instance for each CPU.
     pub const fn is_percpu(self) -> bool {
         matches!(

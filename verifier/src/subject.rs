@@ -26,7 +26,7 @@ const GPL_COMPATIBLE: [&str; 6] =
 /// A map of the program as the verifier sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct MapInfo {
-    /// Its definition.
+    /// Its definition, with the flags that its kind implies.
     pub(crate) def: MapDef,
     /// Of a map of maps, what its inner maps are.
     pub(crate) inner: Option<MapId>,
@@ -47,7 +47,8 @@ impl MapInfo {
             .and_then(|(btf, id)| special_fields(btf, id, def.value_bytes, Holder::MapValue).ok())
             .filter(|fields| may_hold(def.map_type, def.flags, SpecialSet::of_fields(fields)))
             .unwrap_or_default();
-        MapInfo { def: def.clone(), inner, fields, constant }
+        let flags = MapFlags(def.flags.0 | def.map_type.implied_flags());
+        MapInfo { def: MapDef { flags, ..def.clone() }, inner, fields, constant }
     }
 
     /// The initial contents of a map that is constant.

@@ -52,6 +52,8 @@ reasons! {
     /// A timer and a map that do not belong together.
     TimerMap { timer_uid: u32, map_uid: u32 } = "timer_map", EINVAL,
         "timer pointer in R1 map_uid={timer_uid} doesn't match map pointer in R2 map_uid={map_uid}";
+    /// A tail call with a map of something else than programs.
+    TailCallMap = "tail_call_map", EINVAL, "expected prog array map for tail call";
     /// Different maps at one tail call of an unprivileged program.
     TailCallMaps = "tail_call_maps", EINVAL, "tail_call abusing map_ptr";
 

@@ -155,6 +155,9 @@ pub(super) fn record(
     if proto.ret != Ret::TailCall {
         return Ok(());
     }
+    if def.map_type != MapType::ProgArray {
+        return Err(CallReason::TailCallMap.into());
+    }
     if several && step.subject.is_speculation_followed() {
         return Err(CallReason::TailCallMaps.into());
     }
