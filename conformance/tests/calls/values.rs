@@ -24,6 +24,7 @@ pub(crate) const MAPS: &[&str] = &[
     "reuseport reuseport_sockarray 4 4 2",
     "xsk xskmap 4 4 2",
     "no_write hash 4 64 4 flags=128",
+    "samples user_ringbuf 0 0 4096",
 ];
 
 /// A type of programs, and where its context has a packet and a socket.
@@ -208,6 +209,11 @@ impl Host {
 }
 
 impl Kind {
+    /// Whether every function can make values of the kind, whatever it was given.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.needs == Needs::Nothing && self.before.is_empty() && !self.load.contains("r6")
+    }
+
     /// The code that gives a register a value of the kind.
     pub(crate) fn load(&self, register: usize) -> impl Iterator<Item = String> {
         let r = format!("r{register}");
@@ -220,11 +226,12 @@ impl Kind {
     }
 }
 
-/// The text of a case.
+/// The text of a case; lines that end with a colon are labels.
 pub(crate) fn text(host: &Host, code: &[String]) -> String {
     let mut text = host.head();
     for line in code {
-        text += &format!("    {line}\n");
+        let indent = if line.ends_with(':') { "" } else { "    " };
+        text += &format!("{indent}{line}\n");
     }
     text
 }

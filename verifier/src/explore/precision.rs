@@ -34,7 +34,7 @@ impl Past {
             return Ok(());
         }
         if !state.reg(reg).is_number() {
-            return Err(Reason::internal(format!("{reg} is to be precise and no number")));
+            return Err(Reason::internal("backtracking misuse"));
         }
         let mut wanted = Wanted { frame: state.current(), ..Wanted::default() };
         wanted.regs[state.current()] = 1 << reg.index();

@@ -112,10 +112,13 @@ fn write_stack<'a, T: Display>(
 }
 
 fn write_dynptr(f: &mut Formatter<'_>, index: usize, slot: &Slot) -> fmt::Result {
-    let Kind::Dynptr { kind, .. } = slot.value.kind else { return Ok(()) };
+    let Kind::Dynptr { kind, first_slot } = slot.value.kind else { return Ok(()) };
     write!(f, " fp{}=dynptr_{}(", offset(index), dynptr_name(kind))?;
     let mut separator = "";
-    for (name, id) in [("id", slot.value.id), ("ref_id", slot.value.ref_id)] {
+    // Linux takes the place of the slot for the id of another dynptr: they share their memory there.
+    let ids =
+        [("id", slot.value.id), ("ref_id", slot.value.ref_id), ("dynptr_id", first_slot.into())];
+    for (name, id) in ids {
         if id != 0 {
             write!(f, "{separator}{name}={id}")?;
             separator = ",";
