@@ -106,16 +106,18 @@ impl Options {
     }
 }
 
-/// Which numbers of an old state a new one must lie within to be covered by it.
+/// What of an old state a new one must lie within to be covered by it.
 ///
 /// [`Precision::Full`] needs no reasoning about what matters, so it is what the other is tested
-/// against: it accepts the same programs as far as limits allow, and follows more paths.
+/// against: it follows more paths, among them all that the other follows. It does not help loops of
+/// callbacks to converge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// Those that mattered to a verdict on the way from it, as in Linux.
+    /// What is read later, and of numbers those that mattered to a verdict on the way from it, as in
+    /// Linux.
     #[default]
     Marked,
-    /// All.
+    /// Everything.
     Full,
 }
 

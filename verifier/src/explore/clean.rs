@@ -1,6 +1,7 @@
 //! Notes what of finished states nobody reads (`clean_live_states`).
 
 use super::Past;
+use crate::options::Precision;
 use crate::state::State;
 use crate::subject::Subject;
 
@@ -9,6 +10,9 @@ impl Past {
     ///
     /// Nothing is taken out of them: their frames are shared, and a note is smaller than a copy.
     pub(super) fn clean_finished(&mut self, subject: &Subject<'_>, bucket: usize, state: &State) {
+        if subject.options.precision == Precision::Full {
+            return;
+        }
         for index in 0..self.explored.in_bucket(bucket).len() {
             let id = self.explored.in_bucket(bucket)[index];
             let node = self.explored.node(id);

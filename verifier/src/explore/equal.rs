@@ -68,7 +68,10 @@ pub(crate) fn covers(
         if old_frame.callsite != frame.callsite || old_frame.callback_depth > frame.callback_depth {
             return false;
         }
-        let regs = subject.structure.at(old.frame_pc(index)).live_regs.0;
+        let regs = match subject.options.precision {
+            Precision::Marked => subject.structure.at(old.frame_pc(index)).live_regs.0,
+            Precision::Full => u16::MAX,
+        };
         let slots = live.and_then(|live| live.get(index)).map_or(u64::MAX, |live| live.slots);
         comparison.frame(old_frame, frame, regs, slots)
     })

@@ -30,3 +30,6 @@ pub(crate) use past::{
     LoopCallback, MapAtCall, Past, Pending, Pointer, Sanitation, SubprogMemory, Touched,
 };
 pub(crate) use run::follow_subprogs;
+
+#[cfg(test)]
+mod tests;

@@ -179,6 +179,8 @@ pub(crate) struct Past {
     pub(crate) loops: Loops,
     /// Ids of the states that are compared; kept for its memory.
     pub(crate) ids: IdMap,
+    /// Every state that was followed, for who asks: tests compare runs with them.
+    pub(crate) witness: Option<Vec<State>>,
     /// Which stack slots are read later.
     pub(crate) liveness: StackLiveness,
     /// What was seen at each slot of the program.
@@ -207,6 +209,7 @@ impl Past {
             pending: Vec::new(),
             loops: Loops::default(),
             ids: IdMap::default(),
+            witness: None,
             liveness: StackLiveness::new(subject),
             insns: vec![InsnMemory::default(); slots],
             subprogs: vec![SubprogMemory::default(); subject.structure.subprogs.len()],

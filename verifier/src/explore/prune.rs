@@ -203,9 +203,12 @@ impl Past {
             state.forget_precision();
         }
         // The history belongs to the way to the state, not from it.
-        let history = std::mem::take(&mut state.history);
+        let mut history = std::mem::take(&mut state.history);
         let mut kept = state.clone();
-        kept.history = history;
+        // A copy of exact size; the path goes on with the room that it has.
+        kept.history = history.as_slice().to_vec();
+        history.clear();
+        state.history = history;
         let id = self.explored.add(bucket, kept);
         let visit = self.loops.enter(subject, state, id, &mut self.log);
         self.explored.node_mut(id).visit = visit;

@@ -101,7 +101,11 @@ pub(crate) fn follow_subprog(
                 if !past.log.is_full() {
                     past.log.cut(log_position);
                 }
-                state = next;
+                let mut history = std::mem::replace(&mut state, next).history;
+                // The branch's history has no room to grow; that of the path that ended has.
+                history.clear();
+                history.extend_from_slice(&state.history);
+                state.history = history;
                 forked = true;
             }
         }
@@ -143,6 +147,9 @@ fn visit(
         state.record_jump();
     }
     path::before_insn(subject, past, state, forked);
+    if let Some(witness) = &mut past.witness {
+        witness.push(state.clone());
+    }
     past.insn_mut(pc).seen = true;
     past.facts.reach(pc);
     if state.speculative && past.insn_mut(pc).no_speculation {
