@@ -7,10 +7,11 @@
 use super::backtrack::{Lost, RegMask, SlotMask, Wanted};
 use super::history::{BEFORE_START, HistoryEntry};
 use super::{Past, StateId};
+use crate::log::Log;
 use crate::options::Precision;
 use crate::reject::Reason;
 use crate::report::{InsnText, StateText};
-use crate::state::State;
+use crate::state::{SLOT_BYTES, State, Value};
 use crate::subject::Subject;
 use ebpfvm_asm::{Pc, Reg};
 
@@ -233,16 +234,35 @@ impl Past {
         let mut next = state.parent;
         while let Some(id) = next {
             let kept = &mut self.explored.node_mut(id).state;
-            kept.change(
-                |v| v.is_number() && !v.precise,
-                |v| {
-                    v.precise = true;
-                    changed = true;
-                },
-            );
+            if self.log.is_full() {
+                log_forced(&mut self.log, kept);
+            }
+            kept.change(matters_not, |v| {
+                v.precise = true;
+                changed = true;
+            });
             next = kept.parent;
         }
         changed
+    }
+}
+
+/// A number that does not matter so far.
+fn matters_not(value: &Value) -> bool {
+    value.is_number() && !value.precise
+}
+
+/// Writes which numbers of a state are about to matter.
+fn log_forced(log: &mut Log, state: &State) {
+    for (number, frame) in state.frames.iter().enumerate() {
+        for (reg, _) in frame.regs.iter().enumerate().filter(|(_, v)| matters_not(v)) {
+            log.write(format_args!("force_precise: frame{number}: forcing r{reg} to be precise\n"));
+        }
+        let spills = frame.stack.slots().iter().enumerate();
+        for (slot, _) in spills.filter(|(_, s)| s.is_spilled() && matters_not(&s.value)) {
+            let at = -(slot as i64 + 1) * i64::from(SLOT_BYTES);
+            log.write(format_args!("force_precise: frame{number}: forcing fp{at} to be precise\n"));
+        }
     }
 }
 
