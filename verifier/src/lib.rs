@@ -42,4 +42,4 @@ pub use facts::{Access, Facts, Target, Ways};
 pub use options::{Limits, LogLevel, Options, Precision, Privileges, load_flags};
 pub use reject::{Reason, Rejection};
 pub use report::{Turn, WayStep};
-pub use verdict::{Judgement, Report, Stats, VerifiedProgram, verify};
+pub use verdict::{Assumptions, Judgement, Report, Stats, VerifiedProgram, verify};

@@ -94,6 +94,9 @@ pub struct Options {
     pub cpus: Option<u32>,
     /// What old states are compared by.
     pub precision: Precision,
+    /// Of programs without a context (`raw`): how many bytes of memory they are given at least.
+    /// Engines run them on no less.
+    pub memory_bytes: u32,
 }
 
 /// The most CPUs that Linux can be built for on x86_64 (`NR_CPUS`).

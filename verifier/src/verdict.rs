@@ -19,6 +19,16 @@ use std::time::{Duration, Instant};
 pub struct VerifiedProgram {
     program: Program,
     facts: Facts,
+    assumptions: Assumptions,
+}
+
+/// What was taken for granted, for engines to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assumptions {
+    /// The program is given at least so many bytes of memory, if its type has no context.
+    pub memory_bytes: u32,
+    /// Numbers of CPUs are below this.
+    pub cpus: u32,
 }
 
 impl VerifiedProgram {
@@ -30,6 +40,11 @@ impl VerifiedProgram {
     /// What was found out about it.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// What was taken for granted.
+    pub fn assumptions(&self) -> Assumptions {
+        self.assumptions
     }
 
     /// The program without its verdict.
@@ -87,7 +102,8 @@ pub fn verify(program: Program, platform: &Platform, options: &Options) -> Judge
     };
     stats.time = start.elapsed();
     frame::statistics(&mut log, &stats, &options.limits);
-    let verdict = verdict.map(|facts| VerifiedProgram { program, facts });
+    let assumptions = Assumptions { memory_bytes: options.memory_bytes, cpus: options.cpu_limit() };
+    let verdict = verdict.map(|facts| VerifiedProgram { program, facts, assumptions });
     Judgement { verdict, report: Report { log: log.into_text(), stats } }
 }
 

@@ -79,6 +79,14 @@ pub enum LinkErrorKind {
     /// A program without instructions.
     #[error("the program has no instructions")]
     Empty,
+    /// The machine has more CPUs than the verifier was told.
+    #[error("the program was verified for {assumed} CPUs, this machine has {cpus}")]
+    TooManyCpus {
+        /// CPUs of the machine.
+        cpus: u32,
+        /// CPUs that the verdict is about.
+        assumed: u32,
+    },
     /// A map of another kind, size or contents than the verifier was told.
     #[error("the map '{map}' is not the one that the program was verified with")]
     OtherMap {
@@ -210,6 +218,8 @@ pub struct Instance {
     unchecked: OnceLock<Lowered>,
     /// No access is checked, by the verifier's verdict.
     verified: Option<Lowered>,
+    /// The verdict is about at least so much plain memory.
+    memory_bytes: u64,
 }
 
 impl Instance {
@@ -242,6 +252,7 @@ impl Instance {
             checked,
             unchecked: OnceLock::new(),
             verified: None,
+            memory_bytes: 0,
         })
     }
 
@@ -259,6 +270,11 @@ impl Instance {
     ) -> Result<Instance, LinkError> {
         let rewritten = rewrite(&verified, vm.platform());
         let facts = verified.facts().clone();
+        let assumed = verified.assumptions();
+        if vm.cpus() > assumed.cpus {
+            let kind = LinkErrorKind::TooManyCpus { cpus: vm.cpus(), assumed: assumed.cpus };
+            return Err(LinkError { pc: None, kind });
+        }
         let mut instance = Instance::link(vm, verified.into_program(), maps, absent)?;
         for (def, map) in instance.program.maps.iter().zip(maps) {
             if !is_same_map(def, map) {
@@ -273,6 +289,7 @@ impl Instance {
             let lowered = lower(&code, &mut bindings, |pc| facts.is_reached(pc))?;
             instance.helpers = bindings.helpers;
             instance.verified = Some(lowered.without_checks());
+            instance.memory_bytes = assumed.memory_bytes.into();
         }
         Ok(instance)
     }
@@ -435,12 +452,15 @@ impl Instance {
         &self.slabs
     }
 
-    /// The form of the program that a run takes.
+    /// The form of the program that a run takes: with checks if it was not verified, or with more
+    /// memory than there is.
     #[inline]
-    pub(crate) fn form(&self, trust: Trust) -> &Lowered {
+    pub(crate) fn form(&self, trust: Trust, memory_bytes: u64) -> &Lowered {
         match trust {
-            Trust::Nothing => &self.checked,
-            Trust::Verified => self.verified.as_ref().unwrap_or(&self.checked),
+            Trust::Verified if memory_bytes >= self.memory_bytes => {
+                self.verified.as_ref().unwrap_or(&self.checked)
+            }
+            Trust::Verified | Trust::Nothing => &self.checked,
             Trust::Everything => self.unchecked.get_or_init(|| self.checked.without_checks()),
         }
     }

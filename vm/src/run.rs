@@ -94,6 +94,8 @@ pub(crate) struct Run<'a> {
     pub(crate) redirect: Option<Redirect>,
     /// Which programs run without checks.
     pub(crate) trust: Trust,
+    /// How much plain memory there is; all if programs are given a context instead.
+    pub(crate) memory_bytes: u64,
 }
 
 impl<'a> Run<'a> {
@@ -112,6 +114,7 @@ impl<'a> Run<'a> {
             }
             None => Range::default(),
         };
+        let memory_bytes = ctx.memory().map_or(u64::MAX, |memory| memory.len() as u64);
         Run {
             regions: Regions::new(window, context),
             ctx,
@@ -130,6 +133,7 @@ impl<'a> Run<'a> {
             tail_calls: 0,
             redirect: None,
             trust,
+            memory_bytes,
         }
     }
 

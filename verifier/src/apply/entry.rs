@@ -2,6 +2,7 @@
 
 use super::function::{contract_of, log_no_contract};
 use crate::contract::ArgContract;
+use crate::domain::Scalar;
 use crate::explore::Past;
 use crate::options::load_flags;
 use crate::reject::{FlowReason, Reason};
@@ -26,7 +27,7 @@ pub(crate) fn entry_state(
         if let Err(error) = contract_of(subject, past, subprog) {
             log_no_contract(past, &error);
         }
-        give_context(subject, &mut state);
+        give_context(subject, past, &mut state);
     } else {
         give_arguments(subject, past, &mut state, subprog)?;
     }
@@ -34,13 +35,20 @@ pub(crate) fn entry_state(
 }
 
 /// What a program is given.
-fn give_context(subject: &Subject<'_>, state: &mut State) {
+fn give_context(subject: &Subject<'_>, past: &mut Past, state: &mut State) {
     if subject.def.context.is_some() {
         *state.reg_mut(Reg::R1) = Value::pointer(Kind::Ctx);
     } else {
-        // How much memory there is, is known only when the program runs.
-        *state.reg_mut(Reg::R1) = Value::pointer(Kind::Mem { bytes: 0, dynptr: 0 });
-        *state.reg_mut(Reg::R2) = unknown(subject);
+        let bytes = subject.options.memory_bytes;
+        let memory = Value::pointer(Kind::Mem { bytes, dynptr: 0 });
+        // Without memory the address is 0.
+        *state.reg_mut(Reg::R1) = match bytes {
+            0 => memory.with(Flags::MAYBE_NULL).with_id(past.new_id()),
+            _ => memory,
+        };
+        // No memory is longer than half of all addresses.
+        let length = Scalar::unsigned_range(bytes.into(), i64::MAX as u64);
+        *state.reg_mut(Reg::R2) = Value { scalar: length, ..unknown(subject) };
     }
 }
 

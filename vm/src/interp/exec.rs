@@ -33,7 +33,7 @@ pub(crate) unsafe fn exec(
     run.frames = stack.callers.as_mut_ptr();
     run.instance = entry;
     run.may_goto = MAY_GOTO_LOOPS;
-    let form = entry.form(run.trust);
+    let form = entry.form(run.trust, run.memory_bytes);
     run.ip = form.ops.as_ptr();
     let mut regs = [0u64; Reg::COUNT];
     (regs[1], regs[2]) = run.ctx.registers();
@@ -70,7 +70,7 @@ pub(crate) unsafe fn exec(
     // SAFETY: `entry` outlives this call, and an instance that a tail call entered is kept alive by
     // `run.held`.
     let instance = unsafe { &*run.instance };
-    let form = instance.form(run.trust);
+    let form = instance.form(run.trust, run.memory_bytes);
     // SAFETY: a handler leaves `ip` at an operation of the instance's form.
     let index = unsafe { run.ip.offset_from(form.ops.as_ptr()) };
     let kind = run.trap.take().unwrap_or(TrapKind::FellOff);
@@ -90,7 +90,7 @@ unsafe fn nest(run: &mut Run<'_>) -> Result<u64, Box<Trap>> {
     let (instance, frames, depth, may_goto) = (run.instance, run.frames, run.depth, run.may_goto);
     let aside = run.regions.put_frames_aside();
     run.depth = 0;
-    run.fuel_left -= next.form(run.trust).pcs.len() as i64;
+    run.fuel_left -= next.form(run.trust, run.memory_bytes).pcs.len() as i64;
     run.held.push(next.clone());
     // SAFETY: the caller's promise. At most 33 tail calls nest.
     let result = unsafe { exec(run, &next, &mut Stack::new()) };
