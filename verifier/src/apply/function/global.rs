@@ -134,7 +134,7 @@ fn fit_one(
         }
         ArgContract::Arena if value.is_number() => Ok(()),
         ArgContract::Arena => Err(FlowReason::ArgumentNoArena { reg: number }.into()),
-        ArgContract::Kernel { nullable: true, .. } if value.is_null() => Ok(()),
+        ArgContract::Kernel { nullable: true, .. } if value.is_null() => step.mark_precise(reg),
         // No value is one while pointers to kernel types are not judged.
         ArgContract::Kernel { .. } => Err(CallReason::Type {
             reg: number,
@@ -159,7 +159,8 @@ fn check_memory(
     bytes: u32,
 ) -> Result<(), Reason> {
     if value.is_null() {
-        return Ok(());
+        // Another number would be no pointer; Linux lets paths with one end where null was given.
+        return step.mark_precise(reg);
     }
     // The caller need not know that it is not null.
     let mut memory_value = *value;
