@@ -1,9 +1,11 @@
-//! What the verifier accepts runs without a trap in the checked interpreter.
+//! What the verifier accepts runs without a trap, with checks and without.
 
 use super::{files, here};
 use ebpfvm::{Context, DEFAULT_FUEL, MapRef, TrapKind, Vm};
 use ebpfvm_conformance::cases::Case;
 use ebpfvm_kernel::report_skip;
+use ebpfvm_spec::Platform;
+use ebpfvm_verifier::{Options, Target, verify};
 
 /// Packets that programs run on: too short for most headers, short, and long.
 const PACKETS: [usize; 4] = [14, 34, 64, 1500];
@@ -13,23 +15,40 @@ fn is_absent(kind: &TrapKind) -> bool {
     matches!(kind, TrapKind::NoHelperCode { .. } | TrapKind::Unsupported(_))
 }
 
-/// Runs a case on each packet; none if this machine has no such context, map or helper.
+/// Whether an access is to what only the kernel has behind a pointer.
+fn is_kernels(target: Option<Target>) -> bool {
+    matches!(target, Some(Target::Map | Target::Socket | Target::FlowKeys))
+}
+
+/// Runs a case on each packet, with and without checks; none if this machine has no such context, map or helper.
 fn run(case: &Case) -> Option<Result<(), String>> {
     let prog_type = case.program.prog_type;
     if !Context::takes_packet(prog_type) {
         return None;
     }
+    let options = Options { privileges: case.privileges, ..Options::default() };
+    let judgement = verify(case.program.clone(), &Platform::linux(), &options);
+    let verified = judgement.verdict.ok()?;
+    let facts = verified.facts();
+    if case.program.code.iter().any(|(pc, _)| is_kernels(facts.target(pc))) {
+        return None;
+    }
     let vm = Vm::linux().build();
     let maps = case.program.maps.iter().map(|def| vm.create_map(def));
     let maps: Vec<MapRef> = maps.collect::<Result<_, _>>().ok()?;
-    let instance = vm.link(case.program.clone(), &maps).ok()?;
+    let instance = vm.link_verified(verified, &maps).ok()?;
     for bytes in PACKETS {
         let packet: Vec<u8> = (0..bytes).map(|i| (i * 7 + 3) as u8).collect();
         let mut context = Context::packet(prog_type, &packet).ok()?;
-        match instance.run(&mut context, DEFAULT_FUEL) {
+        match instance.run_checked(&mut context, DEFAULT_FUEL) {
             Ok(_) => {}
             Err(trap) if is_absent(&trap.kind) => return None,
             Err(trap) => return Some(Err(format!("packet of {bytes} bytes: {trap}"))),
+        }
+        // Once more, without checks where the machine leaves them out for verified programs.
+        let mut context = Context::packet(prog_type, &packet).ok()?;
+        if let Err(trap) = instance.run(&mut context, DEFAULT_FUEL) {
+            return Some(Err(format!("packet of {bytes} bytes, without checks: {trap}")));
         }
     }
     Some(Ok(()))

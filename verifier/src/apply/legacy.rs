@@ -26,9 +26,6 @@ fn load(step: &mut Step<'_, '_>, index: Option<Reg>) -> Result<Flow, Reason> {
     if !step.subject.def.legacy_loads {
         return Err(FlowReason::LegacyLoadType.into());
     }
-    if step.state.frames.iter().any(|frame| matches!(frame.role, Role::Callback(_))) {
-        return Err(FlowReason::LegacyLoadInCallback.into());
-    }
     let context = step.read(CONTEXT)?;
     function::check_leaks(step, NAME, true)?;
     if context.kind != Kind::Ctx {
@@ -38,6 +35,9 @@ fn load(step: &mut Step<'_, '_>, index: Option<Reg>) -> Result<Flow, Reason> {
         step.read(index)?;
     }
     fixed_offset(&context, CONTEXT, false)?;
+    if step.state.frames.iter().any(|frame| matches!(frame.role, Role::Callback(_))) {
+        return Err(FlowReason::LegacyLoadInCallback.into());
+    }
     function::clear_caller_saved(step);
     step.write_unknown(Reg::R0);
     if step.state.current() == 0 {
