@@ -14,9 +14,9 @@ mod values;
 use ebpfvm_conformance::cases::{Case, parse};
 use ebpfvm_conformance::judge::{Judged, LiveJudge, judge};
 use ebpfvm_kernel::prog::log_level;
-use ebpfvm_kernel::{Kernel, report_skip};
+use ebpfvm_kernel::{Capabilities, Kernel, report_skip};
 use ebpfvm_spec::Platform;
-use ebpfvm_verifier::Options;
+use ebpfvm_verifier::{Options, Privileges};
 
 /// Differences that are shown at most.
 const SHOWN: usize = 40;
@@ -62,6 +62,11 @@ impl Bench {
 
     /// Both verdicts: ours and the kernel's.
     fn judge(&mut self, text: &str) -> (Judged, Judged) {
+        self.judge_as(text, Privileges::ALL)
+    }
+
+    /// Both verdicts on a program of somebody with these rights; the maps are root's.
+    fn judge_as(&mut self, text: &str, privileges: Privileges) -> (Judged, Judged) {
         let mut cases = parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let Case { program, .. } = cases.remove(0);
         // All programs have the same maps and types.
@@ -73,8 +78,13 @@ impl Bench {
                 self.live.insert(made.unwrap_or_else(|e| panic!("{e}")))
             }
         };
-        let theirs = live.judge(&program, log_level::STATS).unwrap_or_else(|e| panic!("{e}"));
-        (judge(program, &self.platform, &self.options), theirs)
+        live.prepare(&program).unwrap_or_else(|e| panic!("{e}"));
+        let Privileges { bpf, perfmon, net_admin } = privileges;
+        let keep = Capabilities { bpf, perfmon, net_admin };
+        let asked = || live.judge(&program, log_level::STATS).unwrap_or_else(|e| panic!("{e}"));
+        let theirs = self.kernel.with_capabilities(keep, asked).unwrap_or_else(|e| panic!("{e}"));
+        let options = Options { privileges, ..self.options };
+        (judge(program, &self.platform, &options), theirs)
     }
 }
 

@@ -15,7 +15,7 @@ fn map_for(proto: &HelperProto) -> Option<usize> {
         let kind = MapType::ALL.iter().find(|kind| kind.name() == name);
         kind.is_some_and(|kind| proto.maps.always.contains(*kind))
     };
-    MAPS.iter().position(|map| is_taken(map))
+    MAPS.iter().position(is_taken)
 }
 
 /// The name of a kind that an argument takes.

@@ -62,6 +62,10 @@ impl Call {
 
 /// A call of the helper with this number.
 pub(crate) fn helper(step: &mut Step<'_, '_>, id: u32) -> Result<Flow, Reason> {
+    let unlocks = |proto: &HelperProto| proto.effects.has(Effect::UNLOCKS);
+    if step.state.active_lock.is_some() && !step.subject.platform.helper(id).is_some_and(unlocks) {
+        return Err(CallReason::LockHeld.into());
+    }
     let proto = find(step, id)?;
     check_place(step, proto)?;
     let mut call = Call::default();
@@ -133,9 +137,6 @@ fn find<'a>(step: &Step<'a, '_>, id: u32) -> Result<&'a HelperProto, Reason> {
 fn check_place(step: &Step<'_, '_>, proto: &HelperProto) -> Result<(), Reason> {
     let effects = proto.effects;
     let (subject, state) = (step.subject, &*step.state);
-    if state.active_lock.is_some() && !effects.has(Effect::UNLOCKS) {
-        return Err(CallReason::LockHeld.into());
-    }
     if effects.has(Effect::GPL_ONLY) && !subject.is_gpl_compatible() {
         return Err(CallReason::License.into());
     }
