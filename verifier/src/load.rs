@@ -6,7 +6,7 @@ use crate::reject::{ProgramReason, Reason};
 use crate::subject::MapInfo;
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc};
 use ebpfvm_spec::btf::{Kind, SpecialSet};
-use ebpfvm_spec::linux::{ProgMapRefusal, map_in_program};
+use ebpfvm_spec::linux::{ProgMapRefusal, map_in_program, needed_for_program};
 use ebpfvm_spec::platform::ProgTypeDef;
 use ebpfvm_spec::program::{ProgType, ProgTypeSet, Program};
 
@@ -46,6 +46,10 @@ pub(crate) fn check(program: &Program, def: &ProgTypeDef, options: &Options) -> 
     }
     if program.flags & !KNOWN_FLAGS != 0 {
         return Err(ProgramReason::Flags { flags: program.flags & !KNOWN_FLAGS }.into());
+    }
+    if !options.privileges.capabilities().has(needed_for_program(program.prog_type)) {
+        let prog_type = program.prog_type.name();
+        return Err(ProgramReason::Privileges { prog_type }.into());
     }
     if def.attach_type(program.attach_type).is_none() {
         let prog_type = program.prog_type.name();

@@ -1,5 +1,7 @@
 //! What the judge may be told: privileges, strictness, limits.
 
+use ebpfvm_spec::linux::Capabilities;
+
 /// What the one who loads the program may do.
 ///
 /// The default is root. Every field left out is a stricter rule.
@@ -24,6 +26,19 @@ impl Privileges {
     /// (`allow_ptr_leaks`); without, programs must also hold on speculative paths.
     pub const fn may_leak_pointers(self) -> bool {
         self.perfmon
+    }
+}
+
+impl Privileges {
+    /// The capabilities that they are.
+    pub(crate) fn capabilities(self) -> Capabilities {
+        let each = [
+            (self.bpf, Capabilities::BPF),
+            (self.perfmon, Capabilities::PERFMON),
+            (self.net_admin, Capabilities::NET_ADMIN),
+        ];
+        let held = each.into_iter().filter(|(is_held, _)| *is_held);
+        held.fold(Capabilities::NONE, |all, (_, one)| all | one)
     }
 }
 

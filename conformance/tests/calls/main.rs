@@ -108,7 +108,8 @@ impl Tally {
         self.accepted += usize::from(theirs.accepted);
         let same = ours.accepted == theirs.accepted
             && (theirs.message.is_empty() || ours.message == theirs.message)
-            && (ours.processed == theirs.processed || text.contains(CALLBACK));
+            && (ours.processed.unwrap_or(0) == theirs.processed.unwrap_or(0)
+                || text.contains(CALLBACK));
         if !same {
             let code: Vec<&str> = text.lines().filter(|l| l.starts_with(' ')).collect();
             self.wrong.push(format!(

@@ -8,6 +8,9 @@ reasons! {
     pub enum ProgramReason in "program";
     /// A program type that the platform does not have.
     Type { name: String } = "type", EINVAL, "unknown program type {name}";
+    /// A program type that takes more capabilities than the one who loads it has.
+    Privileges { prog_type: &'static str } = "privileges", EPERM,
+        "programs of type {prog_type} take capabilities that are missing";
     /// No instruction.
     Empty = "empty", E2BIG, "the program has no instructions";
     /// More slots than may be loaded.

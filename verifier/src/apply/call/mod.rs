@@ -18,7 +18,7 @@ mod result;
 mod text;
 
 use crate::apply::{function, memory, reference};
-use crate::options::load_flags;
+use crate::options::{Privileges, load_flags};
 use crate::reject::{CallReason, Reason};
 use crate::state::{MapRef, SubprogId};
 use crate::step::{Flow, Step};
@@ -120,6 +120,8 @@ fn find<'a>(step: &Step<'a, '_>, id: u32) -> Result<&'a HelperProto, Reason> {
         let privileges = subject.options.privileges;
         (privileges.bpf || !proto.effects.has(Effect::NEEDS_BPF))
             && (privileges.perfmon || !proto.effects.has(Effect::NEEDS_PERFMON))
+            // Only root has what they do not name.
+            && (privileges == Privileges::ALL || !proto.effects.has(Effect::NEEDS_ADMIN))
     };
     if let Some(proto) = subject.helper(id).filter(may) {
         return Ok(proto);
