@@ -3,7 +3,7 @@
 use super::memory::{self, Load, Use};
 use crate::check::Access;
 use crate::reject::{AccessReason, Reason};
-use crate::state::{Kind, Value};
+use crate::state::{Flags, Kind, Value};
 use crate::step::{Flow, Step};
 use ebpfvm_asm::{AtomicOp, Operand, Reg, Size};
 use ebpfvm_spec::context::Direction;
@@ -85,9 +85,10 @@ pub(crate) fn store_release(
     }
 }
 
-/// Whether atomic operations on what a value points to are allowed (`atomic_ptr_type_ok`).
+/// Whether atomic operations on what a value points to are allowed (`atomic_ptr_type_ok`). Whether it
+/// is memory at all is for the access to say.
 fn takes_atomics(value: &Value) -> bool {
-    !matches!(
+    let is_other = matches!(
         value.kind,
         Kind::Ctx
             | Kind::Packet { .. }
@@ -97,7 +98,8 @@ fn takes_atomics(value: &Value) -> bool {
             | Kind::SockCommon
             | Kind::TcpSock
             | Kind::XdpSock
-    )
+    );
+    !is_other || value.flags != Flags::NONE
 }
 
 fn name(step: &Step<'_, '_>, reg: Reg) -> String {
