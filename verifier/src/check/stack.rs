@@ -171,7 +171,8 @@ pub(crate) fn load_in_place(
     if bytes != SLOT_BYTES || !slot.is_full_spill() {
         return if slot.value.is_number() { Ok(false) } else { Err(AccessReason::FillSize) };
     }
-    if slot.value.is_pointer() && !subject.options.privileges.may_leak_pointers() {
+    // Of a reference that was released nothing is known: not that it is a number either.
+    if !slot.value.is_number() && !subject.options.privileges.may_leak_pointers() {
         return Err(AccessReason::LeakFromStack { offset });
     }
     Ok(true)
