@@ -150,8 +150,10 @@ fn visit(
     if let Some(witness) = &mut past.witness {
         witness.push(state.clone());
     }
-    past.insn_mut(pc).seen = true;
-    past.facts.reach(pc);
+    if !state.speculative {
+        past.insn_mut(pc).seen = true;
+        past.facts.reach(pc);
+    }
     if state.speculative && past.insn_mut(pc).no_speculation {
         return Ok(Flow::End);
     }

@@ -207,9 +207,8 @@ fn store(step: &mut Step<'_, '_>, place: &Place, bytes: u32, usage: Use) -> Resu
     {
         return Err(AccessReason::CorruptSpill.into());
     }
-    let stored = stored(step, usage);
     if step.subject.is_speculation_followed() {
-        let is_pointer = stored.reg.is_some() && stored.value.as_ref().is_some_and(is_spillable);
+        let is_pointer = matches!(usage, Use::Store(reg) if is_spillable(step.reg(reg)));
         let hides = |at| !matches!(before.byte(at), Byte::Misc | Byte::Zero);
         if is_pointer || (offset..offset + bytes as i32).any(hides) {
             step.past.insn_mut(step.pc).no_speculation_behind = true;
@@ -218,6 +217,8 @@ fn store(step: &mut Step<'_, '_>, place: &Place, bytes: u32, usage: Use) -> Resu
     if before.bytes[0] == Byte::Dynptr {
         dynptr::destroy(step, frame, index)?;
     }
+    // The value may be a slice of the dynptr that this store ends: it is none from now on.
+    let stored = stored(step, usage);
     let begins = offset % SLOT_BYTES as i32 == 0;
     if begins && bytes == SLOT_BYTES {
         step.past.liveness.write(step.state, step.pc, frame, 1 << index);
