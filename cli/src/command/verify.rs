@@ -61,13 +61,17 @@ pub(crate) struct Judge {
     /// Judge as for a user without any privilege
     #[arg(long)]
     unprivileged: bool,
+    /// Of programs on plain memory, how many bytes they are given at least
+    #[arg(long, value_name = "N", default_value = "0", value_parser = number, hide_default_value = true)]
+    memory_bytes: u32,
 }
 
 impl Judge {
     /// The options for the verifier.
     pub(crate) fn options(&self, log_level: u32) -> Options {
         let privileges = if self.unprivileged { Privileges::NONE } else { Privileges::ALL };
-        Options { privileges, log: LogLevel(log_level), ..Options::default() }
+        let memory_bytes = self.memory_bytes;
+        Options { privileges, log: LogLevel(log_level), memory_bytes, ..Options::default() }
     }
 
     /// Adds the load flags.
