@@ -55,6 +55,15 @@ pub(crate) fn check(program: &Program, def: &ProgTypeDef, options: &Options) -> 
         let prog_type = program.prog_type.name();
         return Err(ProgramReason::AttachType { number: program.attach_type.0, prog_type }.into());
     }
+    Ok(())
+}
+
+/// Checks that a program that may sleep is of a type that may, and the other way round
+/// (`check_attach_btf_id`); asked after the shape of the code was looked at.
+///
+/// # Errors
+/// If it is not.
+pub(crate) fn check_sleepable(program: &Program) -> Result<(), Reason> {
     let sleepable = program.flags & load_flags::SLEEPABLE != 0;
     if program.prog_type == ProgType::Syscall && !sleepable {
         return Err(ProgramReason::SyscallSleeps.into());

@@ -104,6 +104,7 @@ impl<'a> Subject<'a> {
         load::check_maps(program, &maps)?;
         load::check_needs(program)?;
         let structure = Structure::of(program, platform, options, attach_type)?;
+        load::check_sleepable(program)?;
         Ok(Subject { program, platform, options, def, attach_type, maps, structure })
     }
 

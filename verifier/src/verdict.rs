@@ -1,5 +1,6 @@
 //! The verdict as a type: only [`verify`] makes a [`VerifiedProgram`].
 
+use crate::cfg::Structure;
 use crate::explore::{Past, follow_subprogs};
 use crate::facts::Facts;
 use crate::log::Log;
@@ -97,7 +98,9 @@ pub fn verify(program: Program, platform: &Platform, options: &Options) -> Judge
         Ok(subject) => judge(&subject, log),
         Err(reason) => {
             log.write(format_args!("{reason}\n"));
-            (Err(reason.into()), Stats::default(), log)
+            let functions = Structure::function_starts(&program, options).map_or(1, |s| s.len());
+            let stats = Stats { stack_bytes: vec![0; functions], ..Stats::default() };
+            (Err(reason.into()), stats, log)
         }
     };
     stats.time = start.elapsed();

@@ -4,7 +4,7 @@ use clap::{Parser, ValueEnum};
 use ebpfvm_conformance::corpus::compare::compare_all;
 use ebpfvm_conformance::corpus::{Compared, Kind, Objects, Table, TargetKernel, Truth};
 use ebpfvm_conformance::judge::ours::with_log;
-use ebpfvm_conformance::judge::{LiveJudge, guarded, judge, live};
+use ebpfvm_conformance::judge::{LiveJudge, comparable, guarded, judge, live};
 use ebpfvm_kernel::Kernel;
 use ebpfvm_spec::{Platform, Program};
 use similar::TextDiff;
@@ -216,22 +216,10 @@ fn difference(program: Program, limit: u64) -> Result<String, Box<dyn Error>> {
     let linux = linux.judge(&program, live::FULL_LOG)?;
     let linux = format!("{}=> {}\n", linux.log, linux.verdict());
     let ours = our_log(program, live::FULL_LOG, limit)? + "\n";
-    let (linux, ours) = (without_addresses(&linux), without_addresses(&ours));
+    let (linux, ours) = (comparable(&linux), comparable(&ours));
     if ours == linux {
         return Ok(format!("the logs are equal: {} lines\n", ours.lines().count()));
     }
     let diff = TextDiff::configure().timeout(Duration::from_secs(10)).diff_lines(&linux, &ours);
     Ok(diff.unified_diff().context_radius(4).header("linux", "ebpfvm").to_string())
-}
-
-/// The log without what 64-bit loads load: the addresses of maps are never the same.
-fn without_addresses(log: &str) -> String {
-    let line = |line: &str| match line.split_once(" = 0x") {
-        Some((start, rest)) if start.contains(" (18) r") => {
-            let after = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit()).trim_start();
-            format!("{start} = 0x… {after}\n")
-        }
-        _ => format!("{line}\n"),
-    };
-    log.lines().map(line).collect()
 }
