@@ -147,7 +147,9 @@ impl LoadError {
 fn reason(log: &str) -> Option<&str> {
     const AFTER: [&str; 5] =
         ["processed ", "verification time ", "stack depth ", "cur state:", "old state:"];
-    let follows = |line: &str| AFTER.iter().any(|start| line.starts_with(start));
+    // A source line, "; TEXT @ FILE:LINE", follows some messages.
+    let is_source = |line: &str| line.starts_with("; ") && line.contains(" @ ");
+    let follows = |line: &str| AFTER.iter().any(|start| line.starts_with(start)) || is_source(line);
     let line = log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !follows(line))?;
     // Some messages end without a line break, and one follows an instruction without one.
     let start = line.find("infinite loop detected").unwrap_or(0);
