@@ -8,14 +8,14 @@
 //! ```
 //!
 //! - [`domain`]: what is known about a number; pure
-//! - [`state`]: what is known at one point of one path: registers, stacks, references
-//! - [`cfg`]: the shape of the code: functions, ways of control, live registers
+//! - `state`: what is known at one point of one path: registers, stacks, references
+//! - `cfg`: the shape of the code: functions, ways of control, live registers
 //! - [`contract`]: what functions take and give, as their types say
-//! - [`check`]: whether the needs of an instruction are met; reads only
-//! - [`apply`]: what an instruction makes of a state
-//! - [`explore`]: which path is followed next, pruning, precision, limits; knows no operation
+//! - `check`: whether the needs of an instruction are met; reads only
+//! - `apply`: what an instruction makes of a state
+//! - `explore`: which path is followed next, pruning, precision, limits; knows no operation
 //! - [`reject`]: why a program is rejected, as data
-//! - [`report`]: how verdicts and states are shown
+//! - `report`: how verdicts and states are shown
 //!
 //! No number of a helper, program type or map occurs here: they are values of the
 //! [`Platform`](ebpfvm_spec::platform::Platform).

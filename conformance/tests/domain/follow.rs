@@ -71,6 +71,8 @@ pub(crate) fn build_pointer(steps: &[Step], moves: &[(AluOp, Reg)]) -> Case {
             AluOp::Sub => pointer_sub(offset, by),
             _ => pointer_add(offset, by),
         };
+        // As what moves a pointer does behind its checks.
+        offset.sync();
         let place = Place::After(follower.pc(), 0);
         follower.builder.alu(Width::W64, *op, Reg::R2, *reg);
         let mut text = String::from("pkt(r=0");

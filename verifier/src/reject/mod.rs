@@ -1,6 +1,6 @@
 //! Why a program is rejected: reasons as data, in families.
 //!
-//! A reason carries the numbers of its message and nothing of how it is shown; [`crate::report`]
+//! A reason carries the numbers of its message and nothing of how it is shown; `report`
 //! renders it. Codes are stable, messages are Linux 6.18's.
 
 mod access;
