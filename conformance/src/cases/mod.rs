@@ -3,7 +3,7 @@
 //! The files are in `conformance/verdicts`; `conformance/verdicts/README.md` tells their format. A
 //! [`Case`] knows no judge: tests give its program to the verifier, the kernel and the interpreter.
 //!
-//! - [`parse`]: the format
+//! - [`mod@parse`]: the format
 //! - [`types`]: the BTF that functions and map values of a case need
 
 pub mod parse;
