@@ -5,7 +5,7 @@ use super::file;
 use crate::failure::Failure;
 use ebpfvm_loader::core_relo::CoreProblem;
 use ebpfvm_loader::error::ExternProblem;
-use ebpfvm_loader::{Kconfig, LoadError, Object, Problem, parse_btf_file};
+use ebpfvm_loader::{Kconfig, LinkOptions, Object, Problem, parse_btf_file};
 use ebpfvm_spec::btf::Btf;
 use flate2::read::MultiGzDecoder;
 use std::io::Read;
@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Where Linux shows its own types.
 const RUNNING_KERNEL: &str = "/sys/kernel/btf/vmlinux";
+/// Where Linux shows its own configuration, if it was built so.
+const RUNNING_CONFIG: &str = "/proc/config.gz";
 /// What a gzip file begins with.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// The most that a compressed configuration may unpack to, in bytes; real ones have 300 KB.
@@ -27,16 +29,23 @@ pub(crate) struct Target {
     /// running kernel's if not given
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
-    /// The kernel's configuration for `.kconfig` variables, as text or with gzip; Linux 6.18 without
-    /// any option if not given
+    /// The kernel's configuration for `.kconfig` variables, as text or with gzip; if not given Linux
+    /// 6.18 without any option, or the running kernel's where a program needs a value
     #[arg(long, value_name = "FILE")]
     kconfig: Option<PathBuf>,
 }
 
 impl Target {
-    /// Gives the object the values of the kernel's configuration.
+    /// Gives the object the values of the kernel's configuration: of the running kernel's, if no
+    /// other is given and a program cannot be linked without.
     pub(crate) fn configure(&self, object: &mut Object) -> Result<(), Failure> {
-        let Some(path) = &self.kconfig else { return Ok(()) };
+        let path = match &self.kconfig {
+            Some(path) => path,
+            None if Path::new(RUNNING_CONFIG).exists() && lacks_value(object) => {
+                Path::new(RUNNING_CONFIG)
+            }
+            None => return Ok(()),
+        };
         let name = file::name(path);
         let bytes = unpacked(&name, file::read(path)?)?;
         let config = Kconfig::parse(file::text(&name, &bytes)?);
@@ -57,7 +66,7 @@ impl Target {
         match &self.btf {
             Some(path) => read(path).map(Some),
             None if !Path::new(RUNNING_KERNEL).exists() => Ok(None),
-            None if names.iter().any(|name| needs_target(object.link(name).err().as_ref())) => {
+            None if names.iter().any(|name| needs_target(object, name)) => {
                 read(Path::new(RUNNING_KERNEL)).map(Some)
             }
             None => Ok(None),
@@ -71,13 +80,24 @@ impl Target {
     }
 }
 
-fn needs_target(error: Option<&LoadError>) -> bool {
-    error.is_some_and(|error| {
-        matches!(
+/// Whether a program cannot be linked without types, or only by leaving out what they might have.
+fn needs_target(object: &Object, name: &str) -> bool {
+    match object.link_for(name, &LinkOptions::default()) {
+        Ok(linked) => !linked.absent.is_empty(),
+        Err(error) => matches!(
             *error.problem,
             Problem::Core { problem: CoreProblem::NoTarget, .. }
                 | Problem::Extern { problem: ExternProblem::NoTarget(_), .. }
-        )
+        ),
+    }
+}
+
+/// Whether a program asks for a value of the configuration that it cannot do without.
+fn lacks_value(object: &Object) -> bool {
+    object.programs().iter().any(|info| {
+        object.link(&info.name).is_err_and(|error| {
+            matches!(*error.problem, Problem::Extern { problem: ExternProblem::NoValue, .. })
+        })
     })
 }
 
