@@ -14,8 +14,6 @@ use std::sync::Arc;
 
 /// Where Linux shows its own types.
 const RUNNING_KERNEL: &str = "/sys/kernel/btf/vmlinux";
-/// Where Linux shows its own configuration, if it was built so.
-const RUNNING_CONFIG: &str = "/proc/config.gz";
 /// What a gzip file begins with.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 /// The most that a compressed configuration may unpack to, in bytes; real ones have 300 KB.
@@ -29,23 +27,16 @@ pub(crate) struct Target {
     /// running kernel's if not given
     #[arg(long, value_name = "FILE")]
     btf: Option<PathBuf>,
-    /// The kernel's configuration for `.kconfig` variables, as text or with gzip; if not given Linux
-    /// 6.18 without any option, or the running kernel's where a program needs a value
+    /// The kernel's configuration for `.kconfig` variables, as text or with gzip; Linux 6.18 without
+    /// any option if not given
     #[arg(long, value_name = "FILE")]
     kconfig: Option<PathBuf>,
 }
 
 impl Target {
-    /// Gives the object the values of the kernel's configuration: of the running kernel's, if no
-    /// other is given and a program cannot be linked without.
+    /// Gives the object the values of the kernel's configuration.
     pub(crate) fn configure(&self, object: &mut Object) -> Result<(), Failure> {
-        let path = match &self.kconfig {
-            Some(path) => path,
-            None if Path::new(RUNNING_CONFIG).exists() && lacks_value(object) => {
-                Path::new(RUNNING_CONFIG)
-            }
-            None => return Ok(()),
-        };
+        let Some(path) = &self.kconfig else { return Ok(()) };
         let name = file::name(path);
         let bytes = unpacked(&name, file::read(path)?)?;
         let config = Kconfig::parse(file::text(&name, &bytes)?);
@@ -90,15 +81,6 @@ fn needs_target(object: &Object, name: &str) -> bool {
                 | Problem::Extern { problem: ExternProblem::NoTarget(_), .. }
         ),
     }
-}
-
-/// Whether a program asks for a value of the configuration that it cannot do without.
-fn lacks_value(object: &Object) -> bool {
-    object.programs().iter().any(|info| {
-        object.link(&info.name).is_err_and(|error| {
-            matches!(*error.problem, Problem::Extern { problem: ExternProblem::NoValue, .. })
-        })
-    })
 }
 
 fn read(path: &Path) -> Result<Arc<Btf>, Failure> {
