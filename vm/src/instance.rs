@@ -282,8 +282,15 @@ impl Instance {
                 return Err(LinkError { pc: None, kind });
             }
         }
-        if let Some(code) = rewritten {
-            let prog_type = instance.program.prog_type;
+        // The verdict is about the prototypes that the platform has for this program. Those of Linux
+        // differ between program types, and its helpers know it; an embedder's has one.
+        let (prog_type, attach) = (instance.program.prog_type, instance.program.attach_type);
+        let is_judged = |helper: &Helper| {
+            let proto = &helper.proto;
+            ebpfvm_spec::linux::HELPERS.contains(proto)
+                || vm.platform().helper_for(proto.id, prog_type, attach) == Some(proto)
+        };
+        if let Some(code) = rewritten.filter(|_| instance.helpers.iter().all(is_judged)) {
             let helpers = std::mem::take(&mut instance.helpers);
             let mut bindings = Bindings { prog_type, vm, maps, helpers, absent };
             let lowered = lower(&code, &mut bindings, |pc| facts.is_reached(pc))?;

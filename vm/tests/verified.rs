@@ -1,10 +1,12 @@
 //! Programs that the verifier accepted: they run without checks and do the same.
 
 use ebpfvm::asm::text::{Dialect, assemble};
+use ebpfvm::spec::attach::{AttachType, AttachTypeSet};
+use ebpfvm::spec::helper::{AttachRule, HelperProto};
 use ebpfvm::spec::map::{MapDef, MapType};
-use ebpfvm::spec::{ProgType, Program};
+use ebpfvm::spec::{Platform, ProgType, ProgTypeSet, Program};
 use ebpfvm::verifier::Options;
-use ebpfvm::{Context, DEFAULT_FUEL, Instance, LinkErrorKind, MapRef, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Helper, Instance, LinkErrorKind, MapRef, Vm};
 use std::sync::Arc;
 
 fn program(text: &str, prog_type: ProgType) -> Program {
@@ -110,4 +112,30 @@ fn dead_code_is_not_there() {
         both(&instance, || Context::packet(ProgType::SocketFilter, &[0; 64]).expect("a packet")),
         1
     );
+}
+
+#[test]
+fn a_helper_that_the_verdict_is_not_about_keeps_the_checks() {
+    // For one attach type the embedder's helper takes nothing; for the others the platform still has
+    // Linux's, which was judged.
+    const ONLY: &[AttachRule] = &[AttachRule {
+        prog_types: ProgTypeSet::of(&[ProgType::SocketFilter]),
+        attach: AttachTypeSet::of(&[AttachType(1)]),
+    }];
+    let text = "call 5\nexit";
+    let proto = Platform::linux().helper(5).expect("ktime_get_ns").clone();
+    let own = HelperProto { attach: ONLY, since: "", ..proto };
+    let vm = Vm::linux().helper(Helper::new(own, |_| Ok(7))).build();
+    let judgement = vm.verify(program(text, ProgType::SocketFilter), &Options::default());
+    if let Ok(accepted) = judgement.verdict {
+        let instance = vm.link_verified(accepted, &[]).expect("it can be linked");
+        assert!(!instance.is_verified());
+    }
+    // Its own prototype is one that verdicts are about.
+    let own =
+        HelperProto { since: "", ..Platform::linux().helper(5).expect("ktime_get_ns").clone() };
+    let vm = Vm::linux().helper(Helper::new(own, |_| Ok(7))).build();
+    let instance = verified(&vm, program(text, ProgType::SocketFilter), &Options::default(), &[]);
+    let context = || Context::packet(ProgType::SocketFilter, &[0; 64]).expect("a packet");
+    assert_eq!(both(&instance, context), 7);
 }
