@@ -62,6 +62,7 @@ pub(crate) fn programs() -> Vec<Explosive> {
         row("may_goto in may_goto", &filter, || may_goto(4), "accept 50"),
         row("30,000 sizes in one register", &probe, || sizes(30_000), "accept 150003"),
         row("400 numbers that matter after long code", &probe, late, "accept 302423"),
+        row("rounds that change eight full frames", &probe, || changed_frames(60_000), large),
         row("200 values that may be null", &maps, || nulls(200), "accept 1379"),
     ]
 }
@@ -275,6 +276,33 @@ fn late() -> String {
             );
         }
         code += &format!("o{frame}:\n    r0 = 0\n    exit\n");
+    }
+    code.trim_end().to_string()
+}
+
+/// Eight full frames; every round of a loop in the last one changes a number in each of them.
+fn changed_frames(rounds: u32) -> String {
+    let mut code = String::new();
+    for frame in 0..8 {
+        code += &format!("f{frame}:\n    r7 = r1\n    call get_prandom_u32\n    r6 = r0\n");
+        for slot in 1..=SLOTS {
+            code += &format!("    r6 += {slot}\n    *(u64 *)(r10 - {}) = r6\n", slot * 8);
+        }
+        if frame < 7 {
+            // Each frame's pointer to its stack lies in the frame below.
+            code +=
+                &format!("    *(u64 *)(r10 - 472) = r7\n    r1 = r10\n    call f{}\n", frame + 1);
+        } else {
+            code += "    r6 = 0\na:\n    r6 += 1\n    *(u64 *)(r10 - 8) = r6\n    r8 = r7\n";
+            for up in 0..7 {
+                code += "    *(u64 *)(r8 - 8) = r6\n";
+                if up < 6 {
+                    code += "    r8 = *(u64 *)(r8 - 472)\n";
+                }
+            }
+            code += &format!("    if r6 < {rounds} goto a\n");
+        }
+        code += "    r0 = 0\n    exit\n";
     }
     code.trim_end().to_string()
 }

@@ -46,7 +46,7 @@ pub(crate) fn collect(structure: &Structure, state: &mut State, id: u32, linked:
                 add(LinkedValue::Reg { frame: frame_number, reg: reg.number() });
             }
         }
-        for (slot, held) in frame.stack.slots().iter().enumerate() {
+        for (slot, held) in frame.stack.slots().enumerate() {
             if held.is_spilled() && is_linked(&held.value) {
                 add(LinkedValue::Slot { frame: frame_number, slot: slot as u8 });
             }

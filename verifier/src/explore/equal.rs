@@ -135,16 +135,17 @@ impl Comparison<'_> {
     }
 
     fn same_stack(&mut self, stack: &Stack, slots: u64) -> bool {
-        stack.slots().iter().enumerate().all(|(index, slot)| {
-            if slots >> index & 1 == 0 {
-                return true;
-            }
-            match slot.bytes[SLOT_BYTES as usize - 1] {
-                Byte::Spill => self.same_value(&slot.value),
-                Byte::Dynptr => self.ids.check(slot.value.ref_id, slot.value.ref_id),
-                _ => true,
-            }
-        })
+        let live = |(index, _): &(usize, &Slot)| slots >> index & 1 == 1;
+        stack.slots().enumerate().filter(live).all(|(_, slot)| self.same_slot(slot))
+    }
+
+    /// A slot that both states share.
+    fn same_slot(&mut self, slot: &Slot) -> bool {
+        match slot.bytes[SLOT_BYTES as usize - 1] {
+            Byte::Spill => self.same_value(&slot.value),
+            Byte::Dynptr => self.ids.check(slot.value.ref_id, slot.value.ref_id),
+            _ => true,
+        }
     }
 
     /// Whether kind, offset and range are equal and the ids match (`regs_exact`).
@@ -228,10 +229,10 @@ impl Comparison<'_> {
     }
 
     /// `stacksafe`. Slots that are not live count as never written.
-    fn stack(&mut self, old: &Stack, new: &Stack, slots: u64) -> bool {
+    fn stack(&mut self, old_stack: &Stack, new_stack: &Stack, slots: u64) -> bool {
         let exact = self.exactness != Exactness::Covered;
-        old.slots().iter().enumerate().all(|(index, old)| {
-            let new = new.get(index);
+        old_stack.slots().enumerate().all(|(index, old)| {
+            let new = new_stack.get(index);
             if slots >> index & 1 == 0 {
                 // As for a slot that was never written.
                 return !exact || new.is_some_and(|new| new.bytes == Slot::INVALID.bytes);
@@ -239,6 +240,9 @@ impl Comparison<'_> {
             let Some(new) = new else {
                 return !exact && old.bytes.iter().all(|byte| self.is_nothing(*byte));
             };
+            if old_stack.shares(new_stack, index) {
+                return self.same_slot(old);
+            }
             if exact && old.bytes != new.bytes {
                 return false;
             }

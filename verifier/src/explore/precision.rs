@@ -80,7 +80,7 @@ impl Past {
                 wanted.regs[index] |= 1 << number;
             }
             wanted.regs[index] &= live.regs;
-            let slots = frame.stack.slots().iter().enumerate();
+            let slots = frame.stack.slots().enumerate();
             for (slot, _) in slots.filter(|(_, s)| s.is_spilled_number() && s.value.precise) {
                 wanted.slots[index] |= 1 << slot;
             }
@@ -189,7 +189,7 @@ impl Past {
             if regs != 0 || slots != 0 {
                 let state = &self.explored.node(id).state;
                 let frame = state.frames.get(index).ok_or(Lost)?;
-                let count = frame.stack.slots().len();
+                let count = frame.stack.len();
                 if count < 64 && slots >> count != 0 {
                     return Err(Lost);
                 }
@@ -199,7 +199,7 @@ impl Past {
                         regs &= !(1 << number);
                     }
                 }
-                for (number, slot) in frame.stack.slots().iter().enumerate() {
+                for (number, slot) in frame.stack.slots().enumerate() {
                     if !slot.is_spilled() || !is_new(&slot.value) {
                         slots &= !(1 << number);
                     }
@@ -258,7 +258,7 @@ fn log_forced(log: &mut Log, state: &State) {
         for (reg, _) in frame.regs.iter().enumerate().filter(|(_, v)| matters_not(v)) {
             log.write(format_args!("force_precise: frame{number}: forcing r{reg} to be precise\n"));
         }
-        let spills = frame.stack.slots().iter().enumerate();
+        let spills = frame.stack.slots().enumerate();
         for (slot, _) in spills.filter(|(_, s)| s.is_spilled() && matters_not(&s.value)) {
             let at = -(slot as i64 + 1) * i64::from(SLOT_BYTES);
             log.write(format_args!("force_precise: frame{number}: forcing fp{at} to be precise\n"));

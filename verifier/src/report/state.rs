@@ -79,7 +79,7 @@ fn write_stack<'a, T: Display>(
     shown: u64,
     text: impl Fn(&'a Value) -> T,
 ) -> fmt::Result {
-    let slots = frame.stack.slots();
+    let slots = &frame.stack;
     let mut index = 0;
     while let Some(slot) = slots.get(index) {
         let is_shown = shown >> index & 1 == 1;

@@ -60,7 +60,7 @@ impl Frame {
     /// Whether a register or a spill satisfies the condition.
     pub(crate) fn holds(&self, condition: impl Fn(&Value) -> bool) -> bool {
         self.regs.iter().any(&condition)
-            || self.stack.slots().iter().any(|s| s.is_spilled() && condition(&s.value))
+            || self.stack.slots().any(|s| s.is_spilled() && condition(&s.value))
     }
 
     /// Changes all values, registers and spills, that satisfy the condition.
@@ -72,11 +72,6 @@ impl Frame {
         for value in self.regs.iter_mut().filter(|v| which(v)) {
             how(value);
         }
-        if self.stack.slots().iter().any(|s| s.is_spilled() && which(&s.value)) {
-            let slots = self.stack.slots_mut().iter_mut();
-            for slot in slots.filter(|s| s.is_spilled() && which(&s.value)) {
-                how(&mut slot.value);
-            }
-        }
+        self.stack.change(|s| s.is_spilled() && which(&s.value), |slot| how(&mut slot.value));
     }
 }

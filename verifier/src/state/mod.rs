@@ -220,9 +220,9 @@ impl State {
         for (number, value) in frame.regs.iter_mut().enumerate() {
             value.precise |= regs >> number & 1 == 1;
         }
-        if slots != 0 {
-            for (number, slot) in frame.stack.slots_mut().iter_mut().enumerate() {
-                slot.value.precise |= slots >> number & 1 == 1;
+        for number in (0..frame.stack.len()).filter(|number| slots >> number & 1 == 1) {
+            if let Some(slot) = frame.stack.get_mut(number) {
+                slot.value.precise = true;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The stack of a frame, eight bytes a slot.
 
 use super::value::Value;
+use smallvec::SmallVec;
 use std::rc::Rc;
 
 /// The largest stack of a frame in bytes (`MAX_BPF_STACK`).
@@ -68,56 +69,88 @@ impl Slot {
     }
 }
 
+/// Slots that are copied together.
+const PAGE_SLOTS: usize = 2;
+
 /// The slots of a frame from the top down: slot `i` is at `-8 * (i + 1)` from the frame pointer.
 ///
-/// Copies share their slots until one of them is changed.
+/// Copies share their slots, a page at a time, until one of the page is changed: of the many states
+/// that a loop leaves behind each takes only the room of what differs. Slots of the last page that
+/// the stack does not reach are [`Slot::INVALID`].
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Stack(Rc<Vec<Slot>>);
+pub(crate) struct Stack {
+    pages: SmallVec<[Rc<[Slot; PAGE_SLOTS]>; 4]>,
+    used: usize,
+}
 
 impl Stack {
     /// The slots that were used so far.
-    pub(crate) fn slots(&self) -> &[Slot] {
-        &self.0
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.pages.iter().flat_map(|page| page.iter()).take(self.used)
+    }
+
+    /// How many slots were used so far.
+    pub(crate) fn len(&self) -> usize {
+        self.used
     }
 
     /// The slot, if the stack reaches so far.
     pub(crate) fn get(&self, slot: usize) -> Option<&Slot> {
-        self.0.get(slot)
+        if slot >= self.used {
+            return None;
+        }
+        self.pages.get(slot / PAGE_SLOTS)?.get(slot % PAGE_SLOTS)
     }
 
     /// The slot with the byte at an offset from the frame pointer, -1 or less; none if the stack does
     /// not reach so far.
     pub(crate) fn at(&self, offset: i32) -> Option<&Slot> {
-        self.0.get(Stack::place(offset).0)
-    }
-
-    /// All slots, to be changed.
-    pub(crate) fn slots_mut(&mut self) -> &mut [Slot] {
-        Rc::make_mut(&mut self.0).as_mut_slice()
+        self.get(Stack::place(offset).0)
     }
 
     /// The slot, to be changed; none if the stack does not reach so far.
     pub(crate) fn get_mut(&mut self, slot: usize) -> Option<&mut Slot> {
-        if slot < self.0.len() { Rc::make_mut(&mut self.0).get_mut(slot) } else { None }
+        if slot >= self.used {
+            return None;
+        }
+        Rc::make_mut(self.pages.get_mut(slot / PAGE_SLOTS)?).get_mut(slot % PAGE_SLOTS)
+    }
+
+    /// Changes the slots that satisfy the condition. Pages without one stay shared.
+    pub(crate) fn change(&mut self, which: impl Fn(&Slot) -> bool, mut how: impl FnMut(&mut Slot)) {
+        for page in &mut self.pages {
+            if page.iter().any(&which) {
+                Rc::make_mut(page).iter_mut().filter(|slot| which(slot)).for_each(&mut how);
+            }
+        }
     }
 
     /// The size in bytes.
     pub(crate) fn bytes(&self) -> u32 {
-        self.0.len() as u32 * SLOT_BYTES
+        self.used as u32 * SLOT_BYTES
     }
 
     /// Makes the stack at least so many bytes (`grow_stack_state`); `bytes` is at most
     /// [`MAX_STACK_BYTES`].
     pub(crate) fn grow(&mut self, bytes: u32) {
         let slots = bytes.min(MAX_STACK_BYTES).div_ceil(SLOT_BYTES) as usize;
-        if slots > self.0.len() {
-            Rc::make_mut(&mut self.0).resize(slots, Slot::INVALID);
+        self.used = self.used.max(slots);
+        while self.pages.len() * PAGE_SLOTS < self.used {
+            self.pages.push(Rc::new([Slot::INVALID; PAGE_SLOTS]));
         }
     }
 
-    /// Whether both share their slots: then they are equal.
+    /// Whether both share all their slots: then they are equal.
     pub(crate) fn is_same(&self, other: &Stack) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
+        self.used == other.used
+            && self.pages.iter().zip(&other.pages).all(|(one, other)| Rc::ptr_eq(one, other))
+    }
+
+    /// Whether both share this slot: then it is equal.
+    pub(crate) fn shares(&self, other: &Stack, slot: usize) -> bool {
+        let page = slot / PAGE_SLOTS;
+        let pages = self.pages.get(page).zip(other.pages.get(page));
+        pages.is_some_and(|(one, other)| Rc::ptr_eq(one, other))
     }
 
     /// The slot and the byte in it (0 for the slot's highest address) of an offset below the frame
@@ -125,5 +158,35 @@ impl Stack {
     pub(crate) const fn place(offset: i32) -> (usize, usize) {
         let below = (-offset - 1) as usize;
         (below / SLOT_BYTES as usize, below % SLOT_BYTES as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_share_what_is_not_changed() {
+        let mut stack = Stack::default();
+        stack.grow(100);
+        assert_eq!((stack.len(), stack.bytes(), stack.slots().count()), (13, 104, 13));
+        let mut copy = stack.clone();
+        assert!(copy.is_same(&stack));
+        copy.get_mut(5).expect("a slot").bytes = [Byte::Misc; SLOT_BYTES as usize];
+        assert!(!copy.is_same(&stack) && copy != stack);
+        let shared = (0..13).filter(|slot| copy.shares(&stack, *slot)).count();
+        assert_eq!(shared, 13 - PAGE_SLOTS);
+        assert_eq!(stack.get(5), Some(&Slot::INVALID));
+        copy.change(|slot| slot.bytes[0] == Byte::Misc, |slot| *slot = Slot::INVALID);
+        assert!(!copy.is_same(&stack) && copy == stack);
+    }
+
+    #[test]
+    fn slots_beyond_the_end_are_none() {
+        let mut stack = Stack::default();
+        stack.grow(8);
+        assert!(stack.get(0).is_some() && stack.get_mut(1).is_none() && stack.at(-9).is_none());
+        stack.grow(MAX_STACK_BYTES + 8);
+        assert_eq!(stack.bytes(), MAX_STACK_BYTES);
     }
 }

@@ -45,7 +45,7 @@ fn place(step: &Step<'_, '_>, value: &Value) -> Result<Place, Reason> {
     }
     let frame = usize::from(frame);
     let slot = slot as usize;
-    let used = step.state.frames.get(frame).map_or(0, |f| f.stack.slots().len());
+    let used = step.state.frames.get(frame).map_or(0, |f| f.stack.len());
     Ok(if slot < used { Place::Slot { frame, slot } } else { Place::Unused })
 }
 
@@ -202,7 +202,7 @@ pub(super) fn release(step: &mut Step<'_, '_>, reg: Reg) -> Result<(), Reason> {
         return Err(Reason::internal("the reference of a dynptr is gone"));
     }
     let stack = &step.state.frames[frame].stack;
-    let copies: Vec<usize> = (1..stack.slots().len())
+    let copies: Vec<usize> = (1..stack.len())
         .filter(|slot| at(stack, *slot).is_some_and(|(_, v)| v.ref_id == held.ref_id))
         .collect();
     for slot in copies {

@@ -29,7 +29,7 @@ pub(crate) fn widen(earlier: &[Rc<Frame>], state: &mut State, unknown: Value) {
                 Rc::make_mut(now).regs[i] = unknown;
             }
         }
-        let slots = old.stack.slots().len().min(now.stack.slots().len());
+        let slots = old.stack.len().min(now.stack.len());
         for i in 0..slots {
             let (Some(then), Some(slot)) = (old.stack.get(i), now.stack.get(i)) else { continue };
             if then.is_spilled()

@@ -201,7 +201,7 @@ impl Machine {
             let mut values = known.regs.iter().zip(regs).enumerate();
             let reg = values.find(|(_, (value, x))| !contains(value, **x));
             let reg = reg.map(|(reg, (value, _))| format!("frame {number} r{reg}: {value:?}"));
-            let slots = known.stack.slots().iter().enumerate();
+            let slots = known.stack.slots().enumerate();
             reg.or_else(|| {
                 slots.into_iter().find_map(|(index, slot)| {
                     let lowest = STACK_BYTES - 8 * (index + 1);
