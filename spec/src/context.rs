@@ -3,8 +3,9 @@
 //! A program sees the layout of Linux's user-space headers (`struct xdp_md`, `struct __sk_buff`),
 //! in which a pointer has 32 bits. The machine keeps a context as one 8-byte cell for every 4 bytes
 //! of that layout, so that a pointer fits: the byte at `offset` in a field that starts at `start`
-//! lies at [`host_offset`], and a field has twice its size. Checked engines translate addresses on the way, and for
-//! verified programs the accesses are rewritten once; both use this table.
+//! lies at [`ContextDef::host_offset`], and a field has twice its size. Checked engines translate
+//! addresses on the way, and for verified programs the accesses are rewritten once; both use this
+//! table. Contexts that Linux does not translate either are kept as they are.
 
 use crate::attach::{AttachType, AttachTypeSet};
 use crate::program::{ProgType, ProgTypeSet};
@@ -200,12 +201,6 @@ pub struct ContextDef {
     pub translated: bool,
 }
 
-/// The offset in the host's context of the byte at `offset` of the program's view, in a field that
-/// starts at `start`.
-pub const fn host_offset(start: u32, offset: u32) -> u32 {
-    2 * start + (offset - start)
-}
-
 impl ContextDef {
     /// The field that has the byte at `offset`.
     pub fn field_at(&self, offset: u32) -> Option<&Field> {
@@ -249,8 +244,15 @@ impl ContextDef {
         (has_bpf || !allowed.needs_bpf.contains(access.prog_type)).then_some(field)
     }
 
+    /// The offset in the host's context of the byte at `offset` of the program's view, in a field
+    /// that starts at `start`. A context that is not translated is the same memory for both: it may
+    /// be given to functions as such.
+    pub const fn host_offset(&self, start: u32, offset: u32) -> u32 {
+        if self.translated { 2 * start + (offset - start) } else { offset }
+    }
+
     /// The size of the host's context in bytes.
     pub const fn host_bytes(&self) -> u32 {
-        2 * self.bytes
+        if self.translated { 2 * self.bytes } else { self.bytes }
     }
 }

@@ -30,8 +30,35 @@ pub enum Target {
     Memory,
     /// A buffer whose size is known only to who attaches the program.
     Buffer,
+    /// Differs between paths, all of them memory that is accessed as it is.
+    Plain,
     /// Differs between paths.
     Several,
+}
+
+impl Target {
+    /// Whether the access goes to memory as it is, at the address in the register.
+    pub fn is_plain(self) -> bool {
+        match self {
+            Target::Stack
+            | Target::MapValue
+            | Target::Packet
+            | Target::Socket
+            | Target::FlowKeys
+            | Target::Memory
+            | Target::Plain => true,
+            Target::Context | Target::Map | Target::Buffer | Target::Several => false,
+        }
+    }
+
+    /// The class of what is of either class.
+    fn join(self, other: Target) -> Target {
+        match self == other {
+            true => self,
+            false if self.is_plain() && other.is_plain() => Target::Plain,
+            false => Target::Several,
+        }
+    }
 }
 
 /// Where a load or store goes.
@@ -103,7 +130,7 @@ impl Facts {
         *fact = Some(match fact.take() {
             None => Access { target, offset: min..=max },
             Some(other) => Access {
-                target: if other.target == target { target } else { Target::Several },
+                target: target.join(other.target),
                 offset: min.min(*other.offset.start())..=max.max(*other.offset.end()),
             },
         });

@@ -5,6 +5,7 @@ use crate::helper::Helper;
 use crate::host::Host;
 use crate::interp::exec::exec;
 use crate::interp::lower::{Lowered, lower};
+use crate::interp::op::OpCode;
 use crate::map::{MapRef, Slab};
 use crate::memory::Stack;
 use crate::rewrite::{is_same_map, rewrite};
@@ -118,7 +119,14 @@ impl std::error::Error for LinkError {}
 /// The value that a program sees as the address of one of its functions. No memory has such an
 /// address on the hosts that this runs on.
 pub(crate) fn func_token(pc: Pc) -> u64 {
-    0xfff0_0000_0000_0000 | u64::from(pc.0)
+    FUNC_TOKEN | u64::from(pc.0)
+}
+
+const FUNC_TOKEN: u64 = 0xfff0_0000_0000_0000;
+
+/// The function that [`func_token`] stands for.
+pub(crate) fn func_of_token(token: u64) -> Option<Pc> {
+    u32::try_from(token ^ FUNC_TOKEN).ok().map(Pc)
 }
 
 /// What lowering needs to bind a program.
@@ -131,11 +139,11 @@ pub(crate) struct Bindings<'a> {
 }
 
 impl Bindings<'_> {
-    /// The index of a helper in the instance's list, and whether it may enter another program.
-    pub(crate) fn helper(&mut self, pc: Pc, id: u32) -> Result<(usize, bool), LinkErrorKind> {
+    /// The index of a helper in the instance's list, and how it is called.
+    pub(crate) fn helper(&mut self, pc: Pc, id: u32) -> Result<(usize, OpCode), LinkErrorKind> {
         if let Some(absent) = self.absent.iter().find(|a| a.pc == pc) {
             self.helpers.push(absent_helper(id, absent.why.clone()));
-            return Ok((self.helpers.len() - 1, false));
+            return Ok((self.helpers.len() - 1, OpCode::CallHelper));
         }
         let index = match self.helpers.iter().position(|h| h.proto.id == id) {
             Some(index) => index,
@@ -149,7 +157,14 @@ impl Bindings<'_> {
                 self.helpers.len() - 1
             }
         };
-        Ok((index, self.helpers[index].proto.ret == Ret::TailCall))
+        let proto = &self.helpers[index].proto;
+        let calls_back = proto.args.iter().any(|arg| matches!(arg, Arg::Callback(_)));
+        let code = match proto.ret {
+            Ret::TailCall => OpCode::TailCall,
+            _ if calls_back => OpCode::CallBack,
+            _ => OpCode::CallHelper,
+        };
+        Ok((index, code))
     }
 
     fn get(&self, index: u32) -> Result<&MapRef, LinkErrorKind> {

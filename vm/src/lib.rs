@@ -23,6 +23,7 @@
 //! ```
 
 pub mod context;
+pub mod fields;
 pub mod helper;
 pub mod host;
 mod instance;
@@ -34,7 +35,9 @@ pub mod packet;
 pub mod pin;
 mod rewrite;
 mod run;
+mod shown;
 mod skb;
+pub mod socket;
 pub mod trap;
 mod vm;
 
@@ -51,6 +54,7 @@ pub use map::{Map, MapRef};
 pub use packet::Packet;
 pub use pin::{PinError, PinRoot};
 pub use run::Redirect;
+pub use socket::Socket;
 pub use trap::{Trap, TrapKind};
 pub use vm::{Builder, Vm};
 

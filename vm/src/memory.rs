@@ -7,6 +7,7 @@
 use crate::instance::Instance;
 use crate::map::Slab;
 use crate::run::Frame;
+use crate::shown::Shown;
 use crate::trap::NearRegion;
 use ebpfvm_spec::context::Direction;
 use std::mem::MaybeUninit;
@@ -83,6 +84,12 @@ pub(crate) struct FramesAside {
     count: usize,
 }
 
+/// Memory that a run has until it ends.
+struct Lent {
+    range: Range,
+    name: &'static str,
+}
+
 /// What a run may touch.
 pub(crate) struct Regions {
     /// The current stack frame.
@@ -100,8 +107,10 @@ pub(crate) struct Regions {
     frames: usize,
     /// The program's view of the context: loads and stores in it are translated.
     pub(crate) context: Range,
-    /// Memory that helpers gave to the program: ring-buffer records.
+    /// Memory that helpers gave to the program and take back: ring-buffer records.
     records: Vec<Range>,
+    /// Memory that the program has until the run ends: what contexts and helpers show to it.
+    lent: Vec<Lent>,
     /// Values of maps that the program found in other maps.
     inner: Vec<Slab>,
 }
@@ -118,6 +127,7 @@ impl Regions {
             frames: 0,
             context,
             records: Vec::new(),
+            lent: Vec::new(),
             inner: Vec::new(),
         }
     }
@@ -190,6 +200,19 @@ impl Regions {
         self.records.push(Range::new(base, bytes, true));
     }
 
+    /// Gives memory to the program until the run ends; `name` is what messages call it.
+    pub(crate) fn lend(&mut self, name: &'static str, base: u64, bytes: u64, writable: bool) {
+        if !self.lent.iter().any(|lent| lent.range.base == base && lent.range.read_bytes == bytes) {
+            self.lent.push(Lent { range: Range::new(base, bytes, writable), name });
+        }
+    }
+
+    /// Gives to the program what a pointer shows.
+    pub(crate) fn show(&mut self, shown: &Shown) {
+        let (base, bytes) = (shown.address(), shown.len() as u64);
+        self.lend(shown.pointee().name(), base, bytes, shown.is_writable());
+    }
+
     /// Takes memory back; returns whether it was given at this address.
     pub(crate) fn revoke(&mut self, base: u64) -> bool {
         let found = self.records.iter().position(|r| r.base == base);
@@ -247,6 +270,7 @@ impl Regions {
         let frames = (0..self.frames).map(|i| self.frame_range(i));
         frames
             .chain(self.records.iter().copied())
+            .chain(self.lent.iter().map(|lent| lent.range))
             .find(|range| range.has(addr, bytes, direction))
             .or_else(|| {
                 let values = instance.slabs().iter().chain(&self.inner).filter_map(|slab| {
@@ -270,6 +294,7 @@ impl Regions {
         all.push(self.window.near(instance.window_name(), addr));
         all.push(self.context.near("context", addr));
         all.extend(self.records.iter().map(|r| r.near("ring-buffer record", addr)));
+        all.extend(self.lent.iter().map(|lent| lent.range.near(lent.name, addr)));
         for (map, slab) in instance.named_slabs() {
             let (base, span) = (slab.base as u64, (slab.stride * slab.count) as u64);
             let index = addr.wrapping_sub(base).checked_div(slab.stride as u64).unwrap_or(0);

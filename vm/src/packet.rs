@@ -60,7 +60,7 @@ impl Packet {
     /// # Errors
     /// [`PacketError`] for data below 14 or above [`XDP_MAX_BYTES`] bytes.
     pub fn xdp(data: &[u8]) -> Result<Packet, PacketError> {
-        Packet::new(data, XDP_HEADROOM_BYTES, XDP_MAX_BYTES)
+        Packet::new(data, MIN_BYTES, XDP_HEADROOM_BYTES, XDP_MAX_BYTES)
     }
 
     /// The packet of a socket buffer.
@@ -68,12 +68,20 @@ impl Packet {
     /// # Errors
     /// [`PacketError`] for data below 14 or above [`SKB_MAX_BYTES`] bytes.
     pub fn skb(data: &[u8]) -> Result<Packet, PacketError> {
-        Packet::new(data, SKB_HEADROOM_BYTES, SKB_MAX_BYTES)
+        Packet::new(data, MIN_BYTES, SKB_HEADROOM_BYTES, SKB_MAX_BYTES)
     }
 
-    fn new(data: &[u8], headroom: usize, max: usize) -> Result<Packet, PacketError> {
+    /// Bytes that are no frame: a message, the value of an option.
+    ///
+    /// # Errors
+    /// [`PacketError`] for more than [`SKB_MAX_BYTES`] bytes.
+    pub fn window(data: &[u8]) -> Result<Packet, PacketError> {
+        Packet::new(data, 0, SKB_HEADROOM_BYTES, SKB_MAX_BYTES)
+    }
+
+    fn new(data: &[u8], min: usize, headroom: usize, max: usize) -> Result<Packet, PacketError> {
         match data.len() {
-            n if n < MIN_BYTES => return Err(PacketError::TooShort(n)),
+            n if n < min => return Err(PacketError::TooShort(n)),
             n if n > max => return Err(PacketError::TooLong { bytes: n, max }),
             _ => {}
         }

@@ -6,7 +6,7 @@
 
 use crate::map::Map;
 use ebpfvm_asm::{Code, Insn, Size};
-use ebpfvm_spec::context::{Direction, host_offset};
+use ebpfvm_spec::context::Direction;
 use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
 use ebpfvm_spec::{ContextAccess, ContextDef, FieldKind, Platform, Program};
 use ebpfvm_verifier::{Target, VerifiedProgram};
@@ -34,11 +34,9 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
                 let insn = to_cells(program, def?, insn, direction)?;
                 code.replace(pc, insn);
             }
-            Target::Stack | Target::MapValue | Target::Packet | Target::Memory => {}
-            // What the kernel has behind these pointers is not here.
-            Target::Map | Target::Socket | Target::FlowKeys | Target::Buffer | Target::Several => {
-                return None;
-            }
+            target if target.is_plain() => {}
+            // The kernel's struct of a map is not here, and how long a buffer is depends on the run.
+            _ => return None,
         }
     }
     Some(code)
@@ -77,7 +75,7 @@ fn to_cells(
         })?;
         // A pointer fills its cells, whatever its size in the program's view.
         let size = if field.kind == FieldKind::Scalar { size } else { Size::Dw };
-        Some((size, i16::try_from(host_offset(field.offset, offset)).ok()?))
+        Some((size, i16::try_from(def.host_offset(field.offset, offset)).ok()?))
     };
     Some(match *insn {
         Insn::Load { size, dst, base, offset } => {

@@ -6,10 +6,11 @@ use crate::interp::op::Op;
 use crate::map::MapRef;
 use crate::memory::{Range, Regions};
 use crate::packet::MIN_BYTES;
-use crate::trap::TrapKind;
+use crate::shown::Shown;
+use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::semantics::zero_extend;
 use ebpfvm_asm::{AtomicOp, RmwOp, Size};
-use ebpfvm_spec::context::{Direction, host_offset};
+use ebpfvm_spec::context::Direction;
 use ebpfvm_spec::{AttachType, ContextAccess, ContextDef};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -40,6 +41,10 @@ pub enum Redirect {
 const SKF_NET_OFF: i32 = -0x10_0000;
 /// Where they count from the link-layer header.
 const SKF_LL_OFF: i32 = -0x20_0000;
+
+/// Fuel that handlers use before they come back to the outermost loop: the depth of the native
+/// stack, at the worst.
+const SLICE: i64 = if cfg!(debug_assertions) { 256 } else { 4096 };
 
 /// What a caller needs back when its callee returns.
 #[derive(Clone, Copy)]
@@ -77,6 +82,8 @@ pub(crate) struct Run<'a> {
     pub(crate) ip: *const Op,
     /// Why it stopped.
     pub(crate) trap: Option<TrapKind>,
+    /// What stopped a function that a helper has called, and where.
+    pub(crate) trapped: Option<Box<Trap>>,
     /// The callers of the current function, in the run's stack; those below `depth` are set.
     pub(crate) frames: *mut MaybeUninit<Frame>,
     /// Number of callers.
@@ -89,6 +96,8 @@ pub(crate) struct Run<'a> {
     pub(crate) held: Vec<Arc<Instance>>,
     /// Maps that the program has found in other maps; alive until the run ends.
     pub(crate) inner_maps: Vec<MapRef>,
+    /// What helpers have shown to the program; alive until the run ends.
+    pub(crate) shown: Vec<Shown>,
     /// How many tail calls there were.
     pub(crate) tail_calls: u32,
     pub(crate) redirect: Option<Redirect>,
@@ -115,8 +124,10 @@ impl<'a> Run<'a> {
             None => Range::default(),
         };
         let memory_bytes = ctx.memory().map_or(u64::MAX, |memory| memory.len() as u64);
+        let mut regions = Regions::new(window, context);
+        ctx.shown().iter().for_each(|shown| regions.show(shown));
         Run {
-            regions: Regions::new(window, context),
+            regions,
             ctx,
             attach_type,
             fuel,
@@ -124,12 +135,14 @@ impl<'a> Run<'a> {
             instance: std::ptr::null(),
             ip: std::ptr::null(),
             trap: None,
+            trapped: None,
             frames: std::ptr::null_mut(),
             depth: 0,
             may_goto: 0,
             next: None,
             held: Vec::new(),
             inner_maps: Vec::new(),
+            shown: Vec::new(),
             tail_calls: 0,
             redirect: None,
             trust,
@@ -140,6 +153,13 @@ impl<'a> Run<'a> {
     /// What the run has cost so far.
     pub(crate) fn fuel_used(&self) -> u64 {
         self.fuel.saturating_sub(self.fuel_left.max(0) as u64)
+    }
+
+    /// Takes fuel for the handlers, of what there is.
+    pub(crate) fn next_slice(&mut self) -> i64 {
+        let slice = self.fuel_left.clamp(0, SLICE);
+        self.fuel_left -= slice;
+        slice
     }
 
     /// Enters a stack frame of this size; returns what `r10` holds in it.
@@ -203,7 +223,7 @@ impl<'a> Run<'a> {
         Some(match def.access(&access) {
             Some(field) => {
                 let scalar = field.kind == ebpfvm_spec::FieldKind::Scalar;
-                Ok((host_offset(field.offset, offset), if scalar { bytes } else { 8 }))
+                Ok((def.host_offset(field.offset, offset), if scalar { bytes } else { 8 }))
             }
             None => Err(TrapKind::Context {
                 context: def.name.to_string(),

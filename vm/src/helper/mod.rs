@@ -7,6 +7,7 @@
 //! Linux's helpers are in files by family. To add one: its prototype in `spec`'s table, its code
 //! in the file of its family, a row in `linux.rs`.
 
+mod callback;
 mod checksum;
 mod format;
 mod host;
@@ -28,12 +29,16 @@ pub use linux::{REFUSED, linux, refusal};
 
 use crate::context::Context;
 use crate::host::Host;
-use crate::instance::Instance;
+use crate::instance::{Instance, func_of_token};
+use crate::interp::exec::call_back;
+use crate::interp::lower::Function;
 use crate::map::{Cpu, Map, MapRef};
 use crate::memory::{copy_from, copy_to};
 use crate::run::{Redirect, Run};
+use crate::shown::Shown;
+use crate::socket::Socket;
 use crate::trap::TrapKind;
-use ebpfvm_spec::context::Direction;
+use ebpfvm_spec::context::{Direction, Pointee};
 use ebpfvm_spec::{Arg, Errno, HelperProto, ProgType};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -307,6 +312,73 @@ impl<'c, 'r> Call<'c, 'r> {
     /// Tells the machine that the packet was changed: its addresses are taken anew.
     pub fn packet_changed(&mut self) {
         self.run.packet_changed();
+    }
+
+    /// Calls a function of the program that an argument names, from within the helper; returns its
+    /// `r0`.
+    ///
+    /// # Errors
+    /// What stopped the function, which then stops the run: the helper passes it on. A trap if the
+    /// argument is no function of the program.
+    pub fn callback(&mut self, number: usize, args: [u64; 5]) -> Result<u64, TrapKind> {
+        let function = self.function(number)?;
+        // SAFETY: the program that has called the helper is running, with checks or accepted by the
+        // verifier, and so is the function with what the prototype says that it is given.
+        unsafe { call_back(self.run, function, args) }
+    }
+
+    /// The function of the program that an argument names.
+    fn function(&self, number: usize) -> Result<Function, TrapKind> {
+        let form = self.instance.form(self.run.trust, self.run.memory_bytes);
+        let function = func_of_token(self.arg(number)).and_then(|pc| form.function(pc));
+        function.ok_or_else(|| self.bad_arg(number, "is not a function of the program"))
+    }
+
+    /// Gives memory to the program until the run ends. The caller keeps it valid and where it is
+    /// for as long; `name` is what messages call it.
+    pub(crate) fn lend(&mut self, name: &'static str, address: u64, bytes: u64, writable: bool) {
+        self.run.regions.lend(name, address, bytes, writable);
+    }
+
+    /// Shows a socket to the program until the run ends; returns the pointer, or 0 if the socket is
+    /// not of the kind that the pointer shows.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub fn show_socket(&mut self, pointee: Pointee, socket: &Arc<Socket>) -> Result<u64, Errno> {
+        let is_this = |shown: &&Shown| {
+            shown.pointee() == pointee && shown.as_socket().is_some_and(|s| Arc::ptr_eq(s, socket))
+        };
+        if let Some(shown) = self.run.shown.iter().chain(self.run.ctx.shown()).find(is_this) {
+            return Ok(shown.address());
+        }
+        match Shown::socket(pointee, socket.clone()) {
+            None => Ok(0),
+            Some(Err(_)) => Err(Errno::ENOMEM),
+            Some(Ok(shown)) => {
+                let address = shown.address();
+                self.run.regions.show(&shown);
+                self.run.shown.push(shown);
+                Ok(address)
+            }
+        }
+    }
+
+    /// The socket that an argument points to; none if it is null.
+    ///
+    /// # Errors
+    /// A trap if the argument is something else.
+    pub fn socket(&self, number: usize) -> Result<Option<Arc<Socket>>, TrapKind> {
+        let address = self.arg(number);
+        if address == 0 {
+            return Ok(None);
+        }
+        let mut all = self.run.shown.iter().chain(self.run.ctx.shown());
+        let shown = all.find(|shown| shown.address() == address);
+        match shown.and_then(Shown::as_socket) {
+            Some(socket) => Ok(Some(socket.clone())),
+            None => Err(self.bad_arg(number, "is not a socket")),
+        }
     }
 
     /// Lets the program use memory until it is revoked: a record of a ring buffer.

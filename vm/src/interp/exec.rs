@@ -3,18 +3,17 @@
 //! A handler carries out one operation and calls the next one's handler as the last thing it does.
 //! An optimising compiler makes that call a jump, so that every operation has a dispatch of its own
 //! and the state stays in registers. Nothing relies on it: control comes back here after
-//! [`SLICE`] units of fuel and after every [`OpCode::Pause`](super::op::OpCode::Pause), so that
+//! a slice of fuel and after every [`OpCode::Pause`](super::op::OpCode::Pause), so that
 //! calls never nest deep.
 
 use super::handler::{Exit, MAY_GOTO_LOOPS, leave_call};
+use super::lower::Function;
+use super::op::Op;
 use crate::instance::Instance;
-use crate::memory::Stack;
-use crate::run::Run;
+use crate::memory::{MAX_FRAMES, Stack};
+use crate::run::{Frame, Run};
 use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::Reg;
-
-/// Fuel that handlers use before they come back: the depth of the native stack, at the worst.
-const SLICE: i64 = if cfg!(debug_assertions) { 256 } else { 4096 };
 
 /// Runs a program from its first instruction.
 ///
@@ -29,24 +28,116 @@ pub(crate) unsafe fn exec(
     entry: &Instance,
     stack: &mut Stack,
 ) -> Result<u64, Box<Trap>> {
+    let form = entry.form(run.trust, run.memory_bytes);
+    let mut regs = [0; Reg::COUNT];
+    (regs[1], regs[2]) = run.ctx.registers();
+    // SAFETY: the caller's promise; the program's first operation.
+    unsafe { start(run, entry, stack, form.ops.as_ptr(), form.stack_bytes, regs) }
+}
+
+/// Runs one of a program's functions, not called by any other, with these arguments.
+///
+/// # Errors
+/// The trap that stopped it.
+///
+/// # Safety
+/// As [`exec`].
+pub(crate) unsafe fn exec_function(
+    run: &mut Run<'_>,
+    entry: &Instance,
+    stack: &mut Stack,
+    function: Function,
+    args: [u64; 5],
+) -> Result<u64, Box<Trap>> {
+    let form = entry.form(run.trust, run.memory_bytes);
+    let mut regs = [0; Reg::COUNT];
+    regs[1..6].copy_from_slice(&args);
+    let ip = &form.ops[function.op as usize];
+    // SAFETY: the caller's promise; the function's first operation.
+    unsafe { start(run, entry, stack, ip, function.stack_bytes, regs) }
+}
+
+/// Goes on at an operation of a program, in the first frame of the stack.
+///
+/// # Safety
+/// As [`exec`]; the operation is one of the program's form.
+unsafe fn start(
+    run: &mut Run<'_>,
+    entry: &Instance,
+    stack: &mut Stack,
+    ip: *const Op,
+    stack_bytes: u32,
+    mut regs: [u64; Reg::COUNT],
+) -> Result<u64, Box<Trap>> {
     run.regions.set_stack(stack.memory.as_mut_ptr() as u64);
     run.frames = stack.callers.as_mut_ptr();
     run.instance = entry;
     run.may_goto = MAY_GOTO_LOOPS;
-    let form = entry.form(run.trust, run.memory_bytes);
-    run.ip = form.ops.as_ptr();
-    let mut regs = [0u64; Reg::COUNT];
-    (regs[1], regs[2]) = run.ctx.registers();
-    // SAFETY: the stack has all frames.
-    regs[10] = unsafe { run.enter_frame(form.stack_bytes) };
+    run.ip = ip;
+    // SAFETY: the stack has all frames; the rest is the caller's promise.
+    unsafe {
+        regs[10] = run.enter_frame(stack_bytes);
+        drive(run, &mut regs)
+    }
+}
 
+/// Calls a function of the program that runs, for a helper that it has called.
+///
+/// # Errors
+/// What stopped the function; where it did is left in [`Run::trapped`].
+///
+/// # Safety
+/// As [`exec`]; the run is in a call of a helper.
+pub(crate) unsafe fn call_back(
+    run: &mut Run<'_>,
+    function: Function,
+    args: [u64; 5],
+) -> Result<u64, TrapKind> {
+    if run.depth + 1 == MAX_FRAMES {
+        return Err(TrapKind::CallDepth);
+    }
+    run.fuel_left -= i64::from(function.slots);
+    if run.fuel_left < 0 {
+        return Err(TrapKind::OutOfFuel(run.fuel));
+    }
+    // SAFETY: the instance is alive, see `drive`.
+    let instance = unsafe { &*run.instance };
+    let form = instance.form(run.trust, run.memory_bytes);
+    let mut regs = [0; Reg::COUNT];
+    regs[1..6].copy_from_slice(&args);
+    let (ip, may_goto) = (run.ip, run.may_goto);
+    // Where the function returns to, the run ends for the helper.
+    let frame = Frame { ip: form.end(), instance, saved: [0; 4], may_goto };
+    // SAFETY: `depth` is below `MAX_FRAMES`.
+    unsafe { (*run.frames.add(run.depth)).write(frame) };
+    run.depth += 1;
+    run.may_goto = MAY_GOTO_LOOPS;
+    run.ip = &form.ops[function.op as usize];
+    // SAFETY: there is a frame left, see above; the rest is the caller's promise.
+    let result = unsafe {
+        regs[10] = run.enter_frame(function.stack_bytes);
+        drive(run, &mut regs)
+    };
+    run.ip = ip;
+    result.map_err(|trap| {
+        let kind = trap.kind.clone();
+        run.trapped = Some(trap);
+        kind
+    })
+}
+
+/// Carries out operations from [`Run::ip`] until the program returns, or the function that a helper
+/// has called.
+///
+/// # Safety
+/// As [`exec`]. `ip` is an operation of the current instance, the registers are those of this run.
+unsafe fn drive(run: &mut Run<'_>, regs: &mut [u64; Reg::COUNT]) -> Result<u64, Box<Trap>> {
     loop {
-        let slice = run.fuel_left.min(SLICE);
-        run.fuel_left -= slice;
+        let slice = run.next_slice();
         let (base, len) = run.regions.any_load();
         let state: *mut Run<'_> = run;
-        // SAFETY: `ip` is an operation of the current instance, the registers are those of this
-        // run, and `state` is the only way to it until the handlers return.
+        // SAFETY: the caller's promise, and `state` is the only way to the run until the handlers
+        // return.
         let exit =
             unsafe { ((*run.ip).run)(run.ip, regs.as_mut_ptr(), state.cast(), slice, base, len) };
         match exit {
@@ -67,8 +158,11 @@ pub(crate) unsafe fn exec(
             }
         }
     }
-    // SAFETY: `entry` outlives this call, and an instance that a tail call entered is kept alive by
-    // `run.held`.
+    if let Some(trap) = run.trapped.take() {
+        return Err(trap);
+    }
+    // SAFETY: the entry outlives this call, and an instance that a tail call entered is kept alive
+    // by `run.held`.
     let instance = unsafe { &*run.instance };
     let form = instance.form(run.trust, run.memory_bytes);
     // SAFETY: a handler leaves `ip` at an operation of the instance's form.

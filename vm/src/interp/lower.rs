@@ -13,12 +13,14 @@ use ebpfvm_asm::{
 /// A program in the interpreter's form.
 #[derive(Debug)]
 pub(crate) struct Lowered {
-    /// The operations; the last is [`OpCode::FellOff`].
+    /// The operations; the last two are [`OpCode::FellOff`] and [`OpCode::Return`].
     pub(crate) ops: Box<[Op]>,
     /// The position of each operation's first instruction.
     pub(crate) pcs: Box<[Pc]>,
     /// Bytes of stack that the entry function uses.
     pub(crate) stack_bytes: u32,
+    /// The functions by their first instruction.
+    functions: Box<[Function]>,
 }
 
 /// After so many operations in a row there is a [`OpCode::Pause`], which bounds the depth of the
@@ -33,7 +35,19 @@ impl Lowered {
             ops: self.ops.iter().map(unchecked).collect(),
             pcs: self.pcs.clone(),
             stack_bytes: self.stack_bytes,
+            functions: self.functions.clone(),
         }
+    }
+
+    /// The operation that a function returns to which a helper has called.
+    pub(crate) fn end(&self) -> *const Op {
+        &self.ops[self.ops.len() - 1]
+    }
+
+    /// The function that starts at `pc`, if one does that is called or of which the address is taken.
+    pub(crate) fn function(&self, pc: Pc) -> Option<Function> {
+        let found = self.functions.binary_search_by_key(&pc, |f| f.start);
+        found.ok().map(|index| self.functions[index])
     }
 }
 
@@ -83,22 +97,29 @@ pub(crate) fn lower(
             op.off = index_of[op.off as usize] - i as i32 - 1;
         }
     }
-    ops.push(Op::blank(OpCode::FellOff));
-    pcs.push(Pc(code.len() as u32));
+    for end in [OpCode::FellOff, OpCode::Return] {
+        ops.push(Op::blank(end));
+        pcs.push(Pc(code.len() as u32));
+    }
     ops.iter_mut().for_each(|op| op.run = handler::<true>(op.code));
     let stack_bytes = lowering.function(Pc(0)).stack_bytes;
-    Ok(Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes })
+    let mut functions = lowering.functions;
+    functions.iter_mut().for_each(|f| f.op = index_of[f.start.index()] as u32);
+    let functions = functions.into();
+    Ok(Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes, functions })
 }
 
 /// A function of the program, as far as calls need to know it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Function {
+pub(crate) struct Function {
     start: Pc,
     /// No path through it without a loop is longer: slots to the next function, or to the end of
     /// the program if a function goes on in another.
-    slots: u32,
+    pub(crate) slots: u32,
     /// Bytes of stack that it can reach.
-    stack_bytes: u32,
+    pub(crate) stack_bytes: u32,
+    /// Its first operation.
+    pub(crate) op: u32,
 }
 
 fn functions(code: &Code) -> Vec<Function> {
@@ -114,7 +135,11 @@ fn functions(code: &Code) -> Vec<Function> {
     let mut functions: Vec<Function> = starts
         .iter()
         .zip(ends)
-        .map(|(start, end)| Function { start: *start, slots: end.0 - start.0, stack_bytes: 0 })
+        .map(|(start, end)| Function {
+            start: *start,
+            slots: end.0 - start.0,
+            ..Function::default()
+        })
         .collect();
     for (pc, insn) in code.iter() {
         let last = functions.partition_point(|f| f.start <= pc) - 1;
@@ -321,8 +346,7 @@ impl Lowering<'_, '_> {
             }
             Insn::Call { target } => match target {
                 CallTarget::Helper(id) => {
-                    let (index, may_enter) = self.bindings.helper(pc, id)?;
-                    let code = if may_enter { OpCode::TailCall } else { OpCode::CallHelper };
+                    let (index, code) = self.bindings.helper(pc, id)?;
                     Op { imm: index as i64, ..Op::blank(code) }
                 }
                 CallTarget::Local { offset } => {

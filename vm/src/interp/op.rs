@@ -123,6 +123,8 @@ macro_rules! define {
             CallHelper,
             /// As `CallHelper`, for a helper that may enter another program.
             TailCall,
+            /// As `CallHelper`, for a helper that may call functions of the program.
+            CallBack,
             /// Function at `off`; the high half of `imm` is the cost, the low half the stack in bytes.
             CallLocal,
             /// Helper whose number is in `dst`.
@@ -132,6 +134,8 @@ macro_rules! define {
             FellOff,
             /// Goes on with the next operation from the outside: see `exec`.
             Pause,
+            /// Ends what a helper has called.
+            Return,
         }
 
         /// The code of a two-operand operation.

@@ -10,24 +10,24 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Bytes of a word.
-pub(super) const WORD: usize = 8;
+pub(crate) const WORD: usize = 8;
 
 /// What the first word of a memory is aligned to, in bytes: a cache line.
-pub(super) const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// The allocator has no memory left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OutOfMemory;
+pub(crate) struct OutOfMemory;
 
 /// The number of words that hold `bytes` bytes.
-pub(super) const fn words_for(bytes: usize) -> usize {
+pub(crate) const fn words_for(bytes: usize) -> usize {
     bytes.div_ceil(WORD)
 }
 
 /// Zeroed words at a fixed address, freed with the value.
 ///
 /// Pages that were never written cost no physical memory: the allocator hands out zero pages.
-pub(super) struct Memory {
+pub(crate) struct Memory {
     first: NonNull<AtomicU64>,
     words: usize,
     allocation: NonNull<u8>,
@@ -42,7 +42,7 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Allocates `words` zeroed words, the first at the start of a cache line.
-    pub(super) fn zeroed(words: usize) -> Result<Memory, OutOfMemory> {
+    pub(crate) fn zeroed(words: usize) -> Result<Memory, OutOfMemory> {
         // The slack for alignment is ours: the standard library's allocator clears aligned blocks
         // by hand, which would touch every page.
         let bytes = words.checked_mul(WORD).and_then(|b| b.checked_add(LINE)).ok_or(OutOfMemory)?;
@@ -58,7 +58,7 @@ impl Memory {
 
     /// The words.
     #[inline]
-    pub(super) fn words(&self) -> &[AtomicU64] {
+    pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: `first` points to `words` initialised (zeroed) words that live as long as `self`,
         // aligned to `LINE`; they are only changed as atomics or by programs through raw pointers,
         // which the interior mutability of atomics allows.
@@ -67,7 +67,7 @@ impl Memory {
 
     /// The words as two halves each, for memory that is only used so.
     #[inline]
-    pub(super) fn halves(&self) -> &[AtomicU32] {
+    pub(crate) fn halves(&self) -> &[AtomicU32] {
         // SAFETY: as for `words`; a word has the size of two halves and a stricter alignment.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr().cast(), self.words * 2) }
     }
@@ -77,19 +77,19 @@ impl Memory {
     /// # Panics
     /// If `word` is behind the last.
     #[inline]
-    pub(super) fn pointer(&self, word: usize) -> NonNull<u8> {
+    pub(crate) fn pointer(&self, word: usize) -> NonNull<u8> {
         assert!(word < self.words);
         // SAFETY: in bounds, as asserted.
         unsafe { self.first.add(word) }.cast()
     }
 
     /// The address of the first word.
-    pub(super) fn address(&self) -> usize {
+    pub(crate) fn address(&self) -> usize {
         self.first.as_ptr().addr()
     }
 
     /// Copies bytes that start at a word.
-    pub(super) fn read(&self, word: usize, out: &mut [u8]) {
+    pub(crate) fn read(&self, word: usize, out: &mut [u8]) {
         let words = &self.words()[word..word + words_for(out.len())];
         for (chunk, word) in out.chunks_mut(WORD).zip(words) {
             chunk.copy_from_slice(&word.load(Relaxed).to_ne_bytes()[..chunk.len()]);
@@ -97,7 +97,7 @@ impl Memory {
     }
 
     /// Copies bytes to a word and those after it.
-    pub(super) fn write(&self, word: usize, bytes: &[u8]) {
+    pub(crate) fn write(&self, word: usize, bytes: &[u8]) {
         let words = &self.words()[word..word + words_for(bytes.len())];
         for (chunk, word) in bytes.chunks(WORD).zip(words) {
             word.store(load_word(chunk), Relaxed);
@@ -105,7 +105,7 @@ impl Memory {
     }
 
     /// Writes zeros.
-    pub(super) fn clear(&self, word: usize, words: usize) {
+    pub(crate) fn clear(&self, word: usize, words: usize) {
         for word in &self.words()[word..word + words] {
             word.store(0, Relaxed);
         }
@@ -113,7 +113,7 @@ impl Memory {
 
     /// Whether the bytes that start at a word equal these.
     #[inline]
-    pub(super) fn equals(&self, word: usize, bytes: &[u8]) -> bool {
+    pub(crate) fn equals(&self, word: usize, bytes: &[u8]) -> bool {
         let words = &self.words()[word..word + words_for(bytes.len())];
         bytes.chunks(WORD).zip(words).all(|(chunk, word)| word.load(Relaxed) == load_word(chunk))
     }
@@ -128,7 +128,7 @@ impl Drop for Memory {
 
 /// Up to eight bytes as a word, with zeros behind.
 #[inline]
-pub(super) fn load_word(bytes: &[u8]) -> u64 {
+pub(crate) fn load_word(bytes: &[u8]) -> u64 {
     if let Ok(whole) = <[u8; WORD]>::try_from(bytes) {
         return u64::from_ne_bytes(whole);
     }
@@ -138,7 +138,7 @@ pub(super) fn load_word(bytes: &[u8]) -> u64 {
 }
 
 /// Allocates a slot for each entry.
-pub(super) fn slots<T>(count: usize, empty: impl Fn() -> T) -> Result<Box<[T]>, OutOfMemory> {
+pub(crate) fn slots<T>(count: usize, empty: impl Fn() -> T) -> Result<Box<[T]>, OutOfMemory> {
     let mut slots = Vec::new();
     slots.try_reserve_exact(count).map_err(|_| OutOfMemory)?;
     slots.resize_with(count, empty);

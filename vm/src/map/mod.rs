@@ -17,7 +17,7 @@ mod hash_function;
 mod kind;
 mod lpm_trie;
 mod map_of_maps;
-mod memory;
+pub(crate) mod memory;
 pub mod perf_event_array;
 mod prog_array;
 mod queue_stack;

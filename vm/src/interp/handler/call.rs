@@ -14,6 +14,15 @@ handler!(CallHelper, |op, m| {
     }
     m.reload_window();
 });
+handler!(CallBack, |op, m| {
+    // What is called pays from the same budget.
+    (*m.run).fuel_left += m.fuel;
+    if !call_helper::<CHECKED>(&mut m, op.imm as usize) {
+        return stopped(m.run, m.ip);
+    }
+    m.fuel = (*m.run).next_slice();
+    m.reload_window();
+});
 handler!(TailCall, |op, m| {
     if !call_helper::<CHECKED>(&mut m, op.imm as usize) {
         return stopped(m.run, m.ip);
@@ -31,10 +40,17 @@ handler!(TailCall, |op, m| {
     }
 });
 handler!(CallReg, |op, m| {
+    (*m.run).fuel_left += m.fuel;
     if !call_by_number::<CHECKED>(&mut m, op.dst) {
         return stopped(m.run, m.ip);
     }
+    m.fuel = (*m.run).next_slice();
     m.reload_window();
+});
+handler!(Return, |op, m| -> {
+    let _ = op;
+    (*m.run).fuel_left += m.fuel;
+    Exit::Return
 });
 handler!(CallLocal, |op, m| -> {
     if !enter_call(&mut m, op.imm as u32) {

@@ -249,6 +249,8 @@ macro_rules! define {
                 OpCode::MayGoto => each::MayGoto::<CHECKED>,
                 OpCode::CallHelper => call::CallHelper::<CHECKED>,
                 OpCode::TailCall => call::TailCall::<CHECKED>,
+                OpCode::CallBack => call::CallBack::<CHECKED>,
+                OpCode::Return => call::Return::<CHECKED>,
                 OpCode::CallReg => call::CallReg::<CHECKED>,
                 OpCode::CallLocal => call::CallLocal::<CHECKED>,
                 OpCode::Exit => call::Exit::<CHECKED>,

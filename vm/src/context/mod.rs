@@ -1,0 +1,469 @@
+//! The context of a run: the cells that `r1` points to, and the packet or memory behind it.
+
+mod fields;
+mod frame;
+
+use crate::packet::{Packet, PacketError};
+use crate::shown::Shown;
+use crate::skb::Skb;
+use crate::socket::Socket;
+use ebpfvm_spec::context::Pointee;
+use ebpfvm_spec::platform::PacketAccess;
+use ebpfvm_spec::{ContextDef, FieldKind, Platform, ProgType};
+use std::sync::{Arc, OnceLock};
+
+/// Why a context cannot be made or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// The bytes cannot be a packet.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// The program type cannot be run here.
+    #[error("programs of type {0} cannot be run: their context is not available here")]
+    NoContext(&'static str),
+    /// The context has no such field.
+    #[error("{context} has no field {field}; its fields are {known}")]
+    NoField {
+        /// Name of the context struct.
+        context: String,
+        /// The name that was asked for.
+        field: String,
+        /// All that there are.
+        known: String,
+    },
+    /// The field holds an address that the machine sets.
+    #[error("{context}.{field} is set by the machine")]
+    FieldFixed {
+        /// Name of the context struct.
+        context: String,
+        /// Name of the field.
+        field: String,
+    },
+    /// The value does not fit the field.
+    #[error("{context}.{field} takes {bytes} bytes; {value} does not fit")]
+    FieldRange {
+        /// Name of the context struct.
+        context: String,
+        /// Name of the field.
+        field: String,
+        /// Size of the field in bytes.
+        bytes: u32,
+        /// The value.
+        value: u64,
+    },
+    /// The field is no pointer to a socket, or the socket is not of its kind.
+    #[error("{context}.{field} takes {expected}")]
+    NoSocket {
+        /// Name of the context struct.
+        context: String,
+        /// Name of the field.
+        field: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// The bytes have the wrong size.
+    #[error("programs of type {prog_type} take {expected}; {got} bytes were given")]
+    Size {
+        /// Name of the program type.
+        prog_type: &'static str,
+        /// What the type takes.
+        expected: String,
+        /// How many bytes there are.
+        got: usize,
+    },
+    /// The machine has no memory left.
+    #[error("there is no memory left for the context")]
+    OutOfMemory,
+}
+
+/// What is behind a context.
+#[derive(Debug)]
+enum Behind {
+    /// Nothing: the context is all.
+    Nothing,
+    /// A packet, or other bytes between two pointers of the context, with the number of first bytes that the program does not see.
+    Packet { packet: Packet, hidden: usize },
+    /// Plain memory, which `r1` points to directly.
+    Memory(Box<[u8]>),
+}
+
+/// What a program is run on.
+///
+/// Field values are in host order, as programs read them.
+#[derive(Debug)]
+pub struct Context {
+    prog_type: ProgType,
+    def: Option<Arc<ContextDef>>,
+    /// The host's cells, `def.host_bytes()` long.
+    cells: Box<[u64]>,
+    behind: Behind,
+    /// What pointers of the context show.
+    shown: Vec<Shown>,
+    /// What helpers know of a socket buffer.
+    pub(crate) skb: Skb,
+}
+
+/// What the bytes are that a context is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Data {
+    /// An Ethernet frame of XDP.
+    Xdp,
+    /// An Ethernet frame in a socket buffer.
+    Skb,
+    /// What lies between two pointers of the context: a message, the value of an option.
+    Window,
+    /// The context itself: registers, a record, an argument.
+    Context,
+    /// There are none: the fields are all.
+    None,
+}
+
+/// What the contexts of each type are made of.
+const DATA: &[(ProgType, Data)] = &[
+    (ProgType::SocketFilter, Data::Skb),
+    (ProgType::SchedCls, Data::Skb),
+    (ProgType::SchedAct, Data::Skb),
+    (ProgType::CgroupSkb, Data::Skb),
+    (ProgType::LwtIn, Data::Skb),
+    (ProgType::LwtOut, Data::Skb),
+    (ProgType::LwtXmit, Data::Skb),
+    (ProgType::LwtSeg6local, Data::Skb),
+    (ProgType::SkSkb, Data::Skb),
+    (ProgType::FlowDissector, Data::Skb),
+    (ProgType::Xdp, Data::Xdp),
+    (ProgType::SkMsg, Data::Window),
+    (ProgType::SkReuseport, Data::Window),
+    (ProgType::CgroupSockopt, Data::Window),
+    (ProgType::Kprobe, Data::Context),
+    (ProgType::Tracepoint, Data::Context),
+    (ProgType::RawTracepoint, Data::Context),
+    (ProgType::PerfEvent, Data::Context),
+    (ProgType::Syscall, Data::Context),
+    (ProgType::CgroupDevice, Data::None),
+    (ProgType::CgroupSock, Data::None),
+    (ProgType::CgroupSockAddr, Data::None),
+    (ProgType::CgroupSysctl, Data::None),
+    (ProgType::SkLookup, Data::None),
+    (ProgType::SockOps, Data::None),
+];
+
+fn data_of(prog_type: ProgType) -> Option<Data> {
+    DATA.iter().find(|(t, _)| *t == prog_type).map(|(_, data)| *data)
+}
+
+/// Linux's layouts of the types that have a context, made once.
+pub(crate) fn linux_def(prog_type: ProgType) -> Option<Arc<ContextDef>> {
+    linux_type(prog_type).map(|linux| linux.def.clone())
+}
+
+/// What Linux gives to programs of a type.
+struct LinuxType {
+    prog_type: ProgType,
+    def: Arc<ContextDef>,
+    /// Whether they may write to the bytes behind their context.
+    writes: bool,
+}
+
+fn linux_type(prog_type: ProgType) -> Option<&'static LinuxType> {
+    static TYPES: OnceLock<Vec<LinuxType>> = OnceLock::new();
+    let types = TYPES.get_or_init(|| {
+        let platform = Platform::linux();
+        let of = |t: &ProgType| {
+            let def = platform.prog_type(*t)?;
+            let writes = def.packet == PacketAccess::Store;
+            Some(LinuxType { prog_type: *t, def: Arc::new(def.context.clone()?), writes })
+        };
+        ProgType::ALL.iter().filter_map(of).collect()
+    });
+    types.iter().find(|linux| linux.prog_type == prog_type)
+}
+
+impl Context {
+    /// Plain memory: `r1` is its address, `r2` its length. Without memory both are 0.
+    pub fn raw(memory: impl Into<Box<[u8]>>) -> Context {
+        Context {
+            prog_type: ProgType::Raw,
+            def: None,
+            cells: Box::default(),
+            behind: Behind::Memory(memory.into()),
+            shown: Vec::new(),
+            skb: Skb::default(),
+        }
+    }
+
+    /// Whether contexts of this program type can be made of a packet.
+    pub fn takes_packet(prog_type: ProgType) -> bool {
+        matches!(data_of(prog_type), Some(Data::Xdp | Data::Skb))
+    }
+
+    /// The context of a packet program of Linux, as the kernel's test-run makes it.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the type takes no packet or the bytes cannot be one.
+    pub fn packet(prog_type: ProgType, data: &[u8]) -> Result<Context, ContextError> {
+        match Context::takes_packet(prog_type) {
+            true => Context::linux(prog_type, data),
+            false => Err(ContextError::NoContext(prog_type.name())),
+        }
+    }
+
+    /// The context of a program of Linux. The bytes are the packet, the message, the value, the
+    /// record, as the type has it; a type that has none takes an empty slice. Fields that are not
+    /// set afterwards are as the kernel's test-run makes them, or zero.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the type cannot be run here or the bytes are not what it takes.
+    pub fn linux(prog_type: ProgType, data: &[u8]) -> Result<Context, ContextError> {
+        let no_context = || ContextError::NoContext(prog_type.name());
+        let kind = data_of(prog_type).ok_or_else(no_context)?;
+        let def = linux_def(prog_type).ok_or_else(no_context)?;
+        let wrong = |expected| {
+            let prog_type = prog_type.name();
+            Err(ContextError::Size { prog_type, expected, got: data.len() })
+        };
+        let packet = |packet| Behind::Packet { packet, hidden: 0 };
+        let behind = match kind {
+            Data::Xdp => packet(Packet::xdp(data)?),
+            Data::Skb => packet(Packet::skb(data)?),
+            Data::Window => packet(Packet::window(data)?),
+            Data::Context if data.len() > def.bytes as usize => {
+                return wrong(format!("at most {} bytes", def.bytes));
+            }
+            Data::None if !data.is_empty() => return wrong("no bytes, only fields".into()),
+            Data::Context | Data::None => Behind::Nothing,
+        };
+        let cells = vec![0; def.host_bytes().div_ceil(8) as usize].into_boxed_slice();
+        let (shown, skb) = (Vec::new(), Skb::default());
+        let mut context = Context { prog_type, def: Some(def), cells, behind, shown, skb };
+        context.init(kind, data);
+        context.point()?;
+        Ok(context)
+    }
+
+    /// Makes the context as new, with other data of the same or a smaller size.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the bytes cannot be a packet or do not fit the buffer.
+    pub fn refill(&mut self, data: &[u8]) -> Result<(), ContextError> {
+        match &mut self.behind {
+            Behind::Packet { packet, hidden } => {
+                packet.refill(data, crate::packet::XDP_HEADROOM_BYTES)?;
+                *hidden = 0;
+                self.cells.fill(0);
+                self.init(data_of(self.prog_type).unwrap_or(Data::None), data);
+            }
+            Behind::Memory(memory) => *memory = data.into(),
+            Behind::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// Sets the fields as the kernel's test-run does (`net/bpf/test_run.c`, Linux 6.18): the
+    /// loopback device, number 1, has received the packet.
+    fn init(&mut self, kind: Data, data: &[u8]) {
+        const LOOPBACK_IFINDEX: u64 = 1;
+        match kind {
+            Data::Xdp => self.put("ingress_ifindex", LOOPBACK_IFINDEX),
+            Data::Skb => {
+                // Only the classifier sees the Ethernet header.
+                let sees_mac = matches!(self.prog_type, ProgType::SchedCls | ProgType::SchedAct);
+                if !sees_mac {
+                    self.hide(crate::packet::MIN_BYTES);
+                }
+                self.skb = Skb::new(if sees_mac { crate::packet::MIN_BYTES } else { 0 });
+                self.put("ifindex", LOOPBACK_IFINDEX);
+                self.put("pkt_type", frame::packet_type(&data[..6]));
+                self.put("protocol", u64::from(u16::from_ne_bytes(frame::protocol(data))));
+                let hidden = if sees_mac { 0 } else { crate::packet::MIN_BYTES };
+                self.put("wire_len", (data.len() - hidden) as u64);
+            }
+            Data::Context => {
+                for (cell, bytes) in self.cells.iter_mut().zip(data.chunks(8)) {
+                    *cell = crate::map::memory::load_word(bytes);
+                }
+            }
+            Data::Window | Data::None => {}
+        }
+        self.sync();
+    }
+
+    /// Puts something behind the pointers that programs need not compare with null.
+    fn point(&mut self) -> Result<(), ContextError> {
+        let Some(def) = self.def.clone() else { return Ok(()) };
+        for field in def.fields.iter() {
+            let FieldKind::Pointer(pointee) = field.kind else { continue };
+            let shown = match Shown::socket(pointee, Arc::default()) {
+                Some(shown) => shown,
+                None => Shown::zeroed(pointee),
+            };
+            let address = self.show(shown.map_err(|_| ContextError::OutOfMemory)?);
+            self.set_cell(fields::first(&def, field), 8, address);
+        }
+        Ok(())
+    }
+
+    fn hide(&mut self, bytes: usize) {
+        if let Behind::Packet { packet, hidden } = &mut self.behind
+            && packet.shift_start(bytes as i32)
+        {
+            *hidden = bytes;
+        }
+    }
+
+    /// The program type that the context is for.
+    pub fn prog_type(&self) -> ProgType {
+        self.prog_type
+    }
+
+    /// The layout; none for plain memory.
+    pub fn def(&self) -> Option<&ContextDef> {
+        self.def.as_deref()
+    }
+
+    /// The whole packet, with the header that the program may not see; none for plain memory.
+    pub fn packet_data(&self) -> Option<&[u8]> {
+        let Behind::Packet { packet, hidden } = &self.behind else { return None };
+        Some(packet.data_after(*hidden))
+    }
+
+    /// The packet as the program sees it.
+    pub fn visible_packet(&self) -> Option<&Packet> {
+        match &self.behind {
+            Behind::Packet { packet, .. } => Some(packet),
+            Behind::Memory(_) | Behind::Nothing => None,
+        }
+    }
+
+    /// The data as the kernel's test-run gives it back (`bpf_test_finish`, Linux 6.18): of XDP the
+    /// metadata before the packet too, and zeros for a header that the program does not see. Plain
+    /// memory as it is.
+    pub fn data_out(&self) -> Vec<u8> {
+        match &self.behind {
+            Behind::Packet { packet, .. } if self.prog_type == ProgType::Xdp => {
+                packet.data_with_meta().to_vec()
+            }
+            Behind::Packet { packet, hidden } => [&vec![0; *hidden], packet.data()].concat(),
+            Behind::Memory(memory) => memory.to_vec(),
+            Behind::Nothing => Vec::new(),
+        }
+    }
+
+    /// The plain memory; none for a packet.
+    pub fn memory(&self) -> Option<&[u8]> {
+        match &self.behind {
+            Behind::Memory(memory) => Some(memory),
+            Behind::Packet { .. } | Behind::Nothing => None,
+        }
+    }
+
+    /// Puts other bytes of the same length into the plain memory, which stays where it is.
+    pub(crate) fn set_memory(&mut self, bytes: &[u8]) {
+        if let Behind::Memory(memory) = &mut self.behind {
+            memory.copy_from_slice(bytes);
+        }
+    }
+
+    /// Changes the packet and then the fields that depend on it.
+    pub fn change_packet<R>(&mut self, change: impl FnOnce(&mut Packet) -> R) -> Option<R> {
+        let Behind::Packet { packet, .. } = &mut self.behind else { return None };
+        let result = change(packet);
+        self.sync();
+        Some(result)
+    }
+
+    /// Writes the addresses and the length of the packet into their fields.
+    fn sync(&mut self) {
+        let Behind::Packet { packet, .. } = &mut self.behind else { return };
+        let (meta, start, end) = packet.addresses();
+        let Some(def) = self.def.clone() else { return };
+        for field in def.fields.iter() {
+            let (bytes, value) = match field.kind {
+                FieldKind::PacketStart => (8, start),
+                FieldKind::PacketEnd => (8, end),
+                FieldKind::PacketMeta => (8, meta),
+                FieldKind::Scalar if field.name == "len" => (4, end - start),
+                FieldKind::Scalar | FieldKind::Pointer(_) | FieldKind::PointerOrNull(_) => {
+                    continue;
+                }
+            };
+            self.set_cell(fields::first(&def, field), bytes, value);
+        }
+    }
+
+    /// Puts a socket behind a pointer of the context, or nothing.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the field is no such pointer, the socket is not of its kind, or nothing
+    /// is given where there must be a socket.
+    pub fn set_socket(
+        &mut self,
+        name: &str,
+        socket: Option<Arc<Socket>>,
+    ) -> Result<(), ContextError> {
+        let (kind, host, _) = self.locate(name)?;
+        let context = self.context_name();
+        let wrong = |expected| {
+            let field = name.to_string();
+            Err(ContextError::NoSocket { context, field, expected })
+        };
+        let (pointee, nullable) = match kind {
+            FieldKind::Pointer(pointee) => (pointee, false),
+            FieldKind::PointerOrNull(pointee) => (pointee, true),
+            _ => return wrong("no socket"),
+        };
+        let address = match socket {
+            None if nullable => 0,
+            None => return wrong("a socket"),
+            Some(socket) => match Shown::socket(pointee, socket) {
+                None => return wrong("another kind of socket"),
+                Some(Err(_)) => return Err(ContextError::OutOfMemory),
+                Some(Ok(shown)) => self.show(shown),
+            },
+        };
+        self.set_cell(host, 8, address);
+        Ok(())
+    }
+
+    /// Keeps what a pointer shows as long as the context; the pointer.
+    pub(crate) fn show(&mut self, shown: Shown) -> u64 {
+        let address = shown.address();
+        self.shown.push(shown);
+        address
+    }
+
+    /// What pointers of the context show.
+    pub(crate) fn shown(&self) -> &[Shown] {
+        &self.shown
+    }
+
+    /// What the pointer of this kind shows, if the context has one.
+    pub(crate) fn shown_as(&self, pointee: Pointee) -> Option<&Shown> {
+        self.shown.iter().rev().find(|shown| shown.pointee() == pointee)
+    }
+
+    /// The address that `r1` gets, and what `r2` gets.
+    pub(crate) fn registers(&mut self) -> (u64, u64) {
+        match &mut self.behind {
+            Behind::Packet { .. } | Behind::Nothing => (self.cells.as_mut_ptr() as u64, 0),
+            Behind::Memory(memory) if memory.is_empty() => (0, 0),
+            Behind::Memory(memory) => (memory.as_mut_ptr() as u64, memory.len() as u64),
+        }
+    }
+
+    /// The memory that the program may access directly: its address and length.
+    pub(crate) fn window(&mut self) -> (u64, u64) {
+        match &mut self.behind {
+            Behind::Packet { packet, .. } => {
+                let (meta, _, end) = packet.addresses();
+                (meta, end - meta)
+            }
+            Behind::Memory(memory) => (memory.as_mut_ptr() as u64, memory.len() as u64),
+            Behind::Nothing => (0, 0),
+        }
+    }
+
+    /// Whether programs may write to the packet directly (`may_access_direct_pkt_data`, Linux 6.18).
+    pub(crate) fn window_writable(&self) -> bool {
+        self.prog_type == ProgType::Raw || linux_type(self.prog_type).is_some_and(|t| t.writes)
+    }
+}
