@@ -63,6 +63,7 @@ errnos! {
     EOPNOTSUPP = 95, "operation not supported";
     EAFNOSUPPORT = 97, "address family not supported";
     ENETUNREACH = 101, "network unreachable";
+    ETIMEDOUT = 110, "timed out";
     EALREADY = 114, "already done or under way";
     ENOTSUPP = 524, "operation not supported";
 }

@@ -1,6 +1,7 @@
 //! Maps as their creator declares them.
 
-use crate::btf::TypeId;
+use crate::btf::{Btf, Holder, SpecialField, SpecialSet, TypeId, special_fields};
+use crate::linux::check_holder;
 use std::fmt;
 use std::sync::Arc;
 
@@ -295,6 +296,9 @@ pub struct MapDef {
     pub key_type: Option<TypeId>,
     /// Type of the value in the object's BTF.
     pub value_type: Option<TypeId>,
+    /// Fields of its values that are not data, such as locks and timers, in the order of their
+    /// offsets: what [`MapDef::find_special`] finds by the type.
+    pub special: Arc<[SpecialField]>,
     /// For maps of maps, what the inner maps look like.
     pub inner: Option<Box<MapDef>>,
     /// Initial entries by index.
@@ -326,11 +330,29 @@ impl MapDef {
             extra: 0,
             key_type: None,
             value_type: None,
+            special: Arc::default(),
             inner: None,
             values: Vec::new(),
             numa_node: 0,
             pinned: false,
             origin: MapOrigin::Declared,
+        }
+    }
+
+    /// Finds the special fields of its values, and of those of inner maps, by their types.
+    ///
+    /// Of a type with a mistake, or with fields that such a map may not have, there are none: the
+    /// kernel refuses the types, and libbpf then creates the map without them.
+    pub fn find_special(&mut self, btf: &Btf) {
+        let found = self
+            .value_type
+            .and_then(|id| special_fields(btf, id, self.value_bytes, Holder::MapValue).ok())
+            .filter(|fields| {
+                check_holder(self.map_type, self.flags, SpecialSet::of_fields(fields)).is_ok()
+            });
+        self.special = found.unwrap_or_default().into();
+        if let Some(inner) = &mut self.inner {
+            inner.find_special(btf);
         }
     }
 }

@@ -84,7 +84,7 @@ pub(crate) fn check_maps(program: &Program, maps: &[MapInfo]) -> Result<(), Reas
         let Insn::LoadImm { value, .. } = insn else { continue };
         let (Imm64::MapIdx(index) | Imm64::MapIdxValue { index, .. }) = value else { continue };
         let Some(map) = maps.get(*index as usize) else { continue };
-        let fields = SpecialSet::of_fields(&map.fields);
+        let fields = SpecialSet::of_fields(map.fields());
         map_in_program(program.prog_type, sleepable, map.def.map_type, fields)
             .map_err(refused_map)?;
     }

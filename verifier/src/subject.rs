@@ -9,9 +9,8 @@ use crate::report::frame;
 use crate::state::MapId;
 use ebpfvm_asm::Pc;
 use ebpfvm_spec::attach::AttachType;
-use ebpfvm_spec::btf::{Btf, Holder, SpecialField, SpecialSet, special_fields};
+use ebpfvm_spec::btf::{Btf, SpecialField};
 use ebpfvm_spec::helper::HelperProto;
-use ebpfvm_spec::linux::may_hold;
 use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
 use ebpfvm_spec::platform::{Platform, ProgTypeDef};
 use ebpfvm_spec::program::Program;
@@ -30,25 +29,22 @@ pub(crate) struct MapInfo {
     pub(crate) def: MapDef,
     /// Of a map of maps, what its inner maps are.
     pub(crate) inner: Option<MapId>,
-    /// Fields of its values that programs may touch only through helpers.
-    pub(crate) fields: Vec<SpecialField>,
     /// Whether its contents are those of its [`MapOrigin`] for good: no side can write them.
     pub(crate) constant: bool,
 }
 
 impl MapInfo {
-    fn new(def: &MapDef, inner: Option<MapId>, btf: Option<&Btf>) -> MapInfo {
+    fn new(def: &MapDef, inner: Option<MapId>) -> MapInfo {
         // Data sections that programs may not write are frozen by the one who loads the object.
         let constant =
             def.flags.has(MapFlags::RDONLY_PROG) && matches!(def.origin, MapOrigin::Section { .. });
-        // A map whose value cannot have the fields that its type names is created without types.
-        let fields = btf
-            .zip(def.value_type)
-            .and_then(|(btf, id)| special_fields(btf, id, def.value_bytes, Holder::MapValue).ok())
-            .filter(|fields| may_hold(def.map_type, def.flags, SpecialSet::of_fields(fields)))
-            .unwrap_or_default();
         let flags = MapFlags(def.flags.0 | def.map_type.implied_flags());
-        MapInfo { def: MapDef { flags, ..def.clone() }, inner, fields, constant }
+        MapInfo { def: MapDef { flags, ..def.clone() }, inner, constant }
+    }
+
+    /// Fields of its values that programs may touch only through helpers.
+    pub(crate) fn fields(&self) -> &[SpecialField] {
+        &self.def.special
     }
 
     /// The initial contents of a map that is constant.
@@ -97,7 +93,7 @@ impl<'a> Subject<'a> {
                 Reason::unsupported(format!("program type {name}"))
             });
         };
-        let maps = map_table(&program.maps, program.btf.as_deref());
+        let maps = map_table(&program.maps);
         load::check(program, def, options)?;
         let attach_type = def.attach_type(program.attach_type).unwrap_or(program.attach_type);
         frame::functions(log, Structure::function_starts(program, options)?);
@@ -167,15 +163,15 @@ impl<'a> Subject<'a> {
 }
 
 /// The maps of a program with the inner definitions of its maps of maps after them.
-pub(crate) fn map_table(defs: &[MapDef], btf: Option<&Btf>) -> Vec<MapInfo> {
+pub(crate) fn map_table(defs: &[MapDef]) -> Vec<MapInfo> {
     let mut maps: Vec<MapInfo> = Vec::with_capacity(defs.len());
     let mut inner_maps = Vec::new();
     for def in defs {
         let inner = def.inner.as_deref().map(|inner| {
-            inner_maps.push(MapInfo::new(inner, None, btf));
+            inner_maps.push(MapInfo::new(inner, None));
             MapId((defs.len() + inner_maps.len() - 1) as u32)
         });
-        maps.push(MapInfo::new(def, inner, btf));
+        maps.push(MapInfo::new(def, inner));
     }
     maps.extend(inner_maps);
     maps

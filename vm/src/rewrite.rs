@@ -102,6 +102,7 @@ pub(crate) fn is_same_map(def: &MapDef, map: &Map) -> bool {
         && has.value_bytes == def.value_bytes
         && has.max_entries == def.max_entries
         && has.flags == def.flags
+        && has.special == def.special
         && match (&def.inner, &has.inner) {
             (None, None) => true,
             (Some(told), Some(has)) => {
@@ -110,6 +111,7 @@ pub(crate) fn is_same_map(def: &MapDef, map: &Map) -> bool {
                     && told.value_bytes == has.value_bytes
                     && told.max_entries == has.max_entries
                     && told.flags == has.flags
+                    && told.special == has.special
             }
             _ => false,
         };

@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
             )));
         }
         (def.key_type, def.value_type) = (own.key_type, own.value_type);
+        def.special = own.special.clone();
         def.name = own.name.clone();
         // Sections are shown as variables.
         if let (MapOrigin::Section { section, .. }, Some((_, data))) =

@@ -328,6 +328,7 @@ fn maps(drafts: Vec<DraftMap>, types: &mut Types) -> Result<Arc<[MapDef]>, Strin
                 draft.fields.iter().map(|(name, offset)| (name.as_str(), *offset)).collect();
             let of_map = types.map(&def.name, def.key_bytes, def.value_bytes, &fields)?;
             (def.key_type, def.value_type) = (Some(of_map.0), Some(of_map.1));
+            def.find_special(types.so_far());
         }
         if let Some(inner) = draft.inner {
             let found = maps.iter().find(|map| map.name == inner);

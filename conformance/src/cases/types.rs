@@ -165,6 +165,11 @@ impl Types {
         Ok((key, self.compound(&format!("{name}_value"), value_bytes, members)))
     }
 
+    /// The types there are so far.
+    pub(super) fn so_far(&self) -> &Btf {
+        self.builder.so_far()
+    }
+
     /// The types, if there are any.
     pub(super) fn finish(self) -> Result<Option<Btf>, String> {
         match self.builder.so_far().len() {

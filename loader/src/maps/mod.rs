@@ -50,6 +50,9 @@ impl Maps {
         }
         data::read(elf, btf, object_name, &mut maps)?;
         data::read_arena(elf, &mut maps)?;
+        if let Some(btf) = btf {
+            maps.defs.iter_mut().for_each(|def| def.find_special(btf));
+        }
         Ok(maps)
     }
 

@@ -4,6 +4,7 @@
 
 use crate::btf::SpecialKind::*;
 use crate::btf::SpecialSet;
+use crate::errno::Errno;
 use crate::map::MapType::*;
 use crate::map::{MapFlags, MapType, MapTypeSet};
 use crate::program::{ProgType, ProgTypeSet};
@@ -31,11 +32,19 @@ const HOLDERS: &[(SpecialSet, MapTypeSet)] = &[
     (fields(&[ListHead, RbRoot]), MapTypeSet::of(&[Hash, LruHash, Array])),
 ];
 
-/// Whether a map of this kind, with these flags, can be created with values that have such fields.
-pub fn may_hold(kind: MapType, flags: MapFlags, kinds: SpecialSet) -> bool {
+/// Checks that a map of this kind, with these flags, can be created with values that have such
+/// fields.
+///
+/// # Errors
+/// `EACCES` where programs may only read or only write values, `EOPNOTSUPP` if the kind has no such
+/// fields.
+pub fn check_holder(kind: MapType, flags: MapFlags, kinds: SpecialSet) -> Result<(), Errno> {
     let one_sided = flags.0 & (MapFlags::RDONLY_PROG | MapFlags::WRONLY_PROG) != 0;
-    !(one_sided && kinds != SpecialSet::NONE)
-        && HOLDERS.iter().all(|(about, maps)| !kinds.meets(*about) || maps.contains(kind))
+    if one_sided && kinds != SpecialSet::NONE {
+        return Err(Errno::EACCES);
+    }
+    let held = HOLDERS.iter().all(|(about, maps)| !kinds.meets(*about) || maps.contains(kind));
+    if held { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
 }
 
 /// Why a program may not use a map.

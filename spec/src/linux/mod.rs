@@ -15,7 +15,7 @@ pub use context_types::context_types;
 pub use helper_names::{HELPER_NAMES, helper_id, helper_name};
 pub use helpers::{HELPERS, ITERABLE, helpers};
 pub use kfuncs::{KFUNCS, kfunc_since};
-pub use map_fields::{ProgMapRefusal, map_in_program, may_hold};
+pub use map_fields::{ProgMapRefusal, check_holder, map_in_program};
 pub use map_struct::{kernel_map_struct, shows_number};
 pub use privileges::{Capabilities, MAX_UNPRIVILEGED_SLOTS, needed_for_map, needed_for_program};
 pub use release::Release;

@@ -49,7 +49,7 @@ pub(crate) fn set_non_null(subject: &Subject<'_>, value: &mut Value) {
     value.flags = Flags::NONE;
     let info = subject.map(map);
     if let Some(inner) = info.inner {
-        let fields = &subject.map(inner).fields;
+        let fields = subject.map(inner).fields();
         let is_tied = fields.iter().any(|field| TIED_TO_MAP.contains(&field.kind));
         let uid = if is_tied { value.id } else { 0 };
         value.kind = Kind::MapPtr(MapRef { map: inner, uid });
@@ -67,7 +67,7 @@ pub(crate) fn set_non_null(subject: &Subject<'_>, value: &mut Value) {
 fn may_have_lock(subject: &Subject<'_>, value: &Value) -> bool {
     match value.kind {
         Kind::MapValue(MapRef { map, .. }) if !value.may_be_null() => {
-            subject.map(map).fields.iter().any(|field| LOCKS.contains(&field.kind))
+            subject.map(map).fields().iter().any(|field| LOCKS.contains(&field.kind))
         }
         _ => false,
     }

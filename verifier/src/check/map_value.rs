@@ -57,13 +57,13 @@ pub(crate) fn map_value(
     let map = subject.map(map.map);
     let region = Region { area: Area::MapValue, limit: map.def.value_bytes };
     memory_region(value, reg, range, region)?;
-    if map.fields.is_empty() {
+    if map.fields().is_empty() {
         return Ok(());
     }
     let full = &value.scalar.full;
     let first = full.smin.wrapping_add(i64::from(range.offset));
     let end = full.umax as i64 + i64::from(range.offset) + i64::from(range.bytes);
-    for field in &map.fields {
+    for field in map.fields() {
         let (start, bytes) = (i64::from(field.offset), i64::from(field.bytes));
         if first >= start + bytes || start >= end {
             continue;

@@ -24,7 +24,7 @@ impl Pattern {
     /// Checks a map against the pattern (`map_meta_equal`).
     ///
     /// # Errors
-    /// `EINVAL` if it differs in kind, sizes or flags, and for arrays in its capacity, unless the
+    /// `EINVAL` if it differs in kind, sizes, flags or special fields, and for arrays in its capacity, unless the
     /// pattern has `BPF_F_INNER_MAP`.
     fn check(&self, map: &Map) -> Result<(), Errno> {
         let (pattern, def) = (&self.0, map.def());
@@ -34,6 +34,7 @@ impl Pattern {
             && pattern.key_bytes == def.key_bytes
             && pattern.value_bytes == def.value_bytes
             && pattern.flags == def.flags
+            && pattern.special == def.special
             && (!capacity_counts || pattern.max_entries == def.max_entries);
         if fits { Ok(()) } else { Err(Errno::EINVAL) }
     }

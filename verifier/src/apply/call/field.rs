@@ -28,7 +28,7 @@ fn holder(
     if step.subject.btf().is_none() || info.def.value_type.is_none() {
         return Err(CallReason::FieldTypes { map: name(), field }.into());
     }
-    let Some(found) = info.fields.iter().find(|f| f.kind == kind) else {
+    let Some(found) = info.fields().iter().find(|f| f.kind == kind) else {
         return Err(CallReason::FieldMissing { map: name(), field }.into());
     };
     let offset = (moved as i64).wrapping_add(i64::from(value.offset));

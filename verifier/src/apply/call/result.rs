@@ -65,7 +65,7 @@ fn map_of(call: &Call) -> Result<MapRef, Reason> {
 fn has_lock(step: &Step<'_, '_>, value: &Value) -> bool {
     let Kind::MapValue(map) = value.kind else { return false };
     let is_lock = |kind| matches!(kind, SpecialKind::SpinLock | SpecialKind::ResSpinLock);
-    step.subject.map(map.map).fields.iter().any(|field| is_lock(field.kind))
+    step.subject.map(map.map).fields().iter().any(|field| is_lock(field.kind))
 }
 
 /// Whether the result is a reference (`is_acquire_function`).
