@@ -3,7 +3,7 @@
 //! or in `VERIFIER_OBJECTS` (separated by `:`). Ends with a table of ratios.
 
 use ebpfvm_benches::verification::{Input, generated, linux, ours, peak_memory, programs};
-use ebpfvm_kernel::Kernel;
+use ebpfvm_kernel::{Kernel, kernel_or_skip};
 use ebpfvm_spec::Platform;
 use std::path::PathBuf;
 
@@ -30,13 +30,7 @@ fn main() {
     } else {
         programs(&named)
     };
-    let kernel = match Kernel::probe() {
-        Ok(kernel) => Some(kernel),
-        Err(why) => {
-            println!("skipped: comparison with the kernel: {why}");
-            None
-        }
-    };
+    let kernel = kernel_or_skip("comparison with the kernel");
     inputs.sort_by_key(|input| input.program.code.len());
     let platform = Platform::linux();
     let mut ratios = Vec::new();

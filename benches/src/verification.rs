@@ -2,13 +2,14 @@
 
 use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_conformance::corpus::TargetKernel;
+use ebpfvm_conformance::files::{OBJECT, files_below};
 use ebpfvm_conformance::judge::LiveJudge;
 use ebpfvm_kernel::Kernel;
 use ebpfvm_kernel::prog::log_level;
 use ebpfvm_loader::{LinkOptions, Object};
 use ebpfvm_spec::{Platform, ProgType, Program};
 use ebpfvm_verifier::{Options, verify};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A program to be judged.
@@ -35,7 +36,11 @@ pub struct Judgement {
 pub fn programs(paths: &[PathBuf]) -> Vec<Input> {
     let (platform, target) = (Platform::linux(), TargetKernel::running());
     let mut inputs = Vec::new();
-    for file in paths.iter().flat_map(|path| objects(path)) {
+    let below = |path: &PathBuf| {
+        let told = |error| println!("left out: {}: {error}", path.display());
+        files_below(path, OBJECT).map_err(told).unwrap_or_default()
+    };
+    for file in paths.iter().flat_map(below) {
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let object = std::fs::read(&file)
             .map_err(|error| error.to_string())
@@ -59,21 +64,6 @@ pub fn programs(paths: &[PathBuf]) -> Vec<Input> {
         }
     }
     inputs
-}
-
-fn objects(path: &Path) -> Vec<PathBuf> {
-    if path.is_file() {
-        return vec![path.to_owned()];
-    }
-    let mut files: Vec<PathBuf> = std::fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .flat_map(|path| if path.is_dir() { objects(&path) } else { vec![path] })
-        .filter(|path| path.to_string_lossy().ends_with(".bpf.o"))
-        .collect();
-    files.sort();
-    files
 }
 
 /// Programs that are made to be long: straight code, branches that double what is known, loops of

@@ -9,6 +9,7 @@
 //! - [`cases`]: annotated programs with the verdict that they must get
 //! - [`corpus`]: verdicts on many programs, ours beside those of Linux
 //! - [`engine`]: the trait and what an engine may answer
+//! - [`files`]: files below a folder
 //! - [`interpreter`]: the interpreter as an engine
 //! - [`judge`]: who says whether a program is accepted: the verifier, the running kernel
 //! - [`kernel`]: the Linux kernel as an engine
@@ -20,6 +21,7 @@
 pub mod cases;
 pub mod corpus;
 pub mod engine;
+pub mod files;
 pub mod interpreter;
 pub mod judge;
 pub mod kernel;

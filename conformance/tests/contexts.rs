@@ -5,9 +5,9 @@
 //! (700,000 programs).
 
 use ebpfvm_asm::{Builder, ByteOrder, Imm64, JmpOp, Operand, Reg, Size, Width};
-use ebpfvm_kernel::prog::load_flags;
-use ebpfvm_kernel::{Kernel, LoadRequest, MapRequest};
+use ebpfvm_kernel::{Kernel, LoadRequest, MapRequest, linux_6_18_or_skip, report_skip};
 use ebpfvm_spec::linux::prog_types;
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::{
     AttachType, AttachTypeSet, ContextAccess, Direction, Errno, FieldKind, MapType, PacketAccess,
     ProgType, ProgTypeDef,
@@ -45,21 +45,12 @@ fn full() -> bool {
 }
 
 fn oracle(test: &str) -> Option<Oracle> {
-    match Kernel::probe() {
-        Ok(kernel) if !cfg!(target_arch = "x86_64") => {
-            ebpfvm_kernel::report_skip(test, format!("{} is not of x86_64", kernel.release()));
-            None
-        }
-        Ok(kernel) if kernel.version() < (6, 18) => {
-            ebpfvm_kernel::report_skip(test, format!("Linux {} is too old", kernel.release()));
-            None
-        }
-        Ok(kernel) => Some(Oracle { kernel, differences: String::new(), cases: 0 }),
-        Err(e) => {
-            ebpfvm_kernel::report_skip(test, e);
-            None
-        }
+    if !cfg!(target_arch = "x86_64") {
+        report_skip(test, "the kernel's contexts are those of x86_64");
+        return None;
     }
+    let kernel = linux_6_18_or_skip(test)?;
+    Some(Oracle { kernel, differences: String::new(), cases: 0 })
 }
 
 impl Oracle {
@@ -105,7 +96,7 @@ fn kernel_types(oracle: &mut Oracle, test: &str) -> Vec<ProgTypeDef> {
         // A type that is not configured is refused with the same number as a bad attach type.
         match oracle.load(def.prog_type, attach, &returning(in_range(&def, attach))) {
             Ok(()) => known.push(def),
-            Err(_) if def.prog_type == ProgType::LircMode2 => ebpfvm_kernel::report_skip(
+            Err(_) if def.prog_type == ProgType::LircMode2 => report_skip(
                 test,
                 format!("this kernel has no programs of type {}", def.prog_type.name()),
             ),

@@ -1,8 +1,9 @@
 //! The verifier's log, line by line as the running kernel writes it, for the objects of this repository.
 
 use ebpfvm_asm::{ByteOrder, CallTarget, Insn};
+use ebpfvm_conformance::files::files_below;
 use ebpfvm_conformance::judge::{LiveJudge, comparable, judge, ours::with_log};
-use ebpfvm_kernel::Kernel;
+use ebpfvm_kernel::{Kernel, linux_6_18_or_skip, report_skip};
 use ebpfvm_loader::Object;
 use ebpfvm_spec::helper::Arg;
 use ebpfvm_spec::{Platform, Program};
@@ -28,23 +29,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The object files below a folder.
-fn objects(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        match path.is_dir() {
-            true => objects(&path, found),
-            false if path.extension().is_some_and(|ending| ending == "o") => found.push(path),
-            false => {}
-        }
-    }
-}
-
 /// The programs of all objects that can be linked, with the names of their files.
 fn programs() -> Vec<(String, Program)> {
-    let mut files = Vec::new();
-    FOLDERS.iter().for_each(|folder| objects(&root().join(folder), &mut files));
-    files.sort();
+    let below = |folder: &&str| files_below(&root().join(folder), ".o").expect("a folder");
+    let files: Vec<PathBuf> = FOLDERS.iter().flat_map(below).collect();
     let mut programs = Vec::new();
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -65,18 +53,12 @@ fn programs() -> Vec<(String, Program)> {
 
 /// The kernel, if its log is the one that is followed.
 fn kernel() -> Option<Kernel> {
-    let skip = |why: String| ebpfvm_kernel::report_skip("logs_are_those_of_the_kernel", why);
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() == (6, 18) && cfg!(target_arch = "x86_64") => Some(kernel),
-        Ok(kernel) => {
-            skip(format!("Linux {} may write another log", kernel.release()));
-            None
-        }
-        Err(error) => {
-            skip(error.to_string());
-            None
-        }
+    let name = "logs_are_those_of_the_kernel";
+    if !cfg!(target_arch = "x86_64") {
+        report_skip(name, "the kernel writes its log for x86_64");
+        return None;
     }
+    linux_6_18_or_skip(name)
 }
 
 /// The first lines that differ.

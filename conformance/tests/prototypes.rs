@@ -6,9 +6,10 @@
 
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_asm::text::{Dialect, assemble};
-use ebpfvm_kernel::prog::{load_flags, log_level};
-use ebpfvm_kernel::{Kernel, LoadRequest, Map, MapRequest};
+use ebpfvm_kernel::prog::log_level;
+use ebpfvm_kernel::{Kernel, LoadRequest, Map, MapRequest, linux_6_18_or_skip};
 use ebpfvm_spec::linux::HELPERS;
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::{
     Arg, AttachType, DynptrUse, Effect, HelperProto, LookupGives, MapFlags, MapType, MemAccess,
     MemSize, ProgType, Ret,
@@ -324,20 +325,6 @@ fn named(log: &str) -> Option<usize> {
     after.chars().next()?.to_digit(10).map(|digit| digit as usize)
 }
 
-fn kernel(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() >= (6, 18) => Some(kernel),
-        Ok(kernel) => {
-            eprintln!("SKIPPED {test}: Linux {} is too old", kernel.release());
-            None
-        }
-        Err(e) => {
-            eprintln!("SKIPPED {test}: {e}");
-            None
-        }
-    }
-}
-
 fn hosts(proto: &HelperProto) -> impl Iterator<Item = &'static Host> {
     let sleeps = proto.effects.has(Effect::MAY_SLEEP);
     HOSTS
@@ -348,7 +335,9 @@ fn hosts(proto: &HelperProto) -> impl Iterator<Item = &'static Host> {
 
 #[test]
 fn arguments_are_taken_as_the_kernel_takes_them() {
-    let Some(kernel) = kernel("arguments_are_taken_as_the_kernel_takes_them") else { return };
+    let Some(kernel) = linux_6_18_or_skip("arguments_are_taken_as_the_kernel_takes_them") else {
+        return;
+    };
     let bench = Bench::new(kernel);
     let (mut wrong, mut left_out, mut asked) = (Vec::new(), Vec::new(), 0);
     for proto in HELPERS {
@@ -390,7 +379,9 @@ fn arguments_are_taken_as_the_kernel_takes_them() {
 
 #[test]
 fn packets_change_where_the_kernel_says_so() {
-    let Some(kernel) = kernel("packets_change_where_the_kernel_says_so") else { return };
+    let Some(kernel) = linux_6_18_or_skip("packets_change_where_the_kernel_says_so") else {
+        return;
+    };
     let bench = Bench::new(kernel);
     let (mut wrong, mut asked) = (Vec::new(), 0);
     for proto in HELPERS {
@@ -467,7 +458,7 @@ fn is_result(ret: Ret, references: bool, state: Option<&str>) -> bool {
 
 #[test]
 fn results_are_what_the_kernel_says() {
-    let Some(kernel) = kernel("results_are_what_the_kernel_says") else { return };
+    let Some(kernel) = linux_6_18_or_skip("results_are_what_the_kernel_says") else { return };
     let bench = Bench::new(kernel);
     let (mut wrong, mut asked, mut left_out) = (Vec::new(), 0, Vec::new());
     for proto in HELPERS {
@@ -506,7 +497,7 @@ fn results_are_what_the_kernel_says() {
 /// A socket that is a reference is cast: the result shares the reference where the table says so.
 #[test]
 fn casts_share_the_reference() {
-    let Some(kernel) = kernel("casts_share_the_reference") else { return };
+    let Some(kernel) = linux_6_18_or_skip("casts_share_the_reference") else { return };
     let bench = Bench::new(kernel);
     let host = HOSTS.iter().find(|host| host.prog_type == ProgType::SchedCls).unwrap();
     let (mut wrong, mut asked) = (Vec::new(), 0);
@@ -536,7 +527,7 @@ fn casts_share_the_reference() {
 /// What a lookup gives, once it is known not to be null.
 #[test]
 fn lookups_give_what_the_kernel_says() {
-    let Some(kernel) = kernel("lookups_give_what_the_kernel_says") else { return };
+    let Some(kernel) = linux_6_18_or_skip("lookups_give_what_the_kernel_says") else { return };
     let bench = Bench::new(kernel);
     let host = HOSTS.iter().find(|host| host.prog_type == ProgType::SchedCls).unwrap();
     for kind in [

@@ -2,7 +2,7 @@
 
 use ebpfvm_conformance::runner::{engines, run_dir, vector_files};
 use ebpfvm_conformance::{Engine, Outcome, Summary, Vector, Verdict};
-use ebpfvm_kernel::{Kernel, report_skip};
+use ebpfvm_kernel::{kernel_or_skip, linux_6_18_or_skip, report_skip};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,8 @@ fn shared(test: &str) -> Option<PathBuf> {
 /// Runs a directory on all engines. Engines without a verifier of their own may skip nothing.
 fn run_all(dir: &Path) -> BTreeMap<String, Summary> {
     let engines = engines("all").unwrap();
-    if let Err(e) = Kernel::probe() {
-        report_skip(&format!("{} on the kernel", dir.display()), e);
-    }
+    // Without it the others run all the same.
+    let _ = kernel_or_skip(&format!("{} on the kernel", dir.display()));
     let mut failures = String::new();
     let mut summaries: BTreeMap<String, Summary> = BTreeMap::new();
     run_dir(dir, &engines, |report| {
@@ -87,13 +86,9 @@ const HEADER: &str = "\
 
 #[test]
 fn the_kernel_refuses_what_is_listed() {
-    let skip = |why: &str| report_skip("the_kernel_refuses_what_is_listed", why);
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() == (6, 18) => {}
-        Ok(kernel) => {
-            return skip(&format!("the words are those of 6.18, not {}", kernel.release()));
-        }
-        Err(e) => return skip(&e.to_string()),
+    let name = "the_kernel_refuses_what_is_listed";
+    if linux_6_18_or_skip(name).is_none() {
+        return;
     }
     let engine = &engines("kernel").unwrap()[0];
     let mut found = BTreeMap::new();

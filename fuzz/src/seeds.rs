@@ -1,26 +1,15 @@
 //! What the project has anyway: objects, their types, vectors. Fuzzing starts from them.
 
+use ebpfvm_conformance::files::files_below;
 use object::{Object, ObjectSection};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The files with an ending in some directories of the workspace, in order of their names.
+/// The files with an ending in some directories of the workspace, as far as they are there.
 fn files(dirs: &[&str], ending: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut open: Vec<PathBuf> = dirs.iter().map(|dir| root.join(dir)).collect();
-    let mut found = Vec::new();
-    while let Some(dir) = open.pop() {
-        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.to_string_lossy().ends_with(ending) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
+    let below = |dir: &&str| files_below(&root.join(dir), ending).unwrap_or_default();
+    dirs.iter().flat_map(below).collect()
 }
 
 fn contents(dirs: &[&str], ending: &str) -> Vec<Vec<u8>> {

@@ -16,7 +16,7 @@ use crate::section_name::{self, Meaning};
 use ebpfvm_asm::{ByteOrder, Pc};
 use ebpfvm_spec::btf::{Btf, Kind, Linkage};
 use ebpfvm_spec::map::MapOrigin;
-use ebpfvm_spec::{AttachType, MapDef, Platform, ProgType, Program};
+use ebpfvm_spec::{AttachType, MapDef, Platform, ProgType, Program, load_flags};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub struct ProgramInfo {
     pub attach_target: Option<String>,
     /// Whether it is loaded unless asked otherwise (no `?` before the section's name).
     pub autoload: bool,
-    /// `BPF_F_*` load flags, such as [`section_name::SLEEPABLE`].
+    /// Bits of [`load_flags`].
     pub flags: u32,
     /// Whether the attach target is looked up in the kernel's BTF.
     pub needs_attach_btf: bool,
@@ -110,12 +110,12 @@ pub struct Absent {
 impl ProgramInfo {
     /// Whether it may sleep.
     pub fn is_sleepable(&self) -> bool {
-        self.flags & section_name::SLEEPABLE != 0
+        self.flags & load_flags::SLEEPABLE != 0
     }
 
     /// Whether it takes packets in several buffers.
     pub fn has_frags(&self) -> bool {
-        self.flags & section_name::XDP_HAS_FRAGS != 0
+        self.flags & load_flags::XDP_HAS_FRAGS != 0
     }
 }
 

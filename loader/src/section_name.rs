@@ -2,11 +2,6 @@
 
 use ebpfvm_spec::{AttachType, ProgType};
 
-/// `BPF_F_SLEEPABLE`
-pub const SLEEPABLE: u32 = 1 << 4;
-/// `BPF_F_XDP_HAS_FRAGS`
-pub const XDP_HAS_FRAGS: u32 = 1 << 5;
-
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SectionName {
@@ -16,7 +11,7 @@ pub struct SectionName {
     pub prog_type: ProgType,
     /// Expected attach type.
     pub attach_type: AttachType,
-    /// `BPF_F_*` load flags.
+    /// Bits of [`load_flags`](ebpfvm_spec::load_flags).
     pub load_flags: u32,
     /// Whether the target is looked up in the kernel's BTF.
     pub needs_attach_btf: bool,
@@ -73,7 +68,7 @@ macro_rules! rows {
 
 /// Load flags, and whether the attach target is a kernel type.
 mod flag {
-    use super::{SLEEPABLE, XDP_HAS_FRAGS};
+    use ebpfvm_spec::load_flags::{SLEEPABLE, XDP_HAS_FRAGS};
 
     pub(super) const SLEEP: (u32, bool) = (SLEEPABLE, false);
     pub(super) const FRAGS: (u32, bool) = (XDP_HAS_FRAGS, false);
@@ -199,6 +194,7 @@ pub static TABLE: &[SectionName] = rows! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ebpfvm_spec::load_flags::{SLEEPABLE, XDP_HAS_FRAGS};
 
     fn found(section: &str) -> (Option<&'static str>, Option<&str>, bool) {
         let m = meaning(section);

@@ -28,4 +28,4 @@ pub use platform::{
     ContextTypes, ObjectAccess, ObjectDef, PacketAccess, Platform, ProgTypeDef, ReturnRange,
     TaggedContext, TaggedRule,
 };
-pub use program::{FuncInfo, LineInfo, ProgType, ProgTypeSet, Program};
+pub use program::{FuncInfo, LineInfo, ProgType, ProgTypeSet, Program, load_flags};

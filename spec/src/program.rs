@@ -132,6 +132,27 @@ impl std::fmt::Debug for ProgTypeSet {
     }
 }
 
+/// Bits of [`Program::flags`]: `BPF_F_*` of `BPF_PROG_LOAD` (`include/uapi/linux/bpf.h`, Linux 6.18).
+pub mod load_flags {
+    /// Accesses must be aligned to their size.
+    pub const STRICT_ALIGNMENT: u32 = 1 << 0;
+    /// Accesses need not be aligned.
+    pub const ANY_ALIGNMENT: u32 = 1 << 1;
+    /// The upper halves that a 32-bit operation must zero are random before, in tests; no effect on
+    /// verdicts.
+    pub const TEST_RND_HI32: u32 = 1 << 2;
+    /// The verifier keeps a state at every prune point, to test pruning.
+    pub const TEST_STATE_FREQ: u32 = 1 << 3;
+    /// The program may sleep.
+    pub const SLEEPABLE: u32 = 1 << 4;
+    /// XDP packets may lie in several buffers.
+    pub const XDP_HAS_FRAGS: u32 = 1 << 5;
+    /// The program may be bound to a device.
+    pub const XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
+    /// Bounds that contradict themselves reject the program.
+    pub const TEST_REG_INVARIANTS: u32 = 1 << 7;
+}
+
 /// A function of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FuncInfo {
@@ -172,7 +193,7 @@ pub struct Program {
     pub prog_type: ProgType,
     /// Expected attach type.
     pub attach_type: AttachType,
-    /// `BPF_F_*` load flags (`BPF_F_SLEEPABLE`, `BPF_F_XDP_HAS_FRAGS`, ...).
+    /// Bits of [`load_flags`].
     pub flags: u32,
     /// Licence string of the object; decides about GPL-only helpers.
     pub license: String,

@@ -39,7 +39,7 @@ mod subject;
 mod verdict;
 
 pub use facts::{Access, Facts, Target, Ways};
-pub use options::{Limits, LogLevel, Options, Precision, Privileges, load_flags};
+pub use options::{Limits, LogLevel, Options, Precision, Privileges};
 pub use reject::{Reason, Rejection};
 pub use report::{Turn, WayStep};
 pub use verdict::{Assumptions, Judgement, Report, Stats, VerifiedProgram, verify};

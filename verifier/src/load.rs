@@ -1,12 +1,13 @@
 //! What a load asks for before the code is looked at (`bpf_prog_load`, `check_attach_btf_id`,
 //! `check_map_prog_compatibility`).
 
-use crate::options::{Options, load_flags};
+use crate::options::Options;
 use crate::reject::{ProgramReason, Reason};
 use crate::subject::MapInfo;
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc};
 use ebpfvm_spec::btf::{Kind, SpecialSet};
 use ebpfvm_spec::linux::{ProgMapRefusal, map_in_program, needed_for_program};
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::platform::ProgTypeDef;
 use ebpfvm_spec::program::{ProgType, ProgTypeSet, Program};
 

@@ -138,23 +138,3 @@ pub enum Precision {
     /// Everything.
     Full,
 }
-
-/// Flags of a load (`BPF_F_*` of `prog_flags`) that the verifier knows.
-pub mod load_flags {
-    /// Accesses must be aligned to their size.
-    pub const STRICT_ALIGNMENT: u32 = 1 << 0;
-    /// Accesses need not be aligned.
-    pub const ANY_ALIGNMENT: u32 = 1 << 1;
-    /// The upper halves of 32-bit results are made random in tests; no effect on verdicts.
-    pub const TEST_RND_HI32: u32 = 1 << 2;
-    /// A state is kept at every prune point.
-    pub const TEST_STATE_FREQ: u32 = 1 << 3;
-    /// The program may sleep.
-    pub const SLEEPABLE: u32 = 1 << 4;
-    /// XDP packets may lie in several buffers.
-    pub const XDP_HAS_FRAGS: u32 = 1 << 5;
-    /// The program may be bound to a device.
-    pub const XDP_DEV_BOUND_ONLY: u32 = 1 << 6;
-    /// Bounds that contradict themselves reject the program.
-    pub const TEST_REG_INVARIANTS: u32 = 1 << 7;
-}

@@ -3,7 +3,7 @@
 use crate::cfg::Structure;
 use crate::load;
 use crate::log::Log;
-use crate::options::{Options, load_flags};
+use crate::options::Options;
 use crate::reject::{ProgramReason, Reason};
 use crate::report::frame;
 use crate::state::MapId;
@@ -11,6 +11,7 @@ use ebpfvm_asm::Pc;
 use ebpfvm_spec::attach::AttachType;
 use ebpfvm_spec::btf::{Btf, SpecialField};
 use ebpfvm_spec::helper::HelperProto;
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
 use ebpfvm_spec::platform::{Platform, ProgTypeDef};
 use ebpfvm_spec::program::Program;

@@ -5,7 +5,8 @@
 //! and test-run only: this crate attaches nothing, pins nothing and knows no object files.
 //!
 //! Everything starts with [`Kernel::probe`], which says why when the kernel cannot be used: no
-//! permission, no such system call, not Linux. Callers skip visibly then. The crate builds on every
+//! permission, no such system call, not Linux. Tests start with [`linux_6_18_or_skip`], which skips
+//! visibly then. The crate builds on every
 //! operating system; elsewhere `probe` always reports [`Unavailable`].
 //!
 //! - [`prog`]: loading and running programs
@@ -21,6 +22,7 @@ pub mod map;
 mod privileges;
 pub mod prog;
 pub mod ring;
+mod skip;
 pub mod stats;
 mod sys;
 
@@ -29,10 +31,10 @@ pub use map::{Map, MapError, MapRequest};
 pub use privileges::Capabilities;
 pub use prog::{LoadError, LoadRequest, Prog, ProgInfo, TestRun, TestRunResult};
 pub use ring::RingBuffer;
+pub use skip::{kernel_or_skip, linux_6_18_or_skip, report_skip};
 pub use stats::VerifierStats;
 
 use ebpfvm_spec::{Errno, ProgType};
-use std::io::Write;
 use std::sync::Arc;
 
 /// Access to the running kernel's `bpf()` system call.
@@ -125,24 +127,6 @@ fn object_name(name: &str) -> [u8; 16] {
             if from.is_ascii_alphanumeric() || from == b'_' || from == b'.' { from } else { b'_' };
     }
     field
-}
-
-/// Says on standard error that a test is skipped, and why. Not through `eprintln!`, whose output the
-/// test harness keeps to itself when a test passes.
-pub fn report_skip(test: &str, why: impl std::fmt::Display) {
-    // Nothing can be done about a closed standard error, and the test has not failed.
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
-}
-
-#[cfg(test)]
-pub(crate) fn kernel_or_skip(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) => Some(kernel),
-        Err(e) => {
-            report_skip(test, e);
-            None
-        }
-    }
 }
 
 #[cfg(test)]

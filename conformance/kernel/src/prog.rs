@@ -20,24 +20,6 @@ pub mod log_level {
     pub const STATS: u32 = 4;
 }
 
-/// Bits of [`LoadRequest::flags`]: `BPF_F_*` of `BPF_PROG_LOAD`.
-pub mod load_flags {
-    /// Refuse accesses that are not aligned.
-    pub const STRICT_ALIGNMENT: u32 = 1 << 0;
-    /// Allow accesses that are not aligned on every machine.
-    pub const ANY_ALIGNMENT: u32 = 1 << 1;
-    /// Fill the upper halves that a 32-bit operation must zero with random bits first.
-    pub const TEST_RND_HI32: u32 = 1 << 2;
-    /// Save the verifier's state often, to test pruning.
-    pub const TEST_STATE_FREQ: u32 = 1 << 3;
-    /// The program may sleep.
-    pub const SLEEPABLE: u32 = 1 << 4;
-    /// The program handles packets in fragments.
-    pub const XDP_HAS_FRAGS: u32 = 1 << 5;
-    /// Refuse the program where the verifier's invariants on register bounds fail.
-    pub const TEST_REG_INVARIANTS: u32 = 1 << 7;
-}
-
 /// A function record of the program: `struct bpf_func_info`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
@@ -85,7 +67,7 @@ pub struct LoadRequest<'a> {
     pub insns: &'a [u8],
     /// The licence, such as `GPL`; some helpers ask for a compatible one.
     pub license: &'a str,
-    /// Bits of [`load_flags`].
+    /// Bits of [`load_flags`](ebpfvm_spec::load_flags).
     pub flags: u32,
     /// Bits of [`log_level`]; 0 for no log, which is three times faster.
     pub log_level: u32,
@@ -287,6 +269,7 @@ impl Prog {
 mod tests {
     use super::*;
     use crate::kernel_or_skip;
+    use ebpfvm_spec::load_flags;
 
     /// A slot of immediate class in host order (little endian: the tests run on such machines only).
     fn slot(opcode: u8, regs: u8, offset: i16, imm: i32) -> [u8; 8] {

@@ -5,9 +5,10 @@ use super::{Case, Difference, Expectation};
 use ebpfvm_asm::text::{Dialect, Symbols, assemble_with};
 use ebpfvm_asm::{CallTarget, Code, Imm64, Insn, Pc};
 use ebpfvm_spec::btf::Linkage;
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{AttachType, FuncInfo, MapDef, MapFlags, MapType, ProgType, Program, linux};
-use ebpfvm_verifier::{Privileges, load_flags};
+use ebpfvm_verifier::Privileges;
 use std::sync::Arc;
 
 /// What begins a case.

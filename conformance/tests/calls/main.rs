@@ -14,7 +14,7 @@ mod values;
 use ebpfvm_conformance::cases::{Case, parse};
 use ebpfvm_conformance::judge::{Judged, LiveJudge, judge};
 use ebpfvm_kernel::prog::log_level;
-use ebpfvm_kernel::{Capabilities, Kernel, report_skip};
+use ebpfvm_kernel::{Capabilities, Kernel, linux_6_18_or_skip};
 use ebpfvm_spec::Platform;
 use ebpfvm_verifier::{Options, Privileges};
 
@@ -36,22 +36,9 @@ struct Bench {
 impl Bench {
     /// The bench, or a visible skip.
     fn new(test: &str) -> Option<Bench> {
-        match Kernel::probe() {
-            Ok(kernel) if kernel.version() == (6, 18) => {
-                let cpus = Some(kernel.possible_cpus());
-                let options = Options { cpus, ..Options::default() };
-                Some(Bench { kernel, live: None, platform: Platform::linux(), options })
-            }
-            Ok(kernel) => {
-                let release = kernel.release();
-                report_skip(test, format!("the verdicts are those of 6.18, not {release}"));
-                None
-            }
-            Err(why) => {
-                report_skip(test, why);
-                None
-            }
-        }
+        let kernel = linux_6_18_or_skip(test)?;
+        let options = Options { cpus: Some(kernel.possible_cpus()), ..Options::default() };
+        Some(Bench { kernel, live: None, platform: Platform::linux(), options })
     }
 
     /// Makes new maps: those that can have programs remember the type of the first one that used

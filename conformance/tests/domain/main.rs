@@ -8,7 +8,7 @@ mod log;
 use ebpfvm::host::Random;
 use ebpfvm_asm::{AluOp, Insn, Operand, Reg, Width};
 use ebpfvm_kernel::prog::log_level;
-use ebpfvm_kernel::{Kernel, LoadRequest, report_skip};
+use ebpfvm_kernel::{Kernel, LoadRequest, linux_6_18_or_skip};
 use ebpfvm_spec::ProgType;
 use follow::{Case, Expected, build, build_linked, build_pointer};
 use generate::{Generator, Step};
@@ -100,10 +100,8 @@ fn programs() -> u64 {
 
 #[test]
 fn numbers_are_spelled_as_in_the_kernels_log() {
-    let kernel = match Kernel::probe() {
-        Ok(kernel) => kernel,
-        Err(e) => return report_skip("numbers_are_spelled_as_in_the_kernels_log", e),
-    };
+    let name = "numbers_are_spelled_as_in_the_kernels_log";
+    let Some(kernel) = linux_6_18_or_skip(name) else { return };
     let mut comparison = Comparison::default();
     for seed in 0..programs() {
         let case = build(&Generator(Random::new(seed)).steps());
@@ -118,10 +116,8 @@ fn numbers_are_spelled_as_in_the_kernels_log() {
 
 #[test]
 fn pointer_offsets_are_spelled_as_in_the_kernels_log() {
-    let kernel = match Kernel::probe() {
-        Ok(kernel) => kernel,
-        Err(e) => return report_skip("pointer_offsets_are_spelled_as_in_the_kernels_log", e),
-    };
+    let name = "pointer_offsets_are_spelled_as_in_the_kernels_log";
+    let Some(kernel) = linux_6_18_or_skip(name) else { return };
     let mut comparison = Comparison::default();
     for seed in 0..programs() / 4 {
         let (steps, moves) = Generator(Random::new(seed)).moves();
@@ -136,10 +132,8 @@ fn pointer_offsets_are_spelled_as_in_the_kernels_log() {
 
 #[test]
 fn linked_numbers_are_spelled_as_in_the_kernels_log() {
-    let kernel = match Kernel::probe() {
-        Ok(kernel) => kernel,
-        Err(e) => return report_skip("linked_numbers_are_spelled_as_in_the_kernels_log", e),
-    };
+    let name = "linked_numbers_are_spelled_as_in_the_kernels_log";
+    let Some(kernel) = linux_6_18_or_skip(name) else { return };
     let mut comparison = Comparison::default();
     for seed in 0..programs() / 4 {
         let mut generator = Generator(Random::new(seed));

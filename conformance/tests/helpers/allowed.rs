@@ -1,9 +1,10 @@
 //! Which program types may call which helper: the table says what the kernel says.
 
 use ebpfvm_asm::{Builder, ByteOrder};
-use ebpfvm_kernel::prog::{load_flags, log_level};
-use ebpfvm_kernel::{Kernel, LoadRequest};
+use ebpfvm_kernel::prog::log_level;
+use ebpfvm_kernel::{Kernel, LoadRequest, linux_6_18_or_skip};
 use ebpfvm_spec::linux::{HELPER_NAMES, HELPERS};
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::{AttachType, ProgType};
 
 /// Types that load without a function to attach to, with the attach types that may matter.
@@ -67,11 +68,7 @@ fn kernel_allows(kernel: &Kernel, id: u32, prog_type: ProgType, attach: AttachTy
 #[test]
 fn helpers_are_allowed_where_the_kernel_allows_them() {
     let name = "helpers_are_allowed_where_the_kernel_allows_them";
-    let kernel = match Kernel::probe() {
-        Ok(kernel) if kernel.version() >= (6, 18) => kernel,
-        Ok(kernel) => return eprintln!("SKIPPED {name}: Linux {} is too old", kernel.release()),
-        Err(e) => return eprintln!("SKIPPED {name}: {e}"),
-    };
+    let Some(kernel) = linux_6_18_or_skip(name) else { return };
     let mut wrong = Vec::new();
     for (id, (name, _)) in (1..).zip(HELPER_NAMES) {
         if CONFIGURED.contains(&name) {

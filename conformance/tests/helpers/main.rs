@@ -12,6 +12,7 @@ mod machine;
 use case::{Case, Outcome};
 use ebpfvm::helper::{self, Helper};
 use ebpfvm_asm::{CallTarget, Insn};
+use ebpfvm_kernel::linux_6_18_or_skip;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -76,18 +77,8 @@ fn difference(case: &Case, expected: &str, got: &str) -> String {
 #[test]
 fn the_expected_outcomes_are_the_kernels() {
     let cases = Case::parse_all(&read("cases.txt"));
-    let kernel = match ebpfvm_kernel::Kernel::probe() {
-        Ok(kernel) => kernel,
-        Err(e) => {
-            eprintln!("SKIPPED the_expected_outcomes_are_the_kernels, {} cases: {e}", cases.len());
-            return;
-        }
-    };
-    if kernel.version() < (6, 18) {
-        let release = kernel.release();
-        eprintln!("SKIPPED the_expected_outcomes_are_the_kernels: Linux {release} is too old");
-        return;
-    }
+    let name = "the_expected_outcomes_are_the_kernels";
+    let Some(kernel) = linux_6_18_or_skip(name) else { return };
     let run = |case: &Case| (case.name.clone(), kernel::run(&kernel, case));
     let (good, bad): (Vec<_>, Vec<_>) = cases.iter().map(run).partition(|(_, r)| r.is_ok());
     let bad: Vec<String> = bad.iter().map(|(name, e)| format!("{name}: {e:?}")).collect();

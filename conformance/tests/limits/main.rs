@@ -5,8 +5,8 @@ mod programs;
 use ebpfvm_conformance::cases::{Case, Expectation};
 use ebpfvm_conformance::judge::ours::with_log;
 use ebpfvm_conformance::judge::{Judged, LiveJudge, guarded, judge};
+use ebpfvm_kernel::linux_6_18_or_skip;
 use ebpfvm_kernel::prog::log_level;
-use ebpfvm_kernel::{Kernel, report_skip};
 use ebpfvm_spec::Platform;
 use programs::{CALLBACKS, programs};
 use std::process::Command;
@@ -103,17 +103,7 @@ fn verdicts_are_reached_in_bounded_memory() {
 #[test]
 fn the_kernel_says_the_same() {
     const NAME: &str = "the_kernel_says_the_same";
-    let kernel = match Kernel::probe() {
-        Ok(kernel) if kernel.version() == (6, 18) => kernel,
-        Ok(kernel) => {
-            report_skip(NAME, format!("the verdicts are those of 6.18, not {}", kernel.release()));
-            return;
-        }
-        Err(why) => {
-            report_skip(NAME, why);
-            return;
-        }
-    };
+    let Some(kernel) = linux_6_18_or_skip(NAME) else { return };
     let mut wrong = Vec::new();
     for program in programs() {
         let case = program.case();

@@ -1,15 +1,16 @@
 //! Definitions of maps that are taken or refused.
 
 use crate::cases::{Case, cases};
-use crate::judge::{kernel, request};
+use crate::judge::request;
 use ebpfvm::map::{Map, MapLimits};
+use ebpfvm_kernel::linux_6_18_or_skip;
 use ebpfvm_spec::{MapDef, MapFlags, MapType};
 
 /// Definitions around the edges of every rule. Sizes that the kernel would really allocate stay
 /// small; where it may say ENOMEM, the machine's limit decides instead.
 #[test]
 fn the_same_definitions_are_refused() {
-    let Some(kernel) = kernel("the_same_definitions_are_refused") else { return };
+    let Some(kernel) = linux_6_18_or_skip("the_same_definitions_are_refused") else { return };
     let limits = MapLimits { map_bytes: 1 << 40 };
     let mut compared = 0;
     let mut compare = |def: MapDef| {

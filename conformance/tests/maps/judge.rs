@@ -1,24 +1,8 @@
-//! The kernel, and results in a form in which both sides can be compared.
+//! Definitions and results in a form in which both sides can be compared.
 
 use ebpfvm::map::MapError;
-use ebpfvm_kernel::{Kernel, MapError as KernelError, MapRequest, report_skip};
+use ebpfvm_kernel::{MapError as KernelError, MapRequest};
 use ebpfvm_spec::{Errno, MapDef};
-
-/// The kernel, or none with a visible skip.
-pub(crate) fn kernel(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() >= (6, 18) => Some(kernel),
-        Ok(kernel) => {
-            let why = format!("the rules are those of 6.18, not {}", kernel.release());
-            report_skip(test, why);
-            None
-        }
-        Err(e) => {
-            report_skip(test, e);
-            None
-        }
-    }
-}
 
 pub(crate) fn request(def: &MapDef) -> MapRequest<'_> {
     MapRequest {

@@ -1,16 +1,16 @@
 //! Maps of maps.
 
 use crate::cases::Numbers;
-use crate::judge::{kernel, ours, present, request, theirs};
+use crate::judge::{ours, present, request, theirs};
 use crate::operations::OPERATIONS;
 use ebpfvm::map::{Map, MapLimits, UpdateFlags};
-use ebpfvm_kernel::MapRequest;
+use ebpfvm_kernel::{MapRequest, linux_6_18_or_skip};
 use ebpfvm_spec::{MapDef, MapFlags, MapType};
 
 /// Maps of maps hold maps that look like the pattern; the numbers that they show differ.
 #[test]
 fn maps_of_maps_hold_the_same() {
-    let Some(kernel) = kernel("maps_of_maps_hold_the_same") else { return };
+    let Some(kernel) = linux_6_18_or_skip("maps_of_maps_hold_the_same") else { return };
     let limits = MapLimits::default();
     let cpus = kernel.possible_cpus();
     let mut numbers = Numbers(0x1234_5678_9abc_def1);

@@ -1,9 +1,9 @@
 //! The same operations in the same order on both sides.
 
 use crate::cases::{Case, Numbers, Order, cases, value};
-use crate::judge::{kernel, ours, present, request, theirs, without_padding};
+use crate::judge::{ours, present, request, theirs, without_padding};
 use ebpfvm::map::{Map, MapLimits, MapRef, UpdateFlags};
-use ebpfvm_kernel::Map as KernelMap;
+use ebpfvm_kernel::{Map as KernelMap, linux_6_18_or_skip};
 use ebpfvm_spec::MapType;
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ fn follow(case: &Case, our: &Map, their: &KernelMap, numbers: &mut Numbers) {
 
 #[test]
 fn the_same_operations_give_the_same() {
-    let Some(kernel) = kernel("the_same_operations_give_the_same") else { return };
+    let Some(kernel) = linux_6_18_or_skip("the_same_operations_give_the_same") else { return };
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     for case in cases() {
         let our: MapRef =

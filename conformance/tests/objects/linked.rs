@@ -1,16 +1,19 @@
 //! Objects that the project's own linker made (`loader/tests/objects/link_*.c` says what is in them).
 
 use super::pair::{Counts, Pair, open};
-use super::{kernel, root};
+use super::root;
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_conformance::object::Input;
+use ebpfvm_kernel::linux_6_18_or_skip;
 use ebpfvm_loader::btf::dedup::merge;
 use ebpfvm_loader::{Object, encode_btf};
 use ebpfvm_spec::btf::Btf;
 
 #[test]
 fn linked_programs_do_the_same_on_the_kernel() {
-    let Some(kernel) = kernel("linked_programs_do_the_same_on_the_kernel") else { return };
+    let Some(kernel) = linux_6_18_or_skip("linked_programs_do_the_same_on_the_kernel") else {
+        return;
+    };
     let object = open(&root().join("loader/tests/objects/linked.o"));
     let mut pair = Pair::new(&kernel, &object, object.maps().to_vec());
     let mut counts = Counts::default();
@@ -28,7 +31,7 @@ fn linked_programs_do_the_same_on_the_kernel() {
 
 #[test]
 fn the_kernel_takes_merged_types() {
-    let Some(kernel) = kernel("the_kernel_takes_merged_types") else { return };
+    let Some(kernel) = linux_6_18_or_skip("the_kernel_takes_merged_types") else { return };
     let objects = root().join("loader/tests/objects");
     let open = |name: &str| open(&objects.join(name));
     let linked = open("linked.o");

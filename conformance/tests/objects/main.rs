@@ -5,8 +5,9 @@ mod linked;
 mod packets;
 mod pair;
 
+use ebpfvm_conformance::files::{OBJECT, files_below};
 use ebpfvm_conformance::object::Input;
-use ebpfvm_kernel::{Kernel, report_skip};
+use ebpfvm_kernel::{Kernel, linux_6_18_or_skip};
 use packets::{Numbers, mutate, whole_and_cut};
 use pair::{Counts, Pair, open, packet_programs, set_global};
 use serde_json::Value;
@@ -19,22 +20,6 @@ const RUNS: usize = 300;
 /// be taken from here.
 const DIFFERENT: [&str; 0] = [];
 
-/// The kernel, or none with a visible skip.
-fn kernel(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() >= (6, 18) => Some(kernel),
-        Ok(kernel) => {
-            let why = format!("the rules are those of 6.18, not {}", kernel.release());
-            report_skip(test, why);
-            None
-        }
-        Err(e) => {
-            report_skip(test, e);
-            None
-        }
-    }
-}
-
 fn runs() -> usize {
     match std::env::var("EBPFVM_FUZZ_RUNS") {
         Ok(text) => text.parse().expect("EBPFVM_FUZZ_RUNS is a number"),
@@ -46,19 +31,9 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Files below a folder and its folders whose names end like this, in order.
-fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(files(&path, end));
-        } else if path.to_string_lossy().ends_with(end) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
+/// Files below a folder of the repository.
+fn files(folder: &str, end: &str) -> Vec<PathBuf> {
+    files_below(&root().join(folder), end).expect("a folder")
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -77,7 +52,7 @@ fn hex_file(path: &Path) -> Vec<u8> {
 /// The packets of all examples.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> =
-        files(&root().join("examples"), ".hex").iter().map(|path| hex_file(path)).collect();
+        files("examples", ".hex").iter().map(|path| hex_file(path)).collect();
     seeds.retain(|packet| packet.len() >= 14);
     seeds
 }
@@ -93,9 +68,9 @@ fn text(value: &Value) -> &str {
 /// The cases of the examples, maps and globals set as they say.
 #[test]
 fn examples_do_the_same_on_the_kernel() {
-    let Some(kernel) = kernel("examples_do_the_same_on_the_kernel") else { return };
+    let Some(kernel) = linux_6_18_or_skip("examples_do_the_same_on_the_kernel") else { return };
     let (mut counts, mut differences) = (Counts::default(), Vec::new());
-    for path in files(&root().join("examples"), "expected.json") {
+    for path in files("examples", "expected.json") {
         let folder = path.parent().expect("a folder");
         let expected = std::fs::read_to_string(&path).expect("text");
         let expected: Value = serde_json::from_str(&expected).expect("JSON");
@@ -202,9 +177,9 @@ fn compare_on_mutations(kernel: &Kernel, objects: &[PathBuf], seeds: &[Vec<u8>])
 
 #[test]
 fn examples_do_the_same_on_any_packet() {
-    let Some(kernel) = kernel("examples_do_the_same_on_any_packet") else { return };
+    let Some(kernel) = linux_6_18_or_skip("examples_do_the_same_on_any_packet") else { return };
     // One without expectations shows what is refused.
-    let mut objects = files(&root().join("examples"), ".bpf.o");
+    let mut objects = files("examples", OBJECT);
     objects.retain(|path| path.with_file_name("expected.json").exists());
     let counts = compare_on_mutations(&kernel, &objects, &seeds());
     assert!(counts.programs >= 15 && counts.runs >= counts.programs * runs() / 2);
@@ -213,8 +188,8 @@ fn examples_do_the_same_on_any_packet() {
 /// Programs that were written for this comparison, in the manner of known ones.
 #[test]
 fn programs_do_the_same_on_any_packet() {
-    let Some(kernel) = kernel("programs_do_the_same_on_any_packet") else { return };
-    let mut objects = files(&root().join("conformance/objects"), ".bpf.o");
+    let Some(kernel) = linux_6_18_or_skip("programs_do_the_same_on_any_packet") else { return };
+    let mut objects = files("conformance/objects", OBJECT);
     // Those are for verifiers (`tests/verdicts/objects.rs`): some attach to what no packet reaches.
     objects.retain(|path| !path.components().any(|part| part.as_os_str() == "judged"));
     let mut seeds = seeds();

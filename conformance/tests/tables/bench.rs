@@ -2,26 +2,12 @@
 
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_asm::text::{Dialect, assemble};
-use ebpfvm_kernel::prog::{load_flags, log_level};
+use ebpfvm_kernel::prog::log_level;
 use ebpfvm_kernel::{Btf as KernelBtf, Kernel, LoadRequest, Map, MapRequest};
 use ebpfvm_loader::encode_btf;
 use ebpfvm_spec::btf::{BtfBuilder, Compound, IntEncoding, Kind, Member, TypeId};
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::{AttachType, MapFlags, MapType, ProgType};
-
-/// Linux 6.18 or later; none with a visible skip where it cannot be asked.
-pub(crate) fn kernel(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() >= (6, 18) => Some(kernel),
-        Ok(kernel) => {
-            ebpfvm_kernel::report_skip(test, format!("Linux {} is too old", kernel.release()));
-            None
-        }
-        Err(e) => {
-            ebpfvm_kernel::report_skip(test, e);
-            None
-        }
-    }
-}
 
 /// A program to load.
 #[derive(Clone, Copy)]

@@ -1,11 +1,11 @@
 //! What functions take, as their types say: for many declarations and types of programs the state
 //! in which the kernel begins to verify the function, or its message.
 
-use crate::bench::{Host, Types, kernel, refusal};
+use crate::bench::{Host, Types, refusal};
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_kernel::prog::{FuncRecord, LineRecord, log_level};
-use ebpfvm_kernel::{Kernel, LoadRequest, MapRequest};
+use ebpfvm_kernel::{Kernel, LoadRequest, MapRequest, linux_6_18_or_skip};
 use ebpfvm_spec::btf::{BtfBuilder, Compound, Kind, Linkage, Param, TypeId};
 use ebpfvm_spec::{AttachType, MapType, Platform, ProgType};
 use ebpfvm_verifier::contract::{self, ArgContract, ContractError, Scope, Trust, contract};
@@ -315,7 +315,7 @@ fn slots(text: &str) -> u32 {
 #[test]
 fn global_functions_take_what_the_kernel_thinks() {
     let test = "global_functions_take_what_the_kernel_thinks";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let platform = Platform::linux();
     let map = kernel.map_create(&MapRequest::new(MapType::Array, 4, 64, 1)).unwrap();
     // Types that are not configured do not load.
@@ -367,7 +367,7 @@ fn global_functions_take_what_the_kernel_thinks() {
 #[test]
 fn static_functions_bring_the_kernels_messages() {
     let test = "static_functions_bring_the_kernels_messages";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let platform = Platform::linux();
     let map = kernel.map_create(&MapRequest::new(MapType::Array, 4, 64, 1)).unwrap();
     // Said of the main function, whose argument is declared as no context.
@@ -414,7 +414,7 @@ const TWO_STARTS: [u32; 2] = [0, 4];
 #[test]
 fn records_of_functions_are_judged_as_in_the_kernel() {
     let test = "records_of_functions_are_judged_as_in_the_kernel";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let case = case(ProgType::SocketFilter, &[]);
     let mut types = Types::new();
     let (int, pointer) = (types.int, types.push("", Kind::Ptr(TypeId::VOID)));
@@ -474,7 +474,7 @@ fn records_of_functions_are_judged_as_in_the_kernel() {
 #[test]
 fn records_of_lines_are_judged_as_in_the_kernel() {
     let test = "records_of_lines_are_judged_as_in_the_kernel";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let mut types = Types::new();
     let (int, pointer) = (types.int, types.push("", Kind::Ptr(TypeId::VOID)));
     let main = function(&mut types, "main", int, &[pointer], Linkage::Global);

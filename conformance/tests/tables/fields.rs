@@ -1,13 +1,13 @@
 //! Special fields of map values: every byte of many values is read, and the kernel's message tells
 //! which field it belongs to. Then which maps may have them and which programs use such maps.
 
-use crate::bench::{Host, Types, kernel, last, map_of, refusal};
-use ebpfvm_kernel::prog::load_flags;
-use ebpfvm_kernel::{Kernel, Map, MapRequest};
+use crate::bench::{Host, Types, last, map_of, refusal};
+use ebpfvm_kernel::{Kernel, Map, MapRequest, linux_6_18_or_skip};
 use ebpfvm_spec::btf::{
     Compound, Holder, Kind, SpecialField, SpecialKind, SpecialSet, TypeId, special_fields,
 };
 use ebpfvm_spec::linux::{ProgMapRefusal, check_holder, map_in_program};
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::{Errno, MapFlags, MapType, ProgType};
 
 /// Types as a program's object has them, with one value type under test.
@@ -290,7 +290,7 @@ fn found_at(kernel: &Kernel, map: &Map, offset: u32) -> Option<&'static str> {
 #[test]
 fn special_fields_are_where_the_kernel_sees_them() {
     let test = "special_fields_are_where_the_kernel_sees_them";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let (mut wrong, mut refused) = (Vec::new(), Vec::new());
     for case in cases() {
         let fields = case.fields();
@@ -343,7 +343,7 @@ fn holders() -> Vec<Case> {
 #[test]
 fn maps_have_the_special_fields_that_the_kernel_lets_them() {
     let test = "maps_have_the_special_fields_that_the_kernel_lets_them";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     use MapType::*;
     let kinds = [
         Hash,
@@ -392,7 +392,7 @@ fn refusal_of(line: &str) -> Option<ProgMapRefusal> {
 #[test]
 fn programs_use_the_maps_that_the_kernel_lets_them() {
     let test = "programs_use_the_maps_that_the_kernel_lets_them";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let mut wrong = Vec::new();
     let mut ask = |host: Host, kind: MapType, map: &Map, fields: SpecialSet, what: &str| {
         let log = refusal(&kernel, host, &format!("r1 = map[fd:{}]\nr0 = 0\nexit\n", map.fd()));

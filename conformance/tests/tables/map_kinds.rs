@@ -1,9 +1,10 @@
 //! Every helper that takes a map is given a map of every kind, by every type of program that loads
 //! without something to attach to.
 
-use crate::bench::{Host, Types, kernel, last, map_of, refusal};
-use ebpfvm_kernel::prog::load_flags;
+use crate::bench::{Host, Types, last, map_of, refusal};
+use ebpfvm_kernel::linux_6_18_or_skip;
 use ebpfvm_spec::linux::HELPERS;
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::{Arg, AttachType, Effect, HelperProto, MapRefusal, MapType, ProgType};
 
 const HOSTS: &[Host] = &[
@@ -71,7 +72,7 @@ fn call(proto: &HelperProto, host: Host, map_fd: i32) -> Option<String> {
 #[test]
 fn helpers_take_the_kinds_of_maps_that_the_kernel_lets_them() {
     let test = "helpers_take_the_kinds_of_maps_that_the_kernel_lets_them";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let ids = Types::new();
     let types = ids.load(&kernel);
     let mut maps = Vec::new();

@@ -1,7 +1,7 @@
 //! What sockets and flow keys show: loads and stores of every size at every offset.
 
-use crate::bench::{Host, kernel, refusal};
-use ebpfvm_kernel::MapRequest;
+use crate::bench::{Host, refusal};
+use ebpfvm_kernel::{MapRequest, linux_6_18_or_skip};
 use ebpfvm_spec::{
     AttachType, ContextAccess, Direction, MapType, ObjectAccess, Platform, Pointee, ProgType,
 };
@@ -30,7 +30,7 @@ fn ways(xskmap: i32) -> Vec<(Pointee, Host, String)> {
 #[test]
 fn objects_show_what_the_kernel_shows() {
     let test = "objects_show_what_the_kernel_shows";
-    let Some(kernel) = kernel(test) else { return };
+    let Some(kernel) = linux_6_18_or_skip(test) else { return };
     let platform = Platform::linux();
     let xskmap = kernel.map_create(&MapRequest::new(MapType::Xskmap, 4, 4, 1)).unwrap();
     let (mut wrong, mut asked) = (Vec::new(), 0);

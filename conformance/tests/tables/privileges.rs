@@ -2,10 +2,10 @@
 //! them (`setpriv`). A kernel that is closed to unprivileged users, as most are, judges nobody
 //! without `CAP_BPF`; then what that capability opens is not compared.
 
-use crate::bench::{Host, Types, kernel, last, map_of, refusal};
-use ebpfvm_kernel::prog::load_flags;
-use ebpfvm_kernel::{Kernel, report_skip};
+use crate::bench::{Host, Types, last, map_of, refusal};
+use ebpfvm_kernel::{Kernel, linux_6_18_or_skip, report_skip};
 use ebpfvm_spec::linux::{Capabilities, HELPERS, needed_for_map, needed_for_program, prog_types};
+use ebpfvm_spec::load_flags;
 use ebpfvm_spec::{AttachType, Effect, MapType, ProgType};
 use std::process::Command;
 
@@ -26,7 +26,7 @@ fn capabilities_open_what_the_kernel_opens() {
         let (_, capabilities) = ROWS.iter().find(|(name, _)| *name == left).unwrap();
         return compare(*capabilities);
     }
-    if kernel(TEST).is_none() {
+    if linux_6_18_or_skip(TEST).is_none() {
         return;
     }
     report_skip(TEST, "rules of CAP_BPF: without it most kernels judge nobody");

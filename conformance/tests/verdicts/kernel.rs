@@ -4,22 +4,7 @@ use super::{as_expectation, difference, files, holds};
 use ebpfvm_conformance::cases::{Case, with_expectations};
 use ebpfvm_conformance::judge::{Judged, LiveJudge};
 use ebpfvm_kernel::prog::log_level;
-use ebpfvm_kernel::{Kernel, report_skip};
-
-/// The kernel that the cases are for, or a visible skip.
-pub(crate) fn kernel(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() == (6, 18) => Some(kernel),
-        Ok(kernel) => {
-            report_skip(test, format!("the verdicts are those of 6.18, not {}", kernel.release()));
-            None
-        }
-        Err(why) => {
-            report_skip(test, why);
-            None
-        }
-    }
-}
+use ebpfvm_kernel::{Kernel, linux_6_18_or_skip, report_skip};
 
 /// Whether everybody may load programs; where not, cases without `CAP_BPF` cannot be tried.
 fn is_open_to_everybody() -> bool {
@@ -49,7 +34,7 @@ fn judged(kernel: &Kernel, case: &Case) -> Option<Result<Judged, String>> {
 #[test]
 fn the_kernel_says_the_same() {
     const NAME: &str = "the_kernel_says_the_same";
-    let Some(kernel) = kernel(NAME) else { return };
+    let Some(kernel) = linux_6_18_or_skip(NAME) else { return };
     let bless = std::env::var_os("EBPFVM_BLESS").is_some();
     let (mut wrong, mut total, mut skipped) = (Vec::new(), 0, 0);
     for file in files() {

@@ -6,7 +6,6 @@
 mod here;
 mod kernel;
 mod machine;
-mod objects;
 mod reasons;
 
 use ebpfvm_conformance::cases::{Case, Expectation, parse};

@@ -11,7 +11,7 @@ use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_conformance::corpus::TargetKernel;
 use ebpfvm_conformance::judge::{Judged, LiveJudge};
 use ebpfvm_kernel::prog::log_level;
-use ebpfvm_kernel::{Kernel, report_skip};
+use ebpfvm_kernel::{Kernel, linux_6_18_or_skip, report_skip};
 use ebpfvm_spec::{ProgType, Program};
 use ours::{Subject, subjects};
 use std::collections::BTreeMap;
@@ -35,21 +35,6 @@ const NEAR_PERCENT: usize = 90;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The kernel that the verdicts are for, or a visible skip.
-fn kernel(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() == (6, 18) => Some(kernel),
-        Ok(kernel) => {
-            report_skip(test, format!("the verdicts are those of 6.18, not {}", kernel.release()));
-            None
-        }
-        Err(why) => {
-            report_skip(test, why);
-            None
-        }
-    }
 }
 
 fn linux(kernel: &Kernel, subject: &Subject) -> Result<Judged, String> {
@@ -113,7 +98,7 @@ fn verdicts_are_on_record() {
 #[test]
 fn the_kernel_says_the_same() {
     const NAME: &str = "the_kernel_says_the_same";
-    let Some(kernel) = kernel(NAME) else { return };
+    let Some(kernel) = linux_6_18_or_skip(NAME) else { return };
     let target = TargetKernel::running();
     let found = subjects(Some(&target));
     let rows = found.judged.iter().map(|(subject, judged)| {

@@ -3,11 +3,11 @@
 use super::root;
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_conformance::corpus::TargetKernel;
+use ebpfvm_conformance::files::files_below;
 use ebpfvm_conformance::judge::ours::with_log;
 use ebpfvm_conformance::judge::{Judged, guarded, judge};
 use ebpfvm_loader::{LinkOptions, Object};
 use ebpfvm_spec::{Platform, Program};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where the objects are.
@@ -38,25 +38,12 @@ pub(crate) struct Found {
     pub(crate) skipped: Vec<String>,
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "o") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
 /// Judges all programs that link without a kernel's types, or with those that are given.
 pub(crate) fn subjects(target: Option<&TargetKernel>) -> Found {
     let (root, platform) = (root(), Platform::linux());
     let mut found = Found::default();
-    for path in FOLDERS.iter().flat_map(|folder| files(&root.join(folder))) {
+    let below = |folder: &&str| files_below(&root.join(folder), ".o").expect("a folder");
+    for path in FOLDERS.iter().flat_map(below) {
         let name = path.strip_prefix(&root).expect("below the root").display().to_string();
         let bytes = std::fs::read(&path).expect("an object file");
         let object = match Object::parse(&bytes, &name) {

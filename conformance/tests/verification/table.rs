@@ -28,12 +28,12 @@ impl Row {
         !self.ours.unsupported && self.verdict().is_some()
     }
 
-    /// Whether both have a verdict, and not the same. A refusal counts as the same whatever it says.
+    /// Whether both have a verdict, and not the same: refusals are the same if they say the same.
     pub(crate) fn differs(&self) -> bool {
-        let accepted = self.verdict().map(|linux| linux.accepted);
+        let verdict = self.verdict().map(Judged::verdict);
         // Never accepted what Linux refuses, for whatever reason it does.
         let false_accept = self.ours.accepted && self.linux.as_ref().is_ok_and(|l| !l.accepted);
-        false_accept || self.is_comparable() && accepted != Some(self.ours.accepted)
+        false_accept || self.is_comparable() && verdict != Some(self.ours.verdict())
     }
 
     fn same(&self) -> Option<&Judged> {
@@ -62,7 +62,6 @@ impl Row {
         match self.same() {
             _ if self.differs() => "DIFFERENT",
             None => "-",
-            Some(linux) if self.ours.message != linux.message => "message",
             Some(linux) if self.ours.processed == linux.processed => "equal",
             Some(_) if self.is_near() => "near",
             Some(_) => "far",
@@ -88,11 +87,9 @@ impl Table {
         let count = |what: &dyn Fn(&Row) -> bool| self.rows.iter().filter(|row| what(row)).count();
         let (near, same) = self.near();
         eprintln!(
-            "{} programs: {same} judged alike ({near} with counts within {WITHIN_PERCENT} %, {} equal; {} with another \
-             message), {} differ, {} unsupported here, {} without a verdict of the kernel",
+            "{} programs: {same} judged alike ({near} with counts within {WITHIN_PERCENT} %, {} equal), {} differ, {} unsupported here, {} without a verdict of the kernel",
             self.rows.len(),
             count(&|row| row.same().is_some_and(|linux| linux.processed == row.ours.processed)),
-            count(&|row| row.mark() == "message"),
             count(&Row::differs),
             count(&|row| row.ours.unsupported),
             self.not_loaded().len(),

@@ -2,11 +2,11 @@
 
 use super::{linked, pointer, sanitize};
 use crate::domain::{self, Scalar};
-use crate::options::load_flags;
 use crate::reject::{ArithmeticReason, Reason};
 use crate::state::{Kind, Link, Value};
 use crate::step::{Flow, Step};
 use ebpfvm_asm::{AluOp, ByteOrder, EndianOp, Operand, Reg, Size, Width, semantics};
+use ebpfvm_spec::load_flags;
 
 /// `dst = dst op src`
 pub(crate) fn alu(

@@ -4,11 +4,11 @@ use super::function::{contract_of, log_no_contract};
 use crate::contract::ArgContract;
 use crate::domain::Scalar;
 use crate::explore::Past;
-use crate::options::load_flags;
 use crate::reject::{FlowReason, Reason};
 use crate::state::{DynptrKind, Flags, Kind, State, SubprogId, Value};
 use crate::subject::Subject;
 use ebpfvm_asm::Reg;
+use ebpfvm_spec::load_flags;
 
 /// The state at the entry of a function: the program's, or a global one's by its types
 /// (`do_check_common`).

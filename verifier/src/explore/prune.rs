@@ -2,12 +2,12 @@
 
 use super::equal::{Exactness, covers};
 use super::{Past, StateId};
-use crate::options::load_flags;
 use crate::reject::{FlowReason, Reason};
 use crate::report::state_text;
 use crate::state::{Role, State};
 use crate::subject::Subject;
 use ebpfvm_asm::{CallTarget, Insn};
+use ebpfvm_spec::load_flags;
 
 /// Entries of a path's history beyond which a state is kept, so that going back stays short.
 const LONG_HISTORY: usize = 40;

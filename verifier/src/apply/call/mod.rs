@@ -18,12 +18,13 @@ mod result;
 mod text;
 
 use crate::apply::{function, memory, reference};
-use crate::options::{Privileges, load_flags};
+use crate::options::Privileges;
 use crate::reject::{CallReason, Reason};
 use crate::state::{MapRef, SubprogId};
 use crate::step::{Flow, Step};
 use ebpfvm_asm::{Pc, Reg};
 use ebpfvm_spec::helper::{Arg, Callback, DynptrUse, Effect, HelperProto, Ret};
+use ebpfvm_spec::load_flags;
 
 /// The registers of arguments, in order.
 const ARGUMENTS: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
