@@ -1,49 +1,26 @@
 //! The kinds of maps: one row each, with what the kernel demands of a definition and how the map is
-//! built.
+//! built. `rules.rs` reads the rows.
 //!
 //! The rules are those of `map_create` and of each kind's `map_alloc_check` in Linux 6.18; the
 //! tests of the conformance crate compare them with the kernel.
 
-use super::MapOps;
-use super::Slab;
 use super::array::Array;
 use super::bloom_filter::BloomFilter;
 use super::create::{CreateError, MapLimits};
 use super::hash::Hash;
 use super::lpm_trie::LpmTrie;
-use super::map_of_maps::{ArrayOfMaps, HashOfMaps};
+use super::map_of_maps::{ArrayOfMaps, HashOfMaps, check_pattern};
 use super::memory::OutOfMemory;
 use super::perf_event_array::PerfEventArray;
 use super::prog_array::ProgArray;
 use super::queue_stack::QueueStack;
 use super::ringbuf::Ringbuf;
+use super::rules::Entries;
+use super::rules::Size::{self, Absent, Either, Exactly, UpTo, Within};
 use super::targets::{DevmapHash, Targets};
 use super::values::Lanes;
-use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
-
-/// What a size may be.
-pub(super) enum Size {
-    /// 0: the map has none.
-    Absent,
-    /// This many bytes.
-    Exactly(u32),
-    /// One or the other number of bytes.
-    Either(u32, u32),
-    /// At least one byte, at most so many: `E2BIG` above.
-    UpTo(u32),
-    /// From so many bytes to so many: `EINVAL` beyond either.
-    Within(u32, u32),
-}
-
-/// What `max_entries` may be.
-pub(super) enum Entries {
-    /// 1 to so many: `E2BIG` above.
-    UpTo(u32),
-    /// 1 to so many: `EINVAL` above.
-    Within(u32),
-    /// Bytes: a power of two and whole pages.
-    Pages,
-}
+use super::{MapOps, Slab};
+use ebpfvm_spec::{MapDef, MapFlags, MapType};
 
 /// A kind of map.
 pub(super) struct Kind {
@@ -61,10 +38,49 @@ pub(super) struct Kind {
     pub(super) demanded: u32,
     /// The bits of `map_extra` that mean something.
     pub(super) extra: u64,
+    /// What the kind demands besides, once all this is met.
+    pub(super) further: fn(&MapDef) -> Result<(), CreateError>,
     /// The size that the map will have in bytes; `None` if no number holds it.
-    pub(super) bytes: fn(&Shape<'_>) -> Option<u64>,
+    pub(super) bytes: Bytes,
     /// Makes the storage.
-    pub(super) build: fn(&Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory>,
+    pub(super) build: Build,
+}
+
+type Bytes = fn(&Shape<'_>) -> Option<u64>;
+type Build = fn(&Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory>;
+
+/// A row of the table takes what most kinds have, unless it says otherwise.
+impl Kind {
+    const fn new(
+        map_type: MapType,
+        key: Size,
+        value: Size,
+        entries: Entries,
+        flags: u32,
+        (bytes, build): (Bytes, Build),
+    ) -> Kind {
+        Kind {
+            map_type,
+            key,
+            value,
+            element_bytes: None,
+            entries,
+            flags,
+            unsupported: 0,
+            demanded: 0,
+            extra: 0,
+            further: |_| Ok(()),
+            bytes,
+            build,
+        }
+    }
+
+    const fn table(map_type: MapType, value: Size, flags: u32, storage: (Bytes, Build)) -> Kind {
+        let flags = flags | ACCESS | MapFlags::NO_PREALLOC | MapFlags::ZERO_SEED;
+        let key = UpTo(HASH_ELEMENT_BYTES);
+        let kind = Kind::new(map_type, key, value, Entries::UpTo(HASH_ENTRIES), flags, storage);
+        Kind { element_bytes: Some(HASH_ELEMENT_BYTES), ..kind }
+    }
 }
 
 /// What a kind's constructor works from: a definition that has passed the rules.
@@ -116,400 +132,69 @@ const HANDLE_FLAGS: u32 = MapFlags::RDONLY | MapFlags::WRONLY | MapFlags::NUMA_N
 /// `NR_CPUS` of the kernel that this machine follows (it differs between configurations).
 const KERNEL_CPUS: u32 = 256;
 
-/// `PAGE_SIZE` of the kernel that this machine follows, whatever the host has.
-const PAGE_BYTES: u32 = 4096;
+/// A slot's number, or a handle.
+const NUMBER: Size = Exactly(4);
 
-/// The flags of hash tables but for the one that per-CPU tables refuse.
-const HASH_FLAGS: u32 = ACCESS | MapFlags::NO_PREALLOC | MapFlags::ZERO_SEED;
+/// As many as memory holds.
+const MANY: Entries = Entries::UpTo(u32::MAX);
+
+/// `BPF_F_NUMA_NODE`, which almost all kinds take.
+const NODE: u32 = MapFlags::NUMA_NODE;
 
 /// All kinds that there are.
+#[rustfmt::skip] // a row, a line or two
 pub(super) static KINDS: &[Kind] = &[
+    Kind::new(MapType::Array, NUMBER, UpTo(i32::MAX as u32), MANY,
+        ACCESS | NODE | MapFlags::MMAPABLE | MapFlags::INNER_MAP, (Array::bytes, Array::build)),
+    Kind::new(MapType::PercpuArray, NUMBER, UpTo(PERCPU_VALUE_BYTES), MANY, ACCESS,
+        (Array::bytes, Array::build)),
+    Kind::new(MapType::ProgArray, NUMBER, NUMBER, MANY, HANDLE_FLAGS,
+        (ProgArray::needed, ProgArray::build)),
+    Kind::new(MapType::PerfEventArray, NUMBER, NUMBER, MANY, HANDLE_FLAGS | MapFlags::PRESERVE_ELEMS,
+        (PerfEventArray::needed, PerfEventArray::build)),
+    Kind::table(MapType::Hash, UpTo(HASH_ELEMENT_BYTES), NODE, (Hash::bytes, Hash::build)),
+    Kind::table(MapType::PercpuHash, UpTo(PERCPU_VALUE_BYTES), 0, (Hash::bytes, Hash::build)),
     Kind {
-        map_type: MapType::Array,
-        key: Size::Exactly(4),
-        value: Size::UpTo(i32::MAX as u32),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::MMAPABLE | MapFlags::INNER_MAP,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Array::bytes,
-        build: Array::build,
+        unsupported: MapFlags::NO_PREALLOC,
+        ..Kind::table(MapType::LruHash, UpTo(HASH_ELEMENT_BYTES), NODE | MapFlags::NO_COMMON_LRU,
+            (Hash::bytes, Hash::build))
     },
     Kind {
-        map_type: MapType::PercpuArray,
-        key: Size::Exactly(4),
-        value: Size::UpTo(PERCPU_VALUE_BYTES),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: ACCESS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Array::bytes,
-        build: Array::build,
+        unsupported: MapFlags::NO_PREALLOC,
+        ..Kind::table(MapType::LruPercpuHash, UpTo(PERCPU_VALUE_BYTES), MapFlags::NO_COMMON_LRU,
+            (Hash::bytes, Hash::build))
     },
     Kind {
-        map_type: MapType::ProgArray,
-        key: Size::Exactly(4),
-        value: Size::Exactly(4),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: HANDLE_FLAGS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: ProgArray::needed,
-        build: ProgArray::build,
-    },
-    Kind {
-        map_type: MapType::PerfEventArray,
-        key: Size::Exactly(4),
-        value: Size::Exactly(4),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: HANDLE_FLAGS | MapFlags::PRESERVE_ELEMS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: PerfEventArray::needed,
-        build: PerfEventArray::build,
-    },
-    Kind {
-        map_type: MapType::Hash,
-        key: Size::UpTo(HASH_ELEMENT_BYTES),
-        value: Size::UpTo(HASH_ELEMENT_BYTES),
-        element_bytes: Some(HASH_ELEMENT_BYTES),
-        entries: Entries::UpTo(HASH_ENTRIES),
-        flags: HASH_FLAGS | MapFlags::NUMA_NODE,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Hash::bytes,
-        build: Hash::build,
-    },
-    Kind {
-        map_type: MapType::PercpuHash,
-        key: Size::UpTo(HASH_ELEMENT_BYTES),
-        value: Size::UpTo(PERCPU_VALUE_BYTES),
-        element_bytes: Some(HASH_ELEMENT_BYTES),
-        entries: Entries::UpTo(HASH_ENTRIES),
-        flags: HASH_FLAGS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Hash::bytes,
-        build: Hash::build,
-    },
-    Kind {
-        map_type: MapType::Ringbuf,
-        key: Size::Absent,
-        value: Size::Absent,
-        element_bytes: None,
-        entries: Entries::Pages,
-        flags: MapFlags::NUMA_NODE,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Ringbuf::needed,
-        build: Ringbuf::build,
-    },
-    Kind {
-        map_type: MapType::Queue,
-        key: Size::Absent,
-        value: Size::UpTo(KMALLOC_BYTES),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: ACCESS | MapFlags::NUMA_NODE,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: QueueStack::needed,
-        build: QueueStack::build,
-    },
-    Kind {
-        map_type: MapType::Stack,
-        key: Size::Absent,
-        value: Size::UpTo(KMALLOC_BYTES),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: ACCESS | MapFlags::NUMA_NODE,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: QueueStack::needed,
-        build: QueueStack::build,
-    },
-    Kind {
-        map_type: MapType::LpmTrie,
-        key: Size::Within(5, 260),
-        value: Size::Within(1, LPM_VALUE_BYTES),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::NO_PREALLOC,
-        unsupported: 0,
         demanded: MapFlags::NO_PREALLOC,
-        extra: 0,
-        bytes: LpmTrie::needed,
-        build: LpmTrie::build,
+        ..Kind::new(MapType::LpmTrie, Within(5, 260), Within(1, LPM_VALUE_BYTES), MANY,
+            ACCESS | NODE | MapFlags::NO_PREALLOC, (LpmTrie::needed, LpmTrie::build))
     },
     Kind {
-        map_type: MapType::BloomFilter,
-        key: Size::Absent,
-        value: Size::UpTo(KMALLOC_BYTES),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: ACCESS | MapFlags::NUMA_NODE | MapFlags::ZERO_SEED,
-        unsupported: 0,
-        demanded: 0,
+        further: check_pattern,
+        ..Kind::new(MapType::ArrayOfMaps, NUMBER, NUMBER, MANY, HANDLE_FLAGS,
+            (ArrayOfMaps::needed, ArrayOfMaps::build))
+    },
+    Kind {
+        further: check_pattern,
+        ..Kind::table(MapType::HashOfMaps, NUMBER, NODE, (HashOfMaps::needed, HashOfMaps::build))
+    },
+    Kind::new(MapType::Queue, Absent, UpTo(KMALLOC_BYTES), MANY, ACCESS | NODE,
+        (QueueStack::needed, QueueStack::build)),
+    Kind::new(MapType::Stack, Absent, UpTo(KMALLOC_BYTES), MANY, ACCESS | NODE,
+        (QueueStack::needed, QueueStack::build)),
+    Kind {
         extra: 0xf,
-        bytes: BloomFilter::needed,
-        build: BloomFilter::build,
+        ..Kind::new(MapType::BloomFilter, Absent, UpTo(KMALLOC_BYTES), MANY,
+            ACCESS | NODE | MapFlags::ZERO_SEED, (BloomFilter::needed, BloomFilter::build))
     },
-    Kind {
-        map_type: MapType::Devmap,
-        key: Size::Exactly(4),
-        value: Size::Either(4, 8),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: HANDLE_FLAGS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Targets::needed,
-        build: Targets::build,
-    },
-    Kind {
-        map_type: MapType::DevmapHash,
-        key: Size::Exactly(4),
-        value: Size::Either(4, 8),
-        element_bytes: None,
-        entries: Entries::Within(1 << 31),
-        flags: HANDLE_FLAGS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Hash::bytes,
-        build: DevmapHash::build,
-    },
-    Kind {
-        map_type: MapType::Cpumap,
-        key: Size::Exactly(4),
-        value: Size::Either(4, 8),
-        element_bytes: None,
-        entries: Entries::UpTo(KERNEL_CPUS),
-        flags: MapFlags::NUMA_NODE,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Targets::needed,
-        build: Targets::build,
-    },
-    Kind {
-        map_type: MapType::Xskmap,
-        key: Size::Exactly(4),
-        value: Size::Exactly(4),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: HANDLE_FLAGS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: Targets::needed,
-        build: Targets::build,
-    },
-    Kind {
-        map_type: MapType::LruHash,
-        key: Size::UpTo(HASH_ELEMENT_BYTES),
-        value: Size::UpTo(HASH_ELEMENT_BYTES),
-        element_bytes: Some(HASH_ELEMENT_BYTES),
-        entries: Entries::UpTo(HASH_ENTRIES),
-        flags: HASH_FLAGS | MapFlags::NUMA_NODE | MapFlags::NO_COMMON_LRU,
-        unsupported: MapFlags::NO_PREALLOC,
-        demanded: 0,
-        extra: 0,
-        bytes: Hash::bytes,
-        build: Hash::build,
-    },
-    Kind {
-        map_type: MapType::LruPercpuHash,
-        key: Size::UpTo(HASH_ELEMENT_BYTES),
-        value: Size::UpTo(PERCPU_VALUE_BYTES),
-        element_bytes: Some(HASH_ELEMENT_BYTES),
-        entries: Entries::UpTo(HASH_ENTRIES),
-        flags: HASH_FLAGS | MapFlags::NO_COMMON_LRU,
-        unsupported: MapFlags::NO_PREALLOC,
-        demanded: 0,
-        extra: 0,
-        bytes: Hash::bytes,
-        build: Hash::build,
-    },
-    Kind {
-        map_type: MapType::ArrayOfMaps,
-        key: Size::Exactly(4),
-        value: Size::Exactly(4),
-        element_bytes: None,
-        entries: Entries::UpTo(u32::MAX),
-        flags: HANDLE_FLAGS,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: ArrayOfMaps::needed,
-        build: ArrayOfMaps::build,
-    },
-    Kind {
-        map_type: MapType::HashOfMaps,
-        key: Size::UpTo(HASH_ELEMENT_BYTES),
-        value: Size::Exactly(4),
-        element_bytes: Some(HASH_ELEMENT_BYTES),
-        entries: Entries::UpTo(HASH_ENTRIES),
-        flags: HASH_FLAGS | MapFlags::NUMA_NODE,
-        unsupported: 0,
-        demanded: 0,
-        extra: 0,
-        bytes: HashOfMaps::needed,
-        build: HashOfMaps::build,
-    },
+    Kind::new(MapType::Ringbuf, Absent, Absent, Entries::Pages, NODE,
+        (Ringbuf::needed, Ringbuf::build)),
+    Kind::new(MapType::Devmap, NUMBER, Either(4, 8), MANY, HANDLE_FLAGS,
+        (Targets::needed, Targets::build)),
+    Kind::new(MapType::DevmapHash, NUMBER, Either(4, 8), Entries::Within(1 << 31), HANDLE_FLAGS,
+        (Hash::bytes, DevmapHash::build)),
+    Kind::new(MapType::Cpumap, NUMBER, Either(4, 8), Entries::UpTo(KERNEL_CPUS), NODE,
+        (Targets::needed, Targets::build)),
+    Kind::new(MapType::Xskmap, NUMBER, NUMBER, MANY, HANDLE_FLAGS,
+        (Targets::needed, Targets::build)),
 ];
-
-impl Kind {
-    /// The row of a kind.
-    pub(super) fn of(map_type: MapType) -> Option<&'static Kind> {
-        KINDS.iter().find(|kind| kind.map_type == map_type)
-    }
-
-    /// Checks a definition as the kernel does.
-    pub(super) fn check(&self, def: &MapDef) -> Result<(), CreateError> {
-        let wrong = |property, got: String, expected: String, errno| {
-            Err(CreateError::Property {
-                map: def.name.clone(),
-                map_type: def.map_type,
-                property,
-                got,
-                expected,
-                errno,
-            })
-        };
-        // What is EINVAL comes before what is E2BIG, as in the kernel.
-        if def.extra & !self.extra != 0 {
-            return wrong("map_extra", def.extra.to_string(), at_most(self.extra), Errno::EINVAL);
-        }
-        let unknown = def.flags.0 & !self.flags;
-        if unknown != 0 {
-            let expected = format!("flags out of {}", MapFlags(self.flags));
-            return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
-        }
-        if !def.flags.has(self.demanded) {
-            let expected = format!("{} among them", MapFlags(self.demanded));
-            return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
-        }
-        for (both, names) in [
-            (MapFlags::RDONLY | MapFlags::WRONLY, "RDONLY and WRONLY"),
-            (MapFlags::RDONLY_PROG | MapFlags::WRONLY_PROG, "RDONLY_PROG and WRONLY_PROG"),
-            (MapFlags::NO_COMMON_LRU | MapFlags::NUMA_NODE, "NO_COMMON_LRU and NUMA_NODE"),
-        ] {
-            if def.flags.has(both) {
-                let expected = format!("one of {names} at most");
-                return wrong("map_flags", def.flags.to_string(), expected, Errno::EINVAL);
-            }
-        }
-        let unsupported = def.flags.0 & self.unsupported;
-        if unsupported != 0 {
-            let expected = format!("flags without {}", MapFlags(unsupported));
-            return wrong("map_flags", def.flags.to_string(), expected, Errno::ENOTSUPP);
-        }
-        let sizes =
-            [("key size", &self.key, def.key_bytes), ("value size", &self.value, def.value_bytes)];
-        for (property, size, got) in sizes {
-            if let Some(expected) = size.violated(got) {
-                return wrong(property, got.to_string(), expected, Errno::EINVAL);
-            }
-        }
-        if let Some(expected) = self.entries.violated(def.max_entries) {
-            return wrong("max_entries", def.max_entries.to_string(), expected, Errno::EINVAL);
-        }
-        for (property, size, got) in sizes {
-            if let Size::UpTo(most) = *size
-                && got > most
-            {
-                return wrong(property, got.to_string(), at_most(most), Errno::E2BIG);
-            }
-        }
-        let element_bytes = u64::from(def.key_bytes) + u64::from(def.value_bytes);
-        if let Some(most) = self.element_bytes.filter(|most| element_bytes > u64::from(*most)) {
-            let expected = at_most(most);
-            return wrong("key and value size", element_bytes.to_string(), expected, Errno::E2BIG);
-        }
-        if let Entries::UpTo(most) = self.entries
-            && def.max_entries > most
-        {
-            return wrong("max_entries", def.max_entries.to_string(), at_most(most), Errno::E2BIG);
-        }
-        if holds_maps(self.map_type) {
-            return check_inner(def, wrong);
-        }
-        Ok(())
-    }
-}
-
-/// Whether the values of a kind are maps.
-fn holds_maps(map_type: MapType) -> bool {
-    matches!(map_type, MapType::ArrayOfMaps | MapType::HashOfMaps)
-}
-
-/// Checks the pattern of the inner maps (`bpf_map_meta_alloc`).
-fn check_inner(
-    def: &MapDef,
-    wrong: impl Fn(&'static str, String, String, Errno) -> Result<(), CreateError>,
-) -> Result<(), CreateError> {
-    let expected = "the definition of a map that is no map of maps and no prog_array".to_string();
-    let Some(inner) = &def.inner else {
-        return wrong("inner map", "not given".into(), expected, Errno::EINVAL);
-    };
-    let kind = inner.map_type.name().to_string();
-    if holds_maps(inner.map_type) {
-        return wrong("inner map", kind, expected, Errno::EINVAL);
-    }
-    if inner.map_type == MapType::ProgArray {
-        return wrong("inner map", kind, expected, Errno::ENOTSUPP);
-    }
-    Kind::of(inner.map_type)
-        .ok_or_else(|| CreateError::Kind { map: inner.name.clone(), map_type: inner.map_type })?
-        .check(inner)
-}
-
-impl Entries {
-    /// What the number should be, if it is not; a number above the most is not looked at here.
-    fn violated(&self, got: u32) -> Option<String> {
-        match self {
-            Entries::UpTo(_) => (got == 0).then(|| "at least 1".into()),
-            Entries::Within(most) => {
-                (!(1..=*most).contains(&got)).then(|| format!("at least 1 and at most {most}"))
-            }
-            Entries::Pages => {
-                let fits = got.is_power_of_two() && got >= PAGE_BYTES;
-                (!fits).then(|| format!("bytes: a power of two, at least {PAGE_BYTES}"))
-            }
-        }
-    }
-}
-
-impl Size {
-    /// What the size should be, if it is not; a size above the most is not looked at here.
-    fn violated(&self, got: u32) -> Option<String> {
-        match *self {
-            Size::Absent => (got != 0).then(|| "0: this kind has none".into()),
-            Size::Exactly(bytes) => (got != bytes).then(|| format!("{bytes} bytes")),
-            Size::Either(a, b) => (got != a && got != b).then(|| format!("{a} or {b} bytes")),
-            Size::UpTo(_) => (got == 0).then(|| "at least 1 byte".into()),
-            Size::Within(least, most) => (!(least..=most).contains(&got))
-                .then(|| format!("at least {least} and at most {most} bytes")),
-        }
-    }
-}
-
-fn at_most(most: impl Into<u64>) -> String {
-    let most = most.into();
-    format!("at most {most}")
-}

@@ -4,9 +4,10 @@
 //! replaced stays as long as a run uses it.
 
 use super::array::{existing, indices, next_index};
+use super::create::CreateError;
 use super::handles::{slot, write_number};
 use super::hash::table::{Index, Layout, Table};
-use super::kind::Shape;
+use super::kind::{Kind, Shape};
 use super::memory::{OutOfMemory, slots};
 use super::{Map, MapOps, MapRef, UpdateFlags};
 use arc_swap::ArcSwapOption;
@@ -38,6 +39,29 @@ impl Pattern {
             && (!capacity_counts || pattern.max_entries == def.max_entries);
         if fits { Ok(()) } else { Err(Errno::EINVAL) }
     }
+}
+
+/// What the pattern of the inner maps must be (`bpf_map_meta_alloc`).
+///
+/// # Errors
+/// `EINVAL` if there is none or it is a map of maps itself, `ENOTSUPP` for arrays of programs; what
+/// is wrong with a map of the pattern.
+pub(super) fn check_pattern(def: &MapDef) -> Result<(), CreateError> {
+    let wrong = |got: &str, errno| {
+        let expected = "the definition of a map that is no map of maps and no prog_array";
+        Err(CreateError::property(def, "inner map", got.into(), expected.into(), errno))
+    };
+    let Some(inner) = &def.inner else { return wrong("not given", Errno::EINVAL) };
+    match inner.map_type {
+        MapType::ArrayOfMaps | MapType::HashOfMaps => {
+            return wrong(inner.map_type.name(), Errno::EINVAL);
+        }
+        MapType::ProgArray => return wrong(inner.map_type.name(), Errno::ENOTSUPP),
+        _ => {}
+    }
+    Kind::of(inner.map_type)
+        .ok_or_else(|| CreateError::Kind { map: inner.name.clone(), map_type: inner.map_type })?
+        .check(inner)
 }
 
 /// The bytes that the slots for so many inner maps take.

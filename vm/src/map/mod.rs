@@ -5,7 +5,7 @@
 //! freed under a running program. Programs hold raw pointers into it, on any number of threads;
 //! [`MapOps::slabs`] tells the checked engines which addresses those may be.
 //!
-//! To add a kind: a file with its storage, and a row in `kind.rs`.
+//! To add a kind: a file with its storage, and a row in `kind.rs`; `rules.rs` says what a row can demand.
 
 mod access;
 mod array;
@@ -22,6 +22,7 @@ pub mod perf_event_array;
 mod prog_array;
 mod queue_stack;
 pub mod ringbuf;
+mod rules;
 mod snapshot;
 mod targets;
 mod values;
