@@ -408,9 +408,24 @@ impl Instance {
         self.program.code.iter().any(|(_, insn)| by_register(insn))
     }
 
+    /// Whether the program may go on with the context of another.
+    pub(crate) fn takes_context_of(&self, other: &Instance) -> bool {
+        let layout = |instance: &Instance| instance.vm.layout(instance.prog_type()).cloned();
+        self.prog_type() == other.prog_type()
+            && match (layout(self), layout(other)) {
+                (Some(a), Some(b)) => Arc::ptr_eq(&a.def, &b.def) || a == b,
+                (a, b) => a.is_none() && b.is_none(),
+            }
+    }
+
     fn expect_context(&self, ctx: &Context) -> Result<(), Box<Trap>> {
         if ctx.prog_type() == self.program.prog_type {
-            return Ok(());
+            if ctx.has_layout(self.vm.layout(self.program.prog_type)) {
+                return Ok(());
+            }
+            let what =
+                "the context has another layout than this machine gives to the program's type";
+            return Err(self.trap(Pc(0), TrapKind::Unsupported(what.into())));
         }
         let (has, needs) = (ctx.prog_type().name(), self.program.prog_type.name());
         let what = format!("the program is of type {needs}, the context of type {has}");

@@ -20,9 +20,6 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
     }
     let program = verified.program();
     let def = platform.prog_type(program.prog_type)?.context.as_ref();
-    if def != crate::context::linux_def(program.prog_type).as_deref() {
-        return None;
-    }
     let mut code = program.code.clone();
     for (pc, insn) in program.code.iter() {
         let Some(direction) = direction(insn) else { continue };

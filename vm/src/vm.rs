@@ -1,11 +1,12 @@
 //! The machine: a platform with code, and a host.
 
+use crate::context::{Context, ContextError, Layout};
 use crate::helper::Helper;
 use crate::host::{Host, SystemHost};
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::map::{CreateError, Map, MapLimits, MapRef};
 use ebpfvm_loader::Absent;
-use ebpfvm_spec::{MapDef, MapType, Platform, Program};
+use ebpfvm_spec::{MapDef, MapType, Platform, ProgType, Program};
 use ebpfvm_verifier::{Judgement, Options, VerifiedProgram};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ struct Parts {
     host: Arc<dyn Host>,
     cpus: u32,
     map_limits: MapLimits,
+    /// What programs are given, by type: filled when the machine is built.
+    layouts: BTreeMap<ProgType, Layout>,
 }
 
 impl Builder {
@@ -51,7 +54,10 @@ impl Builder {
     }
 
     /// The machine.
-    pub fn build(self) -> Vm {
+    pub fn build(mut self) -> Vm {
+        let platform = &self.parts.platform;
+        let layout = |t: &ProgType| Some((*t, Layout::of(platform, *t)?));
+        self.parts.layouts = ProgType::ALL.iter().filter_map(layout).collect();
         Vm(Arc::new(self.parts))
     }
 }
@@ -72,6 +78,7 @@ impl Vm {
                 host: Arc::new(SystemHost::new(1)),
                 cpus: 1,
                 map_limits: MapLimits::default(),
+                layouts: BTreeMap::new(),
             },
         }
     }
@@ -87,6 +94,27 @@ impl Vm {
     /// What programs may rely on.
     pub fn platform(&self) -> &Platform {
         &self.0.platform
+    }
+
+    /// The context of a program of this type, as the platform has it: [`Context::linux`] for what is
+    /// Linux's, or the embedder's own layout with everything zero. The bytes are what its pointers
+    /// `PacketStart` and `PacketEnd` show, if it has them; of a layout that is not translated, and of
+    /// plain memory, the context itself.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the platform has no such type or the bytes are not what it takes.
+    pub fn context(&self, prog_type: ProgType, data: &[u8]) -> Result<Context, ContextError> {
+        match (self.layout(prog_type), self.platform().prog_type(prog_type)) {
+            (Some(layout), _) if layout.is_linux() => Context::linux(prog_type, data),
+            (Some(layout), _) => Context::own(layout, data),
+            (None, Some(_)) if prog_type == ProgType::Raw => Ok(Context::raw(data)),
+            (None, _) => Err(ContextError::NoContext(prog_type.name())),
+        }
+    }
+
+    /// What programs of this type are given; none if it is plain memory.
+    pub(crate) fn layout(&self, prog_type: ProgType) -> Option<&Layout> {
+        self.0.layouts.get(&prog_type)
     }
 
     /// The world outside.

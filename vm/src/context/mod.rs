@@ -97,6 +97,8 @@ pub struct Context {
     /// The host's cells, `def.host_bytes()` long.
     cells: Box<[u64]>,
     behind: Behind,
+    /// Whether programs may write to the bytes behind the context.
+    writes: bool,
     /// What pointers of the context show.
     shown: Vec<Shown>,
     /// What helpers know of a socket buffer.
@@ -151,27 +153,46 @@ fn data_of(prog_type: ProgType) -> Option<Data> {
     DATA.iter().find(|(t, _)| *t == prog_type).map(|(_, data)| *data)
 }
 
-/// Linux's layouts of the types that have a context, made once.
-pub(crate) fn linux_def(prog_type: ProgType) -> Option<Arc<ContextDef>> {
-    linux_type(prog_type).map(|linux| linux.def.clone())
-}
-
-/// What Linux gives to programs of a type.
-struct LinuxType {
+/// What programs of a type are given.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
     prog_type: ProgType,
-    def: Arc<ContextDef>,
+    pub(crate) def: Arc<ContextDef>,
     /// Whether they may write to the bytes behind their context.
     writes: bool,
 }
 
-fn linux_type(prog_type: ProgType) -> Option<&'static LinuxType> {
-    static TYPES: OnceLock<Vec<LinuxType>> = OnceLock::new();
+impl Layout {
+    /// What a platform gives to programs of a type; none if it gives plain memory.
+    pub(crate) fn of(platform: &Platform, prog_type: ProgType) -> Option<Layout> {
+        let def = platform.prog_type(prog_type)?;
+        let writes = def.packet == PacketAccess::Store;
+        let layout = Layout { prog_type, def: Arc::new(def.context.clone()?), writes };
+        // What is Linux's is the same for all platforms.
+        Some(linux_type(prog_type).filter(|linux| **linux == layout).cloned().unwrap_or(layout))
+    }
+
+    /// Whether it is what Linux gives.
+    pub(crate) fn is_linux(&self) -> bool {
+        linux_type(self.prog_type).is_some_and(|linux| Arc::ptr_eq(&linux.def, &self.def))
+    }
+}
+
+impl PartialEq for Layout {
+    fn eq(&self, other: &Layout) -> bool {
+        self.writes == other.writes && self.def == other.def
+    }
+}
+
+/// What Linux gives, made once.
+fn linux_type(prog_type: ProgType) -> Option<&'static Layout> {
+    static TYPES: OnceLock<Vec<Layout>> = OnceLock::new();
     let types = TYPES.get_or_init(|| {
         let platform = Platform::linux();
         let of = |t: &ProgType| {
             let def = platform.prog_type(*t)?;
             let writes = def.packet == PacketAccess::Store;
-            Some(LinuxType { prog_type: *t, def: Arc::new(def.context.clone()?), writes })
+            Some(Layout { prog_type: *t, def: Arc::new(def.context.clone()?), writes })
         };
         ProgType::ALL.iter().filter_map(of).collect()
     });
@@ -186,6 +207,7 @@ impl Context {
             def: None,
             cells: Box::default(),
             behind: Behind::Memory(memory.into()),
+            writes: true,
             shown: Vec::new(),
             skb: Skb::default(),
         }
@@ -214,9 +236,30 @@ impl Context {
     /// # Errors
     /// [`ContextError`] if the type cannot be run here or the bytes are not what it takes.
     pub fn linux(prog_type: ProgType, data: &[u8]) -> Result<Context, ContextError> {
-        let no_context = || ContextError::NoContext(prog_type.name());
-        let kind = data_of(prog_type).ok_or_else(no_context)?;
-        let def = linux_def(prog_type).ok_or_else(no_context)?;
+        match (data_of(prog_type), linux_type(prog_type)) {
+            (Some(kind), Some(linux)) => Context::new(kind, linux, data),
+            _ => Err(ContextError::NoContext(prog_type.name())),
+        }
+    }
+
+    /// The context of a program type whose layout is the embedder's ([`crate::Vm::context`]). The
+    /// bytes are what its pointers `PacketStart` and `PacketEnd` show, if it has them; of a layout
+    /// that is not translated, the context itself.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the bytes are not what the layout takes.
+    pub(crate) fn own(layout: &Layout, data: &[u8]) -> Result<Context, ContextError> {
+        let has_window = layout.def.fields.iter().any(|f| f.kind == FieldKind::PacketStart);
+        let kind = match has_window {
+            true => Data::Window,
+            false if layout.def.translated => Data::None,
+            false => Data::Context,
+        };
+        Context::new(kind, layout, data)
+    }
+
+    fn new(kind: Data, layout: &Layout, data: &[u8]) -> Result<Context, ContextError> {
+        let Layout { prog_type, def, writes } = layout.clone();
         let wrong = |expected| {
             let prog_type = prog_type.name();
             Err(ContextError::Size { prog_type, expected, got: data.len() })
@@ -233,8 +276,8 @@ impl Context {
             Data::Context | Data::None => Behind::Nothing,
         };
         let cells = vec![0; def.host_bytes().div_ceil(8) as usize].into_boxed_slice();
-        let (shown, skb) = (Vec::new(), Skb::default());
-        let mut context = Context { prog_type, def: Some(def), cells, behind, shown, skb };
+        let (def, shown, skb) = (Some(def), Vec::new(), Skb::default());
+        let mut context = Context { prog_type, def, cells, behind, writes, shown, skb };
         context.init(kind, data);
         context.point()?;
         Ok(context)
@@ -249,7 +292,7 @@ impl Context {
             Behind::Packet { packet, hidden } => {
                 packet.refill(data, crate::packet::XDP_HEADROOM_BYTES)?;
                 *hidden = 0;
-                self.cells.fill(0);
+                self.clear();
                 self.init(data_of(self.prog_type).unwrap_or(Data::None), data);
             }
             Behind::Memory(memory) => *memory = data.into(),
@@ -302,6 +345,19 @@ impl Context {
         Ok(())
     }
 
+    /// Makes all cells zero but those that point to something.
+    fn clear(&mut self) {
+        let Some(def) = self.def.clone() else { return };
+        let is_pointer = |kind| matches!(kind, FieldKind::Pointer(_) | FieldKind::PointerOrNull(_));
+        let pointers = def.fields.iter().filter(|field| is_pointer(field.kind));
+        let kept: Vec<(u32, u64)> = pointers
+            .map(|field| fields::first(&def, field))
+            .map(|place| (place, self.get_cell(place, 8)))
+            .collect();
+        self.cells.fill(0);
+        kept.into_iter().for_each(|(place, address)| self.set_cell(place, 8, address));
+    }
+
     fn hide(&mut self, bytes: usize) {
         if let Behind::Packet { packet, hidden } = &mut self.behind
             && packet.shift_start(bytes as i32)
@@ -318,6 +374,18 @@ impl Context {
     /// The layout; none for plain memory.
     pub fn def(&self) -> Option<&ContextDef> {
         self.def.as_deref()
+    }
+
+    /// Whether the context has this layout, or both are plain memory.
+    pub(crate) fn has_layout(&self, layout: Option<&Layout>) -> bool {
+        match (&self.def, layout) {
+            (None, None) => true,
+            (Some(def), Some(layout)) => {
+                let same = Arc::ptr_eq(def, &layout.def) || *def == layout.def;
+                same && self.writes == layout.writes
+            }
+            _ => false,
+        }
     }
 
     /// The whole packet, with the header that the program may not see; none for plain memory.
@@ -464,6 +532,6 @@ impl Context {
 
     /// Whether programs may write to the packet directly (`may_access_direct_pkt_data`, Linux 6.18).
     pub(crate) fn window_writable(&self) -> bool {
-        self.prog_type == ProgType::Raw || linux_type(self.prog_type).is_some_and(|t| t.writes)
+        self.writes
     }
 }

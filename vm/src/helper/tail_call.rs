@@ -16,8 +16,8 @@ pub(super) fn tail_call(call: &mut Call<'_, '_>) -> Outcome {
     }
     let Some(program) = array.get(index) else { return Err(Errno::ENOENT.into()) };
     // The kernel does not load a program whose arrays hold another type.
-    if program.prog_type() != call.prog_type() {
-        return Err(call.bad_arg(2, "holds programs of another type").into());
+    if !program.takes_context_of(call.instance()) {
+        return Err(call.bad_arg(2, "holds programs of another type or machine").into());
     }
     if call.tail_call(program) { Ok(0) } else { Err(Errno::E2BIG.into()) }
 }
