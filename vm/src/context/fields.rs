@@ -42,17 +42,27 @@ impl Context {
     /// # Errors
     /// [`ContextError`] if there is no such field, the machine sets it, or the value is too large.
     pub fn set_field(&mut self, name: &str, value: u64) -> Result<(), ContextError> {
+        if let Some((name, bytes)) = self.given_number(name) {
+            self.in_range(name, bytes, value)?;
+            self.put_number(name, value);
+            return Ok(());
+        }
         let (kind, host, bytes) = self.locate(name)?;
         if kind != FieldKind::Scalar {
             let context = self.context_name();
             return Err(ContextError::FieldFixed { context, field: name.into() });
         }
-        if value & !mask(bytes) != 0 {
-            let context = self.context_name();
-            return Err(ContextError::FieldRange { context, field: name.into(), bytes, value });
-        }
+        self.in_range(name, bytes, value)?;
         self.set_cell(host, bytes, value);
         Ok(())
+    }
+
+    fn in_range(&self, name: &str, bytes: u32, value: u64) -> Result<(), ContextError> {
+        if value & !mask(bytes) == 0 {
+            return Ok(());
+        }
+        let context = self.context_name();
+        Err(ContextError::FieldRange { context, field: name.into(), bytes, value })
     }
 
     /// The value of a field, by name as in [`Context::set_field`]; an address is the host's.
@@ -60,11 +70,15 @@ impl Context {
     /// # Errors
     /// [`ContextError`] if there is no such field.
     pub fn field(&self, name: &str) -> Result<u64, ContextError> {
+        if let Some((name, _)) = self.given_number(name) {
+            return Ok(self.number(name));
+        }
         let (kind, host, bytes) = self.locate(name)?;
         Ok(self.get_cell(host, if kind == FieldKind::Scalar { bytes } else { 8 }))
     }
 
-    /// All numbers of the context in order: name (`cb[0]` for an element) and value.
+    /// All numbers of the context in order: name (`cb[0]` for an element) and value. Those that
+    /// programs see come first, then those that only helpers know.
     pub fn fields(&self) -> Vec<(String, u64)> {
         let mut all = Vec::new();
         let Some(def) = &self.def else { return all };
@@ -82,6 +96,7 @@ impl Context {
                 all.push((field.name.to_string(), self.get_cell(host, field.bytes)));
             }
         }
+        all.extend(self.numbers());
         all
     }
 

@@ -2,6 +2,7 @@
 
 mod fields;
 mod frame;
+mod given;
 
 use crate::packet::{Packet, PacketError};
 use crate::shown::Shown;
@@ -61,6 +62,30 @@ pub enum ContextError {
         /// What it takes.
         expected: &'static str,
     },
+    /// Nothing of this name can be given with the context.
+    #[error("{context} is given no {name}; it is given {known}")]
+    NoBytes {
+        /// Name of the context struct.
+        context: String,
+        /// The name that was asked for.
+        name: String,
+        /// All that there are.
+        known: String,
+    },
+    /// Too few or too many bytes for what is given with the context.
+    #[error("{context} takes {min} to {max} bytes as {name}; {got} were given")]
+    BytesRange {
+        /// Name of the context struct.
+        context: String,
+        /// The name.
+        name: String,
+        /// The fewest bytes.
+        min: usize,
+        /// The most bytes.
+        max: usize,
+        /// How many there are.
+        got: usize,
+    },
     /// The bytes have the wrong size.
     #[error("programs of type {prog_type} take {expected}; {got} bytes were given")]
     Size {
@@ -101,6 +126,8 @@ pub struct Context {
     writes: bool,
     /// What pointers of the context show.
     shown: Vec<Shown>,
+    /// What belongs to it though no field shows it.
+    gifts: given::Gifts,
     /// What helpers know of a socket buffer.
     pub(crate) skb: Skb,
 }
@@ -209,6 +236,7 @@ impl Context {
             behind: Behind::Memory(memory.into()),
             writes: true,
             shown: Vec::new(),
+            gifts: given::Gifts::default(),
             skb: Skb::default(),
         }
     }
@@ -276,8 +304,16 @@ impl Context {
             Data::Context | Data::None => Behind::Nothing,
         };
         let cells = vec![0; def.host_bytes().div_ceil(8) as usize].into_boxed_slice();
-        let (def, shown, skb) = (Some(def), Vec::new(), Skb::default());
-        let mut context = Context { prog_type, def, cells, behind, writes, shown, skb };
+        let mut context = Context {
+            prog_type,
+            def: Some(def),
+            cells,
+            behind,
+            writes,
+            shown: Vec::new(),
+            gifts: given::Gifts::default(),
+            skb: Skb::default(),
+        };
         context.init(kind, data);
         context.point()?;
         Ok(context)
@@ -355,6 +391,7 @@ impl Context {
             .map(|place| (place, self.get_cell(place, 8)))
             .collect();
         self.cells.fill(0);
+        self.gifts.clear();
         kept.into_iter().for_each(|(place, address)| self.set_cell(place, 8, address));
     }
 

@@ -1,0 +1,181 @@
+//! What belongs to a context although no field of it shows it: the name of a system parameter, the
+//! key of a tunnel, the class of a packet. Helpers ask for it and change it.
+//!
+//! It is set and read by name like the fields; which there are is one table.
+
+use super::{Context, ContextError};
+use ebpfvm_spec::ProgType;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A number of at most so many bytes.
+    Number(u32),
+    /// At most so many bytes, or exactly so many.
+    Bytes { min: usize, max: usize },
+}
+
+/// Something given with contexts of these types.
+pub(super) struct Given {
+    name: &'static str,
+    types: &'static [ProgType],
+    form: Form,
+}
+
+const fn given(name: &'static str, types: &'static [ProgType], form: Form) -> Given {
+    Given { name, types, form }
+}
+
+/// A page, to which the kernel cuts the texts of system parameters.
+const PAGE_BYTES: usize = 4096;
+
+const SYSCTL: &[ProgType] = &[ProgType::CgroupSysctl];
+
+/// All that can be given.
+const GIVEN: &[Given] = &[
+    // The path below `/proc/sys`.
+    given("name", SYSCTL, Form::Bytes { min: 1, max: PAGE_BYTES }),
+    given("current_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES }),
+    given("new_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES }),
+];
+
+/// What was given with one context.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Gifts {
+    numbers: Vec<(&'static str, u64)>,
+    bytes: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Gifts {
+    pub(super) fn clear(&mut self) {
+        self.numbers.clear();
+        self.bytes.clear();
+    }
+}
+
+fn put<T>(all: &mut Vec<(&'static str, T)>, name: &'static str, value: T) {
+    match all.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, old)) => *old = value,
+        None => all.push((name, value)),
+    }
+}
+
+fn get<'a, T>(all: &'a [(&'static str, T)], name: &str) -> Option<&'a T> {
+    all.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+impl Context {
+    /// Gives bytes that belong to the context although no field shows them, such as the name of a
+    /// system parameter.
+    ///
+    /// # Errors
+    /// [`ContextError`] if nothing of this name can be given, or not as many bytes.
+    pub fn set_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), ContextError> {
+        let Some((name, Form::Bytes { min, max })) = self.given(name) else {
+            let mut known: Vec<&str> = Vec::new();
+            let is_bytes = |given: &&Given| matches!(given.form, Form::Bytes { .. });
+            known.extend(self.all_given().filter(is_bytes).map(|given| given.name));
+            return Err(ContextError::NoBytes {
+                context: self.context_name(),
+                name: name.into(),
+                known: if known.is_empty() { "nothing".into() } else { known.join(", ") },
+            });
+        };
+        if !(min..=max).contains(&bytes.len()) {
+            return Err(ContextError::BytesRange {
+                context: self.context_name(),
+                name: name.into(),
+                min,
+                max,
+                got: bytes.len(),
+            });
+        }
+        put(&mut self.gifts.bytes, name, bytes.to_vec());
+        Ok(())
+    }
+
+    /// The bytes that were given under this name or that helpers have put there; none if neither.
+    pub fn bytes(&self, name: &str) -> Option<&[u8]> {
+        get(&self.gifts.bytes, name).map(Vec::as_slice)
+    }
+
+    /// All bytes that belong to the context although no field shows them, with their names.
+    pub fn byte_fields(&self) -> Vec<(String, Vec<u8>)> {
+        let all = self.all_given().filter_map(|given| Some((given.name, self.bytes(given.name)?)));
+        all.map(|(name, bytes)| (name.into(), bytes.to_vec())).collect()
+    }
+
+    /// What can be given under this name.
+    fn given(&self, name: &str) -> Option<(&'static str, Form)> {
+        self.all_given().find(|given| given.name == name).map(|given| (given.name, given.form))
+    }
+
+    fn all_given(&self) -> impl Iterator<Item = &'static Given> {
+        let prog_type = self.prog_type;
+        GIVEN.iter().filter(move |given| given.types.contains(&prog_type))
+    }
+
+    /// The name and the size in bytes of a number that no field shows.
+    pub(super) fn given_number(&self, name: &str) -> Option<(&'static str, u32)> {
+        match self.given(name)? {
+            (name, Form::Number(bytes)) => Some((name, bytes)),
+            (_, Form::Bytes { .. }) => None,
+        }
+    }
+
+    /// Sets such a number.
+    pub(super) fn put_number(&mut self, name: &'static str, value: u64) {
+        put(&mut self.gifts.numbers, name, value);
+    }
+
+    /// Such a number; 0 if nobody has set it.
+    pub(super) fn number(&self, name: &str) -> u64 {
+        get(&self.gifts.numbers, name).copied().unwrap_or(0)
+    }
+
+    /// All such numbers, in order.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = (String, u64)> {
+        let is_number = |given: &&Given| matches!(given.form, Form::Number(_));
+        let all = self.all_given().filter(is_number);
+        all.map(|given| (given.name.to_string(), self.number(given.name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ebpfvm_spec::Platform;
+
+    #[test]
+    fn names_are_unique_within_a_type_and_not_those_of_fields() {
+        let platform = Platform::linux();
+        for prog_type in ProgType::ALL {
+            let mut seen = std::collections::BTreeSet::new();
+            let def = platform.prog_type(*prog_type).and_then(|def| def.context.as_ref());
+            for given in GIVEN.iter().filter(|given| given.types.contains(prog_type)) {
+                assert!(seen.insert(given.name), "{} twice", given.name);
+                let shown = def.is_some_and(|def| def.field(given.name).is_some());
+                assert!(!shown, "{} is a field of {}", given.name, prog_type.name());
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_given_and_read_back_by_name() {
+        let mut context = Context::linux(ProgType::CgroupSysctl, &[]).unwrap();
+        assert_eq!((context.bytes("name"), context.byte_fields()), (None, Vec::new()));
+        context.set_bytes("new_value", b"1\n").unwrap();
+        context.set_bytes("name", b"net/core/wmem_max").unwrap();
+        context.set_bytes("name", b"kernel/ostype").unwrap();
+        assert_eq!(context.bytes("name"), Some(&b"kernel/ostype"[..]));
+        let expected = [("name", &b"kernel/ostype"[..]), ("new_value", b"1\n")]
+            .map(|(n, b)| (n.into(), b.to_vec()));
+        assert_eq!(context.byte_fields(), expected);
+        let error = context.set_bytes("nam", b"x").unwrap_err().to_string();
+        assert_eq!(error, "bpf_sysctl is given no nam; it is given name, current_value, new_value");
+        let error = context.set_bytes("name", &[]).unwrap_err().to_string();
+        assert_eq!(error, "bpf_sysctl takes 1 to 4096 bytes as name; 0 were given");
+        let error = Context::raw([]).set_bytes("name", b"x").unwrap_err().to_string();
+        assert_eq!(error, "raw memory is given no name; it is given nothing");
+    }
+}
