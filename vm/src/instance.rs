@@ -432,13 +432,15 @@ impl Instance {
         Err(self.trap(Pc(0), TrapKind::Unsupported(what)))
     }
 
-    /// Ends a run: records that the program reserved and did not submit are given back.
+    /// Ends a run: a lock that the program holds is given back, and so are records that it reserved
+    /// and did not submit.
     #[inline]
     fn finish(
         &self,
         run: &mut Run<'_>,
         result: Result<u64, Box<Trap>>,
     ) -> Result<Outcome, Box<Trap>> {
+        run.lock = None;
         for address in run.regions.granted() {
             let programs = std::iter::once(self).chain(run.held.iter().map(|i| &**i));
             let maps = programs.flat_map(|i| &i.maps).chain(&run.inner_maps);

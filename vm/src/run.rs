@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::instance::Instance;
 use crate::interp::op::Op;
 use crate::map::MapRef;
+use crate::map::lock::{self, Guard};
 use crate::memory::{Range, Regions};
 use crate::packet::MIN_BYTES;
 use crate::shown::Shown;
@@ -11,7 +12,7 @@ use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::semantics::zero_extend;
 use ebpfvm_asm::{AtomicOp, RmwOp, Size};
 use ebpfvm_spec::context::Direction;
-use ebpfvm_spec::{AttachType, ContextAccess, ContextDef};
+use ebpfvm_spec::{AttachType, ContextAccess, ContextDef, Errno};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,8 +67,32 @@ pub(crate) enum Trust {
     Everything,
 }
 
+/// The spin lock that a program holds, until this is dropped.
+pub(crate) struct HeldLock {
+    pub(crate) address: u64,
+    _guard: Guard<'static>,
+}
+
+impl HeldLock {
+    /// Takes a lock.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` if it does not become free.
+    ///
+    /// # Safety
+    /// `address` is that of a lock in a value of a map that lives longer than the result.
+    pub(crate) unsafe fn take(address: u64) -> Result<HeldLock, Errno> {
+        // SAFETY: the caller's promise; locks begin at multiples of 4 bytes, and programs and host
+        // use them as atomics or, where nothing was verified, in ways that harm but the program.
+        let cell: &'static AtomicU32 = unsafe { AtomicU32::from_ptr(address as *mut u32) };
+        Ok(HeldLock { address, _guard: lock::take(cell)? })
+    }
+}
+
 /// The state of a run that handlers, helpers and the slow paths share.
 pub(crate) struct Run<'a> {
+    /// The lock that the program holds. The first field: it is given back before maps go.
+    pub(crate) lock: Option<HeldLock>,
     pub(crate) ctx: &'a mut Context,
     /// The entry's: some fields of a context are there for some attach types only.
     attach_type: AttachType,
@@ -127,6 +152,7 @@ impl<'a> Run<'a> {
         let mut regions = Regions::new(window, context);
         ctx.shown().iter().for_each(|shown| regions.show(shown));
         Run {
+            lock: None,
             regions,
             ctx,
             attach_type,

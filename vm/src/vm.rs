@@ -4,7 +4,7 @@ use crate::context::{Context, ContextError, Layout};
 use crate::helper::Helper;
 use crate::host::{Host, SystemHost};
 use crate::instance::{Instance, LinkError, LinkErrorKind};
-use crate::map::{CreateError, Map, MapLimits, MapRef};
+use crate::map::{Budget, CreateError, Map, MapLimits, MapRef};
 use ebpfvm_loader::Absent;
 use ebpfvm_spec::{MapDef, MapType, Platform, ProgType, Program};
 use ebpfvm_verifier::{Judgement, Options, VerifiedProgram};
@@ -25,6 +25,8 @@ struct Parts {
     map_limits: MapLimits,
     /// What programs are given, by type: filled when the machine is built.
     layouts: BTreeMap<ProgType, Layout>,
+    /// What the maps of this machine have.
+    map_budget: Arc<Budget>,
 }
 
 impl Builder {
@@ -79,6 +81,7 @@ impl Vm {
                 cpus: 1,
                 map_limits: MapLimits::default(),
                 layouts: BTreeMap::new(),
+                map_budget: Arc::default(),
             },
         }
     }
@@ -135,13 +138,20 @@ impl Vm {
     /// has it.
     ///
     /// # Errors
-    /// [`CreateError`] if the definition is not one that the kernel takes, or too large.
+    /// [`CreateError`] if the definition is not one that the kernel takes, or too large for itself or
+    /// beside the other maps.
     pub fn create_map(&self, def: &MapDef) -> Result<MapRef, CreateError> {
+        let Parts { cpus, map_limits: limits, map_budget: budget, .. } = &*self.0;
         if def.map_type == MapType::PerfEventArray && def.max_entries == 0 {
-            let def = MapDef { max_entries: self.0.cpus, ..def.clone() };
-            return Map::create(&def, self.0.cpus, &self.0.map_limits);
+            let def = MapDef { max_entries: *cpus, ..def.clone() };
+            return Map::create_counted(&def, *cpus, limits, budget);
         }
-        Map::create(def, self.0.cpus, &self.0.map_limits)
+        Map::create_counted(def, *cpus, limits, budget)
+    }
+
+    /// The bytes of the maps that this machine has made and that are still there.
+    pub fn map_bytes(&self) -> u64 {
+        self.0.map_budget.in_use()
     }
 
     /// Binds a program to its maps, in the order in which it names them.

@@ -1,5 +1,6 @@
 //! What can be created, and what errors say.
 
+use ebpfvm::Vm;
 use ebpfvm::map::{CreateError, Map, MapLimits, UpdateFlags};
 use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin, MapType};
 use ebpfvm_spec::{Errno, MapType as Kind};
@@ -38,7 +39,7 @@ fn properties_are_named_with_what_was_expected() {
 
 #[test]
 fn memory_is_refused_before_it_is_allocated() {
-    let limits = MapLimits { map_bytes: 4096 };
+    let limits = MapLimits { map_bytes: 4096, ..MapLimits::default() };
     let def = MapDef::new("m", Kind::Array, 4, 8, 512);
     assert_eq!(Map::bytes_needed(&def, 1, &limits), Ok(4096));
     assert_eq!(Map::create(&def, 1, &limits).unwrap().bytes(), 4096);
@@ -89,4 +90,32 @@ fn numbers_are_never_used_twice() {
     let def = MapDef::new("m", Kind::Array, 4, 8, 1);
     let create = || Map::create(&def, 1, &MapLimits::default()).unwrap();
     assert!(create().id() < create().id());
+}
+
+#[test]
+fn the_maps_of_a_machine_share_a_limit() {
+    let limits = MapLimits { map_bytes: 4096, total_bytes: 10_000 };
+    let vm = Vm::linux().map_limits(limits).build();
+    let def = MapDef::new("m", MapType::Array, 4, 8, 512);
+    let first = vm.create_map(&def).unwrap();
+    let second = vm.create_map(&def).unwrap();
+    assert_eq!(vm.map_bytes(), 8192);
+    let error = vm.clone().create_map(&def).unwrap_err();
+    assert_eq!(error.errno(), Errno::ENOMEM);
+    assert_eq!(
+        error.to_string(),
+        "map 'm' (array) needs 4096 bytes, but the machine's maps use 8192 of the 10000 bytes that \
+         they may have: drop maps, lower max_entries, or raise the limit of the machine"
+    );
+    // What does not come to be costs nothing, and what ends is given back.
+    let wrong = MapDef::new("w", MapType::Array, 3, 8, 4);
+    vm.create_map(&wrong).unwrap_err();
+    vm.create_map(&MapDef::new("big", MapType::Array, 4, 8, 513)).unwrap_err();
+    assert_eq!(vm.map_bytes(), 8192);
+    drop(first);
+    vm.create_map(&def).unwrap();
+    drop(second);
+    assert_eq!(vm.map_bytes(), 0);
+    // Another machine has a limit of its own.
+    assert_eq!(Vm::linux().build().map_bytes(), 0);
 }

@@ -58,10 +58,14 @@ impl Model {
     }
 
     fn set(&mut self, key: u32, value: u64, flags: u64, cpu: Option<u32>) -> Result<(), Errno> {
+        let there = self.entries.contains_key(&key);
+        // The kernel's array looks at a program's index before it asks for the lock.
+        if flags == 4 && cpu.is_some() && self.is_array() && !there {
+            return Err(Errno::E2BIG);
+        }
         if flags > 2 {
             return Err(Errno::EINVAL);
         }
-        let there = self.entries.contains_key(&key);
         if self.is_array() && !there {
             return Err(Errno::E2BIG);
         }

@@ -11,7 +11,7 @@ use ebpfvm_spec::{MapDef, MapFlags, MapType};
 #[test]
 fn the_same_definitions_are_refused() {
     let Some(kernel) = linux_6_18_or_skip("the_same_definitions_are_refused") else { return };
-    let limits = MapLimits { map_bytes: 1 << 40 };
+    let limits = MapLimits { map_bytes: 1 << 40, ..MapLimits::default() };
     let mut compared = 0;
     let mut compare = |def: MapDef| {
         let got = Map::bytes_needed(&def, kernel.possible_cpus(), &limits).map(drop);

@@ -1,8 +1,8 @@
 //! Linux's helpers: which code belongs to which prototype.
 
 use super::{
-    Call, Helper, HelperCode, callback, checksum, host, maps, mtu, output, print, probe, redirect,
-    result, skb, skb_shape, string, tail_call, xdp,
+    Call, Helper, HelperCode, callback, checksum, host, lock, maps, mtu, output, print, probe,
+    redirect, result, skb, skb_shape, string, tail_call, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;
@@ -31,6 +31,8 @@ code! {
     "map_push_elem" => maps::push,
     "map_pop_elem" => maps::pop,
     "map_peek_elem" => maps::peek,
+    "spin_lock" => lock::lock,
+    "spin_unlock" => lock::unlock,
     "loop" => callback::call_loop,
     "ktime_get_ns" => host::ktime_get,
     "ktime_get_boot_ns" => host::ktime_get_boot,

@@ -19,7 +19,12 @@ pub(super) fn update(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(1)?;
     let key = call.map_key(2, map)?;
     let value = call.read(3, map.def().value_bytes as usize)?;
-    map.update(&key, &value, UpdateFlags(call.arg(4)), call.cpu())?;
+    let flags = UpdateFlags(call.arg(4));
+    // It may be the lock of this very value.
+    if call.holds_lock() && flags.0 & UpdateFlags::F_LOCK.0 != 0 {
+        return Err(call.bad_arg(4, "asks for a lock while the program holds one").into());
+    }
+    map.update(&key, &value, flags, call.cpu())?;
     Ok(0)
 }
 

@@ -12,6 +12,7 @@ mod checksum;
 mod format;
 mod host;
 mod linux;
+mod lock;
 mod maps;
 mod mtu;
 mod output;
@@ -32,9 +33,10 @@ use crate::host::Host;
 use crate::instance::{Instance, func_of_token};
 use crate::interp::exec::call_back;
 use crate::interp::lower::Function;
+use crate::map::lock::WAIT;
 use crate::map::{Cpu, Map, MapRef};
 use crate::memory::{copy_from, copy_to};
-use crate::run::{Redirect, Run};
+use crate::run::{HeldLock, Redirect, Run};
 use crate::shown::Shown;
 use crate::socket::Socket;
 use crate::trap::TrapKind;
@@ -194,6 +196,53 @@ impl<'c, 'r> Call<'c, 'r> {
             self.run.inner_maps.push(map);
         }
         token
+    }
+
+    /// Takes the spin lock that an argument points to, for the program: it has it until
+    /// [`unlock`](Call::unlock) or the end of the run.
+    ///
+    /// # Errors
+    /// A trap if the argument is not the lock of a map's value, the program holds a lock already, or
+    /// this one does not become free.
+    pub(crate) fn lock(&mut self, number: usize) -> Result<(), TrapKind> {
+        let address = self.arg(number);
+        if self.run.lock.is_some() {
+            return Err(self.bad_arg(number, "is a second lock: the program holds one already"));
+        }
+        let has = |map: &MapRef| map.has_lock_at(address as usize);
+        let found = || self.instance.maps().iter().chain(&self.run.inner_maps).any(has);
+        if self.checked && !found() {
+            return Err(
+                self.bad_arg(number, "is not the spin lock in a value of the program's maps")
+            );
+        }
+        // SAFETY: a lock in a value, found above or by the verifier. The maps are the instance's or
+        // held by the run, and both are there until the run ends, which gives the lock back.
+        let taken = unsafe { HeldLock::take(address) };
+        self.run.lock = Some(taken.map_err(|_| {
+            let wait = WAIT.as_secs();
+            self.bad_arg(number, &format!("is a lock that was not free for {wait} seconds"))
+        })?);
+        Ok(())
+    }
+
+    /// Gives the spin lock back that the program holds.
+    ///
+    /// # Errors
+    /// A trap if the argument does not point to it.
+    pub(crate) fn unlock(&mut self, number: usize) -> Result<(), TrapKind> {
+        match self.run.lock.take() {
+            Some(held) if held.address == self.arg(number) => Ok(()),
+            held => {
+                self.run.lock = held;
+                Err(self.bad_arg(number, "is not the lock that the program holds"))
+            }
+        }
+    }
+
+    /// Whether the program holds a spin lock.
+    pub(crate) fn holds_lock(&self) -> bool {
+        self.run.lock.is_some()
     }
 
     /// Copies `bytes` bytes from where an argument points to.

@@ -1,6 +1,6 @@
 //! What programs and the host do with a map.
 
-use super::{Cpu, Map, MapOps, MapRef, Slab, UpdateFlags};
+use super::{Cpu, LookupFlags, Map, MapOps, MapRef, OnFree, Slab, UpdateFlags};
 use ebpfvm_spec::{Errno, MapDef, MapFlags};
 use std::any::Any;
 use std::fmt;
@@ -34,6 +34,18 @@ pub enum MapError {
         /// Bytes that the host reads and writes for a key of this map.
         expected: usize,
     },
+    /// A part of a batch was done.
+    #[error("map '{map}': {operation}: {errno} after {done} entries")]
+    Batch {
+        /// Name of the map.
+        map: String,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system call would give.
+        errno: Errno,
+        /// How many entries were done.
+        done: usize,
+    },
     /// The map refuses it, as the kernel's would.
     #[error("map '{map}': {operation}: {errno}")]
     Refused {
@@ -51,7 +63,7 @@ impl MapError {
     pub fn errno(&self) -> Errno {
         match self {
             MapError::KeySize { .. } | MapError::ValueSize { .. } => Errno::EINVAL,
-            MapError::Refused { errno, .. } => *errno,
+            MapError::Refused { errno, .. } | MapError::Batch { errno, .. } => *errno,
         }
     }
 }
@@ -82,6 +94,19 @@ impl Map {
     /// Where values lie that programs may touch.
     pub fn slabs(&self) -> &[Slab] {
         self.ops.slabs()
+    }
+
+    /// Sets who takes notice when a special field with content goes with its value: a timer, a
+    /// kernel pointer. False if that is set already or values have none.
+    pub fn on_free(&self, notice: Box<OnFree>) -> bool {
+        self.special.on_free(notice)
+    }
+
+    /// Whether an address is that of the spin lock in one of the map's values.
+    pub(crate) fn has_lock_at(&self, address: usize) -> bool {
+        let Some(offset) = self.special.lock() else { return false };
+        let start = |slab: &Slab| slab.value_at(address, size_of::<u32>());
+        self.slabs().iter().find_map(start).is_some_and(|(start, _)| start + offset == address)
     }
 
     /// Takes back a record that a run has left behind: [`MapOps::take_back`].
@@ -201,20 +226,33 @@ impl Map {
     /// # Errors
     /// `ENOENT` if the key is not there, `EPERM` if the host may only write.
     pub fn read(&self, key: &[u8]) -> Result<Vec<u8>, MapError> {
-        self.host("read", Some(key), None, Side::Read, |ops| ops.read(key))
+        self.read_with(key, LookupFlags::NONE)
+    }
+
+    /// As [`Map::read`], with flags.
+    ///
+    /// # Errors
+    /// As [`Map::read`]; `EINVAL` for flags that there are not or the lock of values without one,
+    /// `ETIMEDOUT` if the lock does not become free.
+    pub fn read_with(&self, key: &[u8], flags: LookupFlags) -> Result<Vec<u8>, MapError> {
+        const WHAT: &str = "read";
+        self.known(WHAT, flags)?;
+        self.host(WHAT, Some(key), None, Side::Read, |ops| match self.locks(flags.0)? {
+            true => ops.read_locked(key),
+            false => ops.read(key),
+        })
     }
 
     /// Creates or replaces a value of [`host_value_bytes`](Map::host_value_bytes) bytes.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOENT`, `E2BIG` (full or index out of range), `EINVAL` (flags), `EPERM` if the
-    /// map is frozen or the host may only read.
+    /// `EEXIST`, `ENOENT`, `E2BIG` (full or index out of range), `EINVAL` (flags, such as
+    /// `BPF_F_LOCK` of values without a lock), `EPERM` if the map is frozen or the host may only
+    /// read, `ETIMEDOUT` if the lock does not become free.
     pub fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
         self.host("write", Some(key), Some(value), Side::Write, |ops| {
-            // The system call asks before the kind does: no value of ours has a spin lock.
-            if flags.0 & UpdateFlags::F_LOCK.0 != 0 {
-                return Err(Errno::EINVAL);
-            }
+            // The system call asks before the kind does.
+            self.locks(flags.0)?;
             ops.write(key, value, flags)
         })
     }
@@ -243,7 +281,20 @@ impl Map {
     /// # Errors
     /// As [`Map::read`] and [`Map::remove`]; `ENOTSUPP` where the kernel has it not either.
     pub fn take(&self, key: &[u8]) -> Result<Vec<u8>, MapError> {
-        self.host("take", Some(key), None, Side::Both, |ops| ops.take(key))
+        self.take_with(key, LookupFlags::NONE)
+    }
+
+    /// As [`Map::take`], with flags.
+    ///
+    /// # Errors
+    /// As [`Map::take`] and [`Map::read_with`].
+    pub fn take_with(&self, key: &[u8], flags: LookupFlags) -> Result<Vec<u8>, MapError> {
+        const WHAT: &str = "take";
+        self.known(WHAT, flags)?;
+        self.host(WHAT, Some(key), None, Side::Both, |ops| match self.locks(flags.0)? {
+            true => ops.take_locked(key),
+            false => ops.take(key),
+        })
     }
 
     /// The key after `key` in the map's own order, or the first for none or an unknown key.
@@ -270,8 +321,12 @@ impl Map {
     /// Takes the right to write from the host for ever (`BPF_MAP_FREEZE`).
     ///
     /// # Errors
-    /// `EPERM` if it has no such right: the map is frozen already or the host may only read.
+    /// `EPERM` if it has no such right: the map is frozen already or the host may only read;
+    /// `ENOTSUPP` if its values have special fields.
     pub fn freeze(&self) -> Result<(), MapError> {
+        if !self.special.is_none() {
+            return Err(self.refused("freeze", Errno::ENOTSUPP));
+        }
         let refused = self.def.flags.has(MapFlags::RDONLY) || self.frozen.swap(true, AcqRel);
         if refused { Err(self.refused("freeze", Errno::EPERM)) } else { Ok(()) }
     }
@@ -281,15 +336,32 @@ impl Map {
         self.frozen.load(Acquire)
     }
 
-    /// Checks sizes and rights, then does it.
-    fn host<T>(
+    /// Refuses flags that no lookup knows.
+    pub(super) fn known(
+        &self,
+        operation: &'static str,
+        flags: LookupFlags,
+    ) -> Result<(), MapError> {
+        let known = flags.0 & !LookupFlags::F_LOCK.0 == 0;
+        if known { Ok(()) } else { Err(self.refused(operation, Errno::EINVAL)) }
+    }
+
+    /// Whether flags ask for the value's lock.
+    ///
+    /// # Errors
+    /// `EINVAL` if values have none.
+    pub(super) fn locks(&self, flags: u64) -> Result<bool, Errno> {
+        let asked = flags & UpdateFlags::F_LOCK.0 != 0;
+        if asked && self.special.lock().is_none() { Err(Errno::EINVAL) } else { Ok(asked) }
+    }
+
+    /// Checks sizes.
+    pub(super) fn sized(
         &self,
         operation: &'static str,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        side: Side,
-        act: impl FnOnce(&dyn MapOps) -> Result<T, Errno>,
-    ) -> Result<T, MapError> {
+    ) -> Result<(), MapError> {
         let map = || self.def.name.clone();
         let expected = self.def.key_bytes as usize;
         if let Some(key) = key
@@ -303,6 +375,19 @@ impl Map {
         {
             return Err(MapError::ValueSize { map: map(), operation, got: value.len(), expected });
         }
+        Ok(())
+    }
+
+    /// Checks sizes and rights, then does it.
+    pub(super) fn host<T>(
+        &self,
+        operation: &'static str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        side: Side,
+        act: impl FnOnce(&dyn MapOps) -> Result<T, Errno>,
+    ) -> Result<T, MapError> {
+        self.sized(operation, key, value)?;
         let flags = self.def.flags;
         let unreadable = side != Side::Write && flags.has(MapFlags::WRONLY);
         let unwritable = side != Side::Read && (flags.has(MapFlags::RDONLY) || self.is_frozen());
@@ -312,14 +397,14 @@ impl Map {
         act(&*self.ops).map_err(|errno| self.refused(operation, errno))
     }
 
-    fn refused(&self, operation: &'static str, errno: Errno) -> MapError {
+    pub(super) fn refused(&self, operation: &'static str, errno: Errno) -> MapError {
         MapError::Refused { map: self.def.name.clone(), operation, errno }
     }
 }
 
 /// The right that an operation of the host needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Read,
     Write,
     Both,

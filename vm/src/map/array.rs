@@ -22,16 +22,21 @@ impl Array {
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
         let MapDef { max_entries, value_bytes, .. } = *shape.def;
-        let values = Values::zeroed(max_entries as usize, value_bytes as usize, shape.lanes)?;
+        let values = Values::zeroed(max_entries as usize, value_bytes as usize, shape.lanes)?
+            .with_special(shape.special);
         let slabs = [shape.program_slab(values.slab())];
         Ok(Box::new(Array { values, entries: max_entries, slabs }))
     }
 
-    /// The index for an update (`array_map_update_elem`).
-    fn index_for_update(&self, key: &[u8], flags: UpdateFlags) -> Result<usize, Errno> {
-        flags.check()?;
+    /// The index for an update, and whether the value's lock is asked for
+    /// (`array_map_update_elem`).
+    fn index_for_update(&self, key: &[u8], flags: UpdateFlags) -> Result<(usize, bool), Errno> {
+        let (flags, locked) = flags.split_lock()?;
         let index = existing(self.entries, key).ok_or(Errno::E2BIG)?;
-        if flags == UpdateFlags::NOEXIST { Err(Errno::EEXIST) } else { Ok(index) }
+        if flags == UpdateFlags::NOEXIST {
+            return Err(Errno::EEXIST);
+        }
+        if locked && !self.values.has_lock() { Err(Errno::EINVAL) } else { Ok((index, locked)) }
     }
 }
 
@@ -42,8 +47,12 @@ impl MapOps for Array {
     }
 
     fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags, cpu: Cpu) -> Result<(), Errno> {
-        let index = self.index_for_update(key, flags)?;
-        self.values.write(index, cpu, value);
+        let (index, locked) = self.index_for_update(key, flags)?;
+        match locked {
+            true => self.values.write_locked(index, value)?,
+            false => self.values.write(index, cpu, value),
+        }
+        self.values.free(index, cpu);
         Ok(())
     }
 
@@ -64,9 +73,17 @@ impl MapOps for Array {
         Ok(self.values.read_all(index))
     }
 
+    fn read_locked(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.values.read_locked(existing(self.entries, key).ok_or(Errno::ENOENT)?)
+    }
+
     fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
-        let index = self.index_for_update(key, flags)?;
-        self.values.write_all(index, value);
+        let (index, locked) = self.index_for_update(key, flags)?;
+        match locked {
+            true => self.values.write_locked(index, value)?,
+            false => self.values.write_all(index, value),
+        }
+        self.values.free_all(index);
         Ok(())
     }
 

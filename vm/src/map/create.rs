@@ -1,26 +1,32 @@
 //! How a map comes to be.
 
+use super::budget::{Budget, Reservation};
 use super::kind::{KINDS, Kind, Shape};
+use super::special::Special;
 use super::values::Lanes;
 use super::{Map, MapRef, UpdateFlags};
+use ebpfvm_spec::btf::{SpecialField, SpecialKind, SpecialSet};
+use ebpfvm_spec::linux::check_holder;
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-/// What a map may cost.
+/// What maps may cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapLimits {
     /// The most bytes that one map may allocate. Memory that is never touched counts as well: a
     /// program can touch all of it.
     pub map_bytes: u64,
+    /// The most bytes that all maps of a machine may have together.
+    pub total_bytes: u64,
 }
 
 impl Default for MapLimits {
-    /// 1 GiB for a map.
+    /// 1 GiB for a map, 4 GiB for a machine.
     fn default() -> MapLimits {
-        MapLimits { map_bytes: 1 << 30 }
+        MapLimits { map_bytes: 1 << 30, total_bytes: 4 << 30 }
     }
 }
 
@@ -74,6 +80,45 @@ pub enum CreateError {
         /// Bytes that it may have.
         limit: u64,
     },
+    /// The machine's maps would have more memory together than they may.
+    #[error(
+        "map '{map}' ({kind}) needs {needed} bytes, but the machine's maps use {in_use} of the \
+         {limit} bytes that they may have: drop maps, lower max_entries, or raise the limit of the \
+         machine",
+        kind = .map_type.name()
+    )]
+    Exhausted {
+        /// Name of the map.
+        map: String,
+        /// Its kind.
+        map_type: MapType,
+        /// Bytes that it needs.
+        needed: u64,
+        /// Bytes of the maps that there are.
+        in_use: u64,
+        /// Bytes that all may have.
+        limit: u64,
+    },
+    /// Values of the map cannot have such a field.
+    #[error(
+        "map '{map}' ({kind}): its values have a {field} at byte {offset}: {why}; Linux refuses it \
+         with {errno}",
+        kind = .map_type.name(), field = .kind.name()
+    )]
+    Special {
+        /// Name of the map.
+        map: String,
+        /// Its kind.
+        map_type: MapType,
+        /// What the field is.
+        kind: SpecialKind,
+        /// Where it is, in bytes.
+        offset: u32,
+        /// Why they cannot.
+        why: &'static str,
+        /// What the kernel says.
+        errno: Errno,
+    },
     /// The host has no memory left.
     #[error("map '{map}' needs {needed} bytes, which the host does not have")]
     OutOfMemory {
@@ -114,8 +159,10 @@ impl CreateError {
     /// The number that the kernel gives for it.
     pub fn errno(&self) -> Errno {
         match self {
-            CreateError::Property { errno, .. } => *errno,
-            CreateError::TooLarge { .. } | CreateError::OutOfMemory { .. } => Errno::ENOMEM,
+            CreateError::Property { errno, .. } | CreateError::Special { errno, .. } => *errno,
+            CreateError::TooLarge { .. }
+            | CreateError::Exhausted { .. }
+            | CreateError::OutOfMemory { .. } => Errno::ENOMEM,
             CreateError::Kind { .. } | CreateError::NoCpus { .. } | CreateError::Content { .. } => {
                 Errno::EINVAL
             }
@@ -140,9 +187,7 @@ impl Map {
     /// What Linux 6.18 refuses is refused with its error number; nothing is allocated before the
     /// size is known and within the limit.
     pub fn create(def: &MapDef, cpus: u32, limits: &MapLimits) -> Result<MapRef, CreateError> {
-        // The standard library's only source of randomness.
-        let seed = RandomState::new().build_hasher().finish();
-        Map::create_seeded(def, cpus, limits, seed)
+        Map::make(def, cpus, limits, random_seed(), None)
     }
 
     /// As [`Map::create`], with a seed for hash functions and choices at random: with the same seed
@@ -156,11 +201,45 @@ impl Map {
         limits: &MapLimits,
         seed: u64,
     ) -> Result<MapRef, CreateError> {
-        let (kind, mut shape) = plan(def, cpus, limits)?;
+        Map::make(def, cpus, limits, seed, None)
+    }
+
+    /// As [`Map::create`], counted among the maps of a machine.
+    ///
+    /// # Errors
+    /// As [`Map::create`]; [`CreateError::Exhausted`] if all together would have too much.
+    pub(crate) fn create_counted(
+        def: &MapDef,
+        cpus: u32,
+        limits: &MapLimits,
+        budget: &Arc<Budget>,
+    ) -> Result<MapRef, CreateError> {
+        Map::make(def, cpus, limits, random_seed(), Some(budget))
+    }
+
+    fn make(
+        def: &MapDef,
+        cpus: u32,
+        limits: &MapLimits,
+        seed: u64,
+        budget: Option<&Arc<Budget>>,
+    ) -> Result<MapRef, CreateError> {
+        let special = special(def)?;
+        let (kind, mut shape) = plan(def, cpus, limits, &special)?;
         if !def.flags.has(MapFlags::ZERO_SEED) {
             shape.seed = seed;
         }
         let bytes = check_size(kind, &shape)?;
+        let reserve = |budget: &Arc<Budget>| {
+            budget.reserve(bytes, limits.total_bytes).map_err(|in_use| CreateError::Exhausted {
+                map: def.name.clone(),
+                map_type: def.map_type,
+                needed: bytes,
+                in_use,
+                limit: limits.total_bytes,
+            })
+        };
+        let reservation: Option<Reservation> = budget.map(reserve).transpose()?;
         let ops = (kind.build)(&shape)
             .map_err(|_| CreateError::OutOfMemory { map: def.name.clone(), needed: bytes })?;
         let map = Map {
@@ -170,6 +249,8 @@ impl Map {
             host_value_bytes: shape.lanes.host_value_bytes(def.value_bytes),
             frozen: AtomicBool::new(false),
             ops,
+            special: special.clone(),
+            _reservation: reservation,
         };
         map.fill()?;
         Ok(Arc::new(map))
@@ -180,7 +261,8 @@ impl Map {
     /// # Errors
     /// As [`Map::create`].
     pub fn bytes_needed(def: &MapDef, cpus: u32, limits: &MapLimits) -> Result<u64, CreateError> {
-        let (kind, shape) = plan(def, cpus, limits)?;
+        let special = special(def)?;
+        let (kind, shape) = plan(def, cpus, limits, &special)?;
         check_size(kind, &shape)
     }
 
@@ -206,11 +288,44 @@ impl Map {
     }
 }
 
+/// A seed that nobody knows.
+fn random_seed() -> u64 {
+    // The standard library's only source of randomness.
+    RandomState::new().build_hasher().finish()
+}
+
+/// The special fields of a definition, if a map of it may have them (`map_check_btf`).
+fn special(def: &MapDef) -> Result<Arc<Special>, CreateError> {
+    let refused = |field: &SpecialField, why, errno| CreateError::Special {
+        map: def.name.clone(),
+        map_type: def.map_type,
+        kind: field.kind,
+        offset: field.offset,
+        why,
+        errno,
+    };
+    let alone = |field: &&SpecialField| {
+        check_holder(def.map_type, def.flags, SpecialSet::of(&[field.kind])).is_err()
+    };
+    if let Some(field) = def.special.iter().find(alone) {
+        let kinds = SpecialSet::of_fields(&def.special);
+        let errno = check_holder(def.map_type, def.flags, kinds).err().unwrap_or(Errno::EINVAL);
+        let why = match errno {
+            Errno::EACCES => "programs must be able to read and to write it",
+            _ => "maps of this kind have no such field",
+        };
+        return Err(refused(field, why, errno));
+    }
+    Special::new(&def.special, def.value_bytes as usize)
+        .map_err(|field| refused(&field, "it is not where a field can be", Errno::EINVAL))
+}
+
 /// The row of the definition's kind, and what its constructor works from.
 fn plan<'a>(
     def: &'a MapDef,
     cpus: u32,
     limits: &'a MapLimits,
+    special: &'a Arc<Special>,
 ) -> Result<(&'static Kind, Shape<'a>), CreateError> {
     let kind = Kind::of(def.map_type)
         .ok_or_else(|| CreateError::Kind { map: def.name.clone(), map_type: def.map_type })?;
@@ -219,7 +334,7 @@ fn plan<'a>(
         return Err(CreateError::NoCpus { map: def.name.clone() });
     }
     let lanes = if def.map_type.is_percpu() { Lanes::PerCpu(cpus) } else { Lanes::Shared };
-    Ok((kind, Shape { def, lanes, cpus, seed: 0, limits }))
+    Ok((kind, Shape { def, lanes, cpus, seed: 0, limits, special }))
 }
 
 fn check_size(kind: &Kind, shape: &Shape<'_>) -> Result<u64, CreateError> {

@@ -17,10 +17,12 @@ use super::queue_stack::QueueStack;
 use super::ringbuf::Ringbuf;
 use super::rules::Entries;
 use super::rules::Size::{self, Absent, Either, Exactly, UpTo, Within};
+use super::special::Special;
 use super::targets::{DevmapHash, Targets};
 use super::values::Lanes;
 use super::{MapOps, Slab};
 use ebpfvm_spec::{MapDef, MapFlags, MapType};
+use std::sync::Arc;
 
 /// A kind of map.
 pub(super) struct Kind {
@@ -91,6 +93,8 @@ pub(super) struct Shape<'a> {
     /// Where hash functions start.
     pub(super) seed: u64,
     pub(super) limits: &'a MapLimits,
+    /// What of its values is not data.
+    pub(super) special: &'a Arc<Special>,
 }
 
 impl Shape<'_> {

@@ -9,7 +9,7 @@ use super::handles::{slot, write_number};
 use super::hash::table::{Index, Layout, Table};
 use super::kind::{Kind, Shape};
 use super::memory::{OutOfMemory, slots};
-use super::{Map, MapOps, MapRef, UpdateFlags};
+use super::{BucketError, Entry, Map, MapOps, MapRef, UpdateFlags, Visit};
 use arc_swap::ArcSwapOption;
 use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
 
@@ -70,7 +70,7 @@ fn slot_bytes(count: usize) -> u64 {
 }
 
 /// What the host reads: the number of a map.
-fn number(map: Option<MapRef>) -> Result<Vec<u8>, Errno> {
+fn number_of(map: Option<MapRef>) -> Result<Vec<u8>, Errno> {
     map.map(|map| map.id().to_ne_bytes().to_vec()).ok_or(Errno::ENOENT)
 }
 
@@ -119,7 +119,7 @@ impl MapOps for ArrayOfMaps {
     }
 
     fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
-        number(self.inner(key))
+        number_of(self.inner(key))
     }
 
     fn write(&self, key: &[u8], _value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
@@ -198,7 +198,13 @@ impl MapOps for HashOfMaps {
     }
 
     fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
-        number(self.inner(key))
+        number_of(self.inner(key))
+    }
+
+    fn bucket(&self, number: u32, visit: Visit) -> Result<Vec<Entry>, BucketError> {
+        let bucket = self.table.bucket_number(number).ok_or(BucketError::Beyond)?;
+        let value = |index| number_of(self.slot(index).load_full());
+        bucket.visit(visit, value, |index| self.slot(index).store(None))
     }
 
     fn write(&self, _key: &[u8], _value: &[u8], _flags: UpdateFlags) -> Result<(), Errno> {

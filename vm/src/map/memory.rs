@@ -65,7 +65,8 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.words) }
     }
 
-    /// The words as two halves each, for memory that is only used so.
+    /// The words as two halves each. Who uses a word whole and its halves as well takes what it
+    /// reads for bytes of either time.
     #[inline]
     pub(crate) fn halves(&self) -> &[AtomicU32] {
         // SAFETY: as for `words`; a word has the size of two halves and a stricter alignment.
@@ -101,6 +102,23 @@ impl Memory {
         let words = &self.words()[word..word + words_for(bytes.len())];
         for (chunk, word) in bytes.chunks(WORD).zip(words) {
             word.store(load_word(chunk), Relaxed);
+        }
+    }
+
+    /// Copies bytes to a place that begins at a multiple of 4 bytes after a word, and leaves what
+    /// is before it alone; what it ends in is filled up to a multiple of 4.
+    pub(super) fn write_at(&self, word: usize, offset: usize, bytes: &[u8]) {
+        let half = word * 2 + offset / 4;
+        let (odd, rest) = bytes.split_at(if half % 2 == 1 { bytes.len().min(4) } else { 0 });
+        if !odd.is_empty() {
+            self.halves()[half].store(load_word(odd) as u32, Relaxed);
+        }
+        let first = half.div_ceil(2);
+        let (whole, end) = rest.split_at(rest.len() / WORD * WORD);
+        self.write(first, whole);
+        for (i, chunk) in end.chunks(4).enumerate() {
+            let half = (first + whole.len() / WORD) * 2 + i;
+            self.halves()[half].store(load_word(chunk) as u32, Relaxed);
         }
     }
 

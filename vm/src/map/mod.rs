@@ -9,12 +9,15 @@
 
 mod access;
 mod array;
+mod batch;
 mod bloom_filter;
+mod budget;
 mod create;
 mod handles;
 mod hash;
 mod hash_function;
 mod kind;
+pub(crate) mod lock;
 mod lpm_trie;
 mod map_of_maps;
 pub(crate) mod memory;
@@ -24,18 +27,24 @@ mod queue_stack;
 pub mod ringbuf;
 mod rules;
 mod snapshot;
+mod special;
 mod targets;
 mod values;
 
 pub use access::MapError;
+pub use batch::{Batch, BatchCursor, BucketError, Entry, Take, Visit};
+pub(crate) use budget::Budget;
 pub use create::{CreateError, MapLimits};
 pub use perf_event_array::PerfEventArray;
 pub use prog_array::ProgArray;
 pub use ringbuf::Ringbuf;
 pub use snapshot::{Snapshot, SnapshotError};
+pub use special::{FreedField, OnFree};
 pub use targets::Targets;
 
+use budget::Reservation;
 use ebpfvm_spec::{Errno, MapDef};
+use special::Special;
 use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -59,10 +68,27 @@ impl UpdateFlags {
     /// Hold the value's spin lock while copying; combined with the others.
     pub const F_LOCK: UpdateFlags = UpdateFlags(4);
 
-    /// Refuses what no map of ours takes: unknown flags, and the lock of a value that has none.
+    /// Refuses unknown flags and, for kinds whose values have none, that of the lock.
     fn check(self) -> Result<(), Errno> {
         if self.0 > UpdateFlags::EXIST.0 { Err(Errno::EINVAL) } else { Ok(()) }
     }
+
+    /// Whether to create or to replace, and whether to hold the value's lock.
+    fn split_lock(self) -> Result<(UpdateFlags, bool), Errno> {
+        let flags = UpdateFlags(self.0 & !UpdateFlags::F_LOCK.0);
+        flags.check().map(|()| (flags, flags != self))
+    }
+}
+
+/// How the host looks a value up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LookupFlags(pub u64);
+
+impl LookupFlags {
+    /// Copies the value as it is.
+    pub const NONE: LookupFlags = LookupFlags(0);
+    /// Holds the value's spin lock while copying (`BPF_F_LOCK`).
+    pub const F_LOCK: LookupFlags = LookupFlags(4);
 }
 
 /// A block of memory that holds values at equal distances.
@@ -154,6 +180,25 @@ pub trait MapOps: Any + Send + Sync {
         Err(Errno::ENOTSUPP)
     }
 
+    /// Copies the value of a key to the host while its lock is held. Only asked of maps whose values
+    /// have one, as the next.
+    ///
+    /// # Errors
+    /// As [`MapOps::read`]; `ETIMEDOUT` if the lock does not become free.
+    fn read_locked(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        let _ = key;
+        Err(Errno::EINVAL)
+    }
+
+    /// As [`MapOps::take`], copying the value while its lock is held.
+    ///
+    /// # Errors
+    /// As [`MapOps::take`] and [`MapOps::read_locked`].
+    fn take_locked(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        let _ = key;
+        Err(Errno::ENOTSUPP)
+    }
+
     /// Creates or replaces a value from the host.
     ///
     /// # Errors
@@ -235,6 +280,16 @@ pub trait MapOps: Any + Send + Sync {
         let _ = address;
     }
 
+    /// Copies, and maybe removes, the entries of a bucket of a hash table for a batch. Only asked of
+    /// kinds whose batches go by buckets.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    fn bucket(&self, number: u32, visit: Visit) -> Result<Vec<Entry>, BucketError> {
+        let _ = (number, visit);
+        Err(BucketError::Beyond)
+    }
+
     /// Where values lie that programs may touch.
     fn slabs(&self) -> &[Slab] {
         &[]
@@ -251,7 +306,10 @@ pub struct Map {
     host_value_bytes: usize,
     /// The host may not write any more.
     frozen: AtomicBool,
+    special: Arc<Special>,
     ops: Box<dyn MapOps>,
+    /// Given back when the map ends.
+    _reservation: Option<Reservation>,
 }
 
 /// How the host and programs hold a map.

@@ -1,9 +1,13 @@
 //! The values of a map, by index and CPU.
 
+use super::lock;
 use super::memory::{LINE, Memory, OutOfMemory, WORD, words_for};
+use super::special::Special;
 use super::{Cpu, Slab};
+use ebpfvm_spec::Errno;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 /// How many instances a value has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,7 @@ pub(super) struct Values {
     lane_values: usize,
     lanes: Lanes,
     value_bytes: usize,
+    special: Arc<Special>,
 }
 
 impl Values {
@@ -59,7 +64,8 @@ impl Values {
         let words =
             lane_values.checked_mul(stride).and_then(|words| words.checked_mul(lanes.count()));
         let memory = Arc::new(Memory::zeroed(words.ok_or(OutOfMemory)?)?);
-        Ok(Values { memory, first: 0, stride, lane_values, lanes, value_bytes })
+        let special = Special::none();
+        Ok(Values { memory, first: 0, stride, lane_values, lanes, value_bytes, special })
     }
 
     /// Values that lie in elements of `stride` words, the first at a word of `memory`.
@@ -70,7 +76,14 @@ impl Values {
         count: usize,
         value_bytes: usize,
     ) -> Values {
-        Values { memory, first, stride, lane_values: count, lanes: Lanes::Shared, value_bytes }
+        let (lanes, special) = (Lanes::Shared, Special::none());
+        Values { memory, first, stride, lane_values: count, lanes, value_bytes, special }
+    }
+
+    /// The values have these special fields.
+    pub(super) fn with_special(mut self, special: &Arc<Special>) -> Values {
+        self.special = special.clone();
+        self
     }
 
     /// The bytes that [`zeroed`](Values::zeroed) allocates; `None` if no number holds them.
@@ -98,15 +111,16 @@ impl Values {
         Some(self.first + (lane * self.lane_values + index) * self.stride)
     }
 
-    /// Copies a value in, for one CPU; does nothing for a CPU that the map does not have.
+    /// Copies a value in, for one CPU; does nothing for a CPU that the map does not have. Special
+    /// fields stay.
     pub(super) fn write(&self, index: usize, cpu: Cpu, value: &[u8]) {
         debug_assert_eq!(value.len(), self.value_bytes);
         if let Some(word) = self.word(index, cpu) {
-            self.memory.write(word, value);
+            self.special.write(&self.memory, word, value);
         }
     }
 
-    /// Copies a value in as the host writes it: all lanes.
+    /// Copies a value in as the host writes it: all lanes. Special fields stay.
     pub(super) fn write_all(&self, index: usize, value: &[u8]) {
         match self.lanes {
             Lanes::Shared => self.write(index, Cpu(0), value),
@@ -119,25 +133,71 @@ impl Values {
         }
     }
 
-    /// Makes a value zero on all CPUs.
+    /// Copies a value in while its lock is held (`copy_map_value_locked`).
+    ///
+    /// # Errors
+    /// `EINVAL` of values without a lock, `ETIMEDOUT` if it does not become free.
+    pub(super) fn write_locked(&self, index: usize, value: &[u8]) -> Result<(), Errno> {
+        let _guard = lock::take(self.lock_of(index)?)?;
+        self.write(index, Cpu(0), value);
+        Ok(())
+    }
+
+    /// Makes a value zero on all CPUs. Special fields stay.
     pub(super) fn clear_all(&self, index: usize) {
         for lane in 0..self.lanes.count() {
             if let Some(word) = self.word(index, Cpu(lane as u32)) {
-                self.memory.clear(word, words_for(self.value_bytes));
+                self.special.clear(&self.memory, word, self.value_bytes);
             }
         }
     }
 
-    /// Copies a value out as the host reads it: all lanes.
+    /// Copies a value out as the host reads it: all lanes, with special fields as of fresh values.
     pub(super) fn read_all(&self, index: usize) -> Vec<u8> {
         let mut out = vec![0; self.lanes.host_value_bytes(self.value_bytes as u32)];
         let lane_bytes = out.len() / self.lanes.count();
         for (cpu, lane) in (0..).map(Cpu).zip(out.chunks_exact_mut(lane_bytes.max(1))) {
             if let Some(word) = self.word(index, cpu) {
                 self.memory.read(word, &mut lane[..self.value_bytes]);
+                self.special.mask(lane);
             }
         }
         out
+    }
+
+    /// Copies a value out while its lock is held.
+    ///
+    /// # Errors
+    /// As [`Values::write_locked`].
+    pub(super) fn read_locked(&self, index: usize) -> Result<Vec<u8>, Errno> {
+        let _guard = lock::take(self.lock_of(index)?)?;
+        Ok(self.read_all(index))
+    }
+
+    fn lock_of(&self, index: usize) -> Result<&AtomicU32, Errno> {
+        let word = self.word(index, Cpu(0)).ok_or(Errno::EINVAL)?;
+        self.special.lock_of(&self.memory, word).ok_or(Errno::EINVAL)
+    }
+
+    /// Whether values have a lock.
+    pub(super) fn has_lock(&self) -> bool {
+        self.special.lock().is_some()
+    }
+
+    /// Ends what the special fields of a value stand for, on one CPU.
+    #[inline]
+    pub(super) fn free(&self, index: usize, cpu: Cpu) {
+        if let Some(word) = self.word(index, cpu).filter(|_| !self.special.is_none()) {
+            self.special.free(&self.memory, word);
+        }
+    }
+
+    /// Ends what the special fields of a value stand for, on all CPUs.
+    #[inline]
+    pub(super) fn free_all(&self, index: usize) {
+        if !self.special.is_none() {
+            (0..self.lanes.count() as u32).for_each(|cpu| self.free(index, Cpu(cpu)));
+        }
     }
 
     /// Where the values lie.
@@ -149,6 +209,16 @@ impl Values {
             count: self.lane_values * self.lanes.count(),
             readable: true,
             writable: true,
+        }
+    }
+}
+
+impl Drop for Values {
+    /// The map ends, and with it what its fields stand for, also of elements that are not in use:
+    /// a program may have used one that was just removed.
+    fn drop(&mut self) {
+        if self.special.is_noticed() {
+            (0..self.lane_values).for_each(|index| self.free_all(index));
         }
     }
 }

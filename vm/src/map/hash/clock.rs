@@ -42,15 +42,15 @@ impl Clock {
         self.used.words()[index as usize / 64].fetch_and(!bit, Relaxed) & bit != 0
     }
 
-    /// Lets one entry go. The caller holds no lock of the table.
+    /// Lets one entry go, after `end` has seen its element. The caller holds no lock of the table.
     ///
     /// Finds none if others remove entries meanwhile; then there is room.
-    pub(super) fn evict(&self, table: &Table) {
+    pub(super) fn evict(&self, table: &Table, end: impl Fn(Index)) {
         // The first round may only take marks away; in the second everybody may be touched again.
         for step in 0..u64::from(self.elements) * 3 {
             let index = self.hand.fetch_add(1, Relaxed) % self.elements;
             let spared = self.reset(index) && step < u64::from(self.elements) * 2;
-            if !spared && table.remove_index(index) {
+            if !spared && table.remove_index(index, &end) {
                 return;
             }
         }

@@ -6,7 +6,7 @@ pub(super) mod table;
 use super::kind::Shape;
 use super::memory::{OutOfMemory, words_for};
 use super::values::{Lanes, Values};
-use super::{Cpu, MapOps, Slab, UpdateFlags};
+use super::{BucketError, Cpu, Entry, MapOps, Slab, UpdateFlags, Visit};
 use clock::Clock;
 use ebpfvm_spec::{Errno, MapFlags, MapType};
 use std::ptr::NonNull;
@@ -63,6 +63,7 @@ impl Hash {
             }
             Lanes::PerCpu(_) => Values::zeroed(count, value_bytes, shape.lanes)?,
         };
+        let values = values.with_special(shape.special);
         let slabs = [shape.program_slab(values.slab())];
         let clock = is_lru(shape).then(|| Clock::new(count)).transpose()?;
         Ok(Hash { table, values, lanes: shape.lanes, clock, slabs })
@@ -76,7 +77,10 @@ impl Hash {
         flags: UpdateFlags,
         writer: Writer,
     ) -> Result<(), Errno> {
-        flags.check()?;
+        let (flags, locked) = flags.split_lock()?;
+        if locked && !self.values.has_lock() {
+            return Err(Errno::EINVAL);
+        }
         let hash = self.table.hash(key);
         loop {
             let bucket = self.table.lock(hash);
@@ -84,30 +88,55 @@ impl Hash {
             match old {
                 Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
                 None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
+                // The bucket is held meanwhile, lest the element becomes another key's.
+                Some(index) if locked => return self.values.write_locked(index as usize, value),
                 Some(index) if self.lanes != Lanes::Shared => {
                     self.write_value(index as usize, value, writer);
+                    match writer {
+                        Writer::Program(cpu) => self.values.free(index as usize, cpu),
+                        Writer::Host => self.values.free_all(index as usize),
+                    }
                     return Ok(());
                 }
                 None if !self.table.count_one() => {
                     let clock = self.clock.as_ref().ok_or(Errno::E2BIG)?;
                     // The entry that goes may be in any bucket, and one lock is held at a time.
                     drop(bucket);
-                    clock.evict(&self.table);
+                    clock.evict(&self.table, |index| self.values.free_all(index as usize));
                     continue;
                 }
                 _ => {}
             }
             let new = self.table.allocate(key, |index| self.fill(index, value, writer));
             match old {
-                Some(old) => bucket.replace(old, new),
+                Some(old) => {
+                    self.values.free_all(old as usize);
+                    bucket.replace(old, new);
+                }
                 None => bucket.insert(new),
             }
             return Ok(());
         }
     }
 
+    /// Removes a key after a last look at its element.
+    fn remove<T>(
+        &self,
+        key: &[u8],
+        look: impl FnOnce(usize) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let bucket = self.table.lock(self.table.hash(key));
+        let index = bucket.find(key).ok_or(Errno::ENOENT)?;
+        let seen = look(index as usize)?;
+        self.values.free_all(index as usize);
+        bucket.remove(index);
+        Ok(seen)
+    }
+
     /// Writes the value of a new element.
     fn fill(&self, index: Index, value: &[u8], writer: Writer) {
+        // A program that still had the old entry may have used its fields.
+        self.values.free_all(index as usize);
         if self.lanes != Lanes::Shared {
             self.values.clear_all(index as usize);
         }
@@ -157,9 +186,7 @@ impl MapOps for Hash {
     }
 
     fn delete(&self, key: &[u8]) -> Result<(), Errno> {
-        let bucket = self.table.lock(self.table.hash(key));
-        bucket.remove(bucket.find(key).ok_or(Errno::ENOENT)?);
-        Ok(())
+        self.remove(key, |_| Ok(()))
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
@@ -178,12 +205,26 @@ impl MapOps for Hash {
         self.set(key, value, flags, Writer::Host)
     }
 
+    fn read_locked(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        let read = |index| self.values.read_locked(index as usize);
+        self.table.read(key, read).ok_or(Errno::ENOENT)?
+    }
+
     fn take(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
-        let bucket = self.table.lock(self.table.hash(key));
-        let index = bucket.find(key).ok_or(Errno::ENOENT)?;
-        let value = self.values.read_all(index as usize);
-        bucket.remove(index);
-        Ok(value)
+        self.remove(key, |index| Ok(self.values.read_all(index)))
+    }
+
+    fn take_locked(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.remove(key, |index| self.values.read_locked(index))
+    }
+
+    fn bucket(&self, number: u32, visit: Visit) -> Result<Vec<Entry>, BucketError> {
+        let bucket = self.table.bucket_number(number).ok_or(BucketError::Beyond)?;
+        let value = |index| match visit.locked {
+            true => self.values.read_locked(index as usize),
+            false => Ok(self.values.read_all(index as usize)),
+        };
+        bucket.visit(visit, value, |index| self.values.free_all(index as usize))
     }
 
     fn slabs(&self) -> &[Slab] {

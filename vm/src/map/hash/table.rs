@@ -13,6 +13,8 @@
 
 use crate::map::hash_function::HashFunction;
 use crate::map::memory::{Memory, OutOfMemory, words_for};
+use crate::map::{BucketError, Entry, Take, Visit};
+use ebpfvm_spec::Errno;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -161,6 +163,11 @@ impl Table {
         self.lock_bucket(self.bucket(hash), hash)
     }
 
+    /// Takes the lock of a bucket; none if there are not so many.
+    pub(in crate::map) fn bucket_number(&self, bucket: u32) -> Option<Bucket<'_>> {
+        ((bucket as usize) < self.layout.buckets()).then(|| self.lock_bucket(bucket, 0))
+    }
+
     fn lock_bucket(&self, bucket: u32, hash: u32) -> Bucket<'_> {
         let lock = &self.locks[bucket as usize % self.locks.len()];
         // The lock guards no data of its own; who panicked under it left the chain whole.
@@ -199,12 +206,14 @@ impl Table {
             .find_map(|bucket| self.lock_bucket(bucket, 0).chain().next().map(|i| self.key(i)))
     }
 
-    /// Removes the entry in an element, whatever its key. Returns whether there was one.
-    pub(in crate::map) fn remove_index(&self, index: Index) -> bool {
+    /// Removes the entry in an element, whatever its key, after `end` has seen it. Returns whether
+    /// there was one.
+    pub(in crate::map) fn remove_index(&self, index: Index, end: impl Fn(Index)) -> bool {
         // If the element goes to another bucket before the lock is taken, it is not found in this one.
         let bucket = self.lock((self.word(index, LINK).load(Acquire) >> 32) as u32);
         let found = bucket.chain().any(|other| other == index);
         if found {
+            end(index);
             bucket.remove(index);
         }
         found
@@ -299,6 +308,32 @@ impl Bucket<'_> {
     /// The element of a key.
     pub(in crate::map) fn find(&self, key: &[u8]) -> Option<Index> {
         self.chain().find(|index| self.table.has_key(*index, key))
+    }
+
+    /// The entries for a batch; `value` copies a value. When all are copied they may be removed, each
+    /// after `end` has seen its element.
+    ///
+    /// # Errors
+    /// [`BucketError::NoRoom`], and those of `value`; all entries are still there then.
+    pub(in crate::map) fn visit(
+        &self,
+        visit: Visit,
+        value: impl Fn(Index) -> Result<Vec<u8>, Errno>,
+        end: impl Fn(Index),
+    ) -> Result<Vec<Entry>, BucketError> {
+        let chain: Vec<Index> = self.chain().collect();
+        if chain.len() > visit.room {
+            return Err(BucketError::NoRoom);
+        }
+        let entry = |index: &Index| Ok((self.table.key(*index), value(*index)?));
+        let entries = chain.iter().map(entry).collect::<Result<Vec<Entry>, Errno>>()?;
+        if visit.take == Take::Remove {
+            for index in chain {
+                end(index);
+                self.remove(index);
+            }
+        }
+        Ok(entries)
     }
 
     /// Puts an allocated element at the head of the chain.
