@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     for note in &subject.not_kept {
         output.note(&format!("note: {note}"));
     }
-    let mut context = context::make(&args.context, subject.instance.program())?;
+    let mut context = context::make(&args.context, &vm, subject.instance.program())?;
     let before = Before::of(&context);
     let outcome = repeat(args, &subject.instance, &mut context);
     let (outcome, mean) = outcome.map_err(|trap| subject.stopped(*trap, host.take_lines()))?;

@@ -31,6 +31,14 @@ impl Json {
         Ok((name.to_string(), json))
     }
 
+    /// Reads the argument of an option: an object as it stands, or the file that it names.
+    pub(crate) fn argument(option: &str, argument: &str) -> Result<Json, Failure> {
+        if argument.trim_start().starts_with('{') {
+            return Json::parse(option.into(), argument);
+        }
+        Json::file(Path::new(argument.strip_prefix('@').unwrap_or(argument)))
+    }
+
     /// Reads a file.
     pub(crate) fn file(path: &Path) -> Result<Json, Failure> {
         let (origin, bytes) = (file::name(path), file::read(path)?);

@@ -147,8 +147,19 @@ fn context_fields() {
     let args = example("tc_counter", "--packet DIR/ping.hex --json --ctx ");
     let report = ebpfvm(&format!("run {args}{fields}")).json();
     assert_eq!((&report["ctx"]["cb[0]"], &report["ctx"]["cb[1]"]), (&json!(1), &json!(2)));
+    let args = example("tc_counter", "--packet DIR/ping.hex --json --ctx");
+    let given = r#"{"cb":["0x10","192.0.2.1"],"remote_ip6":"2001:db8::1"}"#;
+    let report = ebpfvm(&format!("run {args} {given}")).json();
+    let address = u64::from(u32::from_ne_bytes([192, 0, 2, 1]));
+    assert_eq!((&report["ctx"]["cb[0]"], &report["ctx"]["cb[1]"]), (&json!(16), &json!(address)));
+    assert_eq!(report["ctx"]["remote_ip6[0]"], u32::from_ne_bytes([0x20, 1, 0xd, 0xb8]));
+    assert_eq!(report["ctx"]["remote_ip6[3]"], u32::from_ne_bytes([0, 0, 0, 1]));
     let args = example("tc_counter", "--packet DIR/ping.hex --ctx ");
     for (fields, problem) in [
+        ("{\"mark\": \"many\"}", "mark: found \"many\", expected a number from 0"),
+        ("{\"mark\": {}}", "mark: found {}, expected a number from 0"),
+        ("{\"mark\": \"2001:db8::1\"}", "has no field mark[1]"),
+        ("{\"cb\": [1, 2, 3, 4, 5, 6]}", "has no field cb[5]"),
         ("{\"mrak\": 1}", "mrak: __sk_buff has no field mrak"),
         ("{\"data\": 1}", "data: __sk_buff.data is set by the machine"),
         ("{\"mark\": 4294967296}", "mark: __sk_buff.mark takes 4 bytes"),

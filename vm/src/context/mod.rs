@@ -134,7 +134,7 @@ pub struct Context {
 
 /// What the bytes are that a context is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Data {
+pub enum Data {
     /// An Ethernet frame of XDP.
     Xdp,
     /// An Ethernet frame in a socket buffer.
@@ -176,7 +176,8 @@ const DATA: &[(ProgType, Data)] = &[
     (ProgType::SockOps, Data::None),
 ];
 
-fn data_of(prog_type: ProgType) -> Option<Data> {
+/// What the contexts of a type of Linux's programs are made of; none if they cannot be run here.
+pub fn data_of(prog_type: ProgType) -> Option<Data> {
     DATA.iter().find(|(t, _)| *t == prog_type).map(|(_, data)| *data)
 }
 
