@@ -51,7 +51,7 @@ for name in "${names[@]}"; do
 			build "$root/benches/programs" "$stem.c" "$stem.bpf.o"
 		done
 	elif [ "$name" = conformance ]; then
-		for source in "$root"/conformance/{objects,objects/judged,projects}/*.bpf.c; do
+		for source in "$root"/conformance/{objects,projects}/*.bpf.c; do
 			stem=$(basename "$source" .bpf.c)
 			build "${source%/*}" "$stem.bpf.c" "$stem.bpf.o"
 		done

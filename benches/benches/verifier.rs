@@ -23,7 +23,8 @@ fn main() {
         .map(PathBuf::from)
         .collect();
     let mut inputs = if named.is_empty() {
-        let own = ["examples", "conformance/objects", "loader/tests/objects"];
+        let own =
+            ["examples", "conformance/objects", "conformance/projects", "loader/tests/objects"];
         let mut inputs = programs(&own.map(|part| root.join(part)));
         inputs.extend(generated());
         inputs

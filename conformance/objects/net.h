@@ -18,7 +18,6 @@ enum {
 #define BPF_F_NO_PREALLOC 1
 #define BPF_F_NO_COMMON_LRU 2
 
-#define ETH_P_8021AD 0x88a8
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_IPV6 41
 #define IPPROTO_ROUTING 43

@@ -111,7 +111,7 @@ int limit_class(struct __sk_buff *skb)
 #define HORIZON 2000000000ull
 
 SEC("tc")
-int pace(struct buffer *skb)
+int pace(struct __sk_buff *skb)
 {
 	__u32 class = skb->mark % 16;
 	struct rate *rate = bpf_map_lookup_elem(&rates, &class);

@@ -25,13 +25,6 @@ enum {
 #define IPPROTO_GRE 47
 #define IPPROTO_SCTP 132
 
-/* A pointer in a context: always 8 bytes wide. */
-#define PTR(type, name)             \
-	union {                     \
-		type *name;         \
-		__u64 : 64;         \
-	} __attribute__((aligned(8)))
-
 /* ---- Contexts -------------------------------------------------------------------------------- */
 
 struct bpf_sock {
@@ -52,27 +45,31 @@ struct bpf_sock {
 	__s32 rx_queue_mapping;
 };
 
+/* Fields that struct bpf_tcp_sock and struct bpf_sock_ops have in the same order. */
+#define TCP_COUNTERS            \
+	__u32 rtt_min;          \
+	__u32 snd_ssthresh;     \
+	__u32 rcv_nxt;          \
+	__u32 snd_nxt;          \
+	__u32 snd_una;          \
+	__u32 mss_cache;        \
+	__u32 ecn_flags;        \
+	__u32 rate_delivered;   \
+	__u32 rate_interval_us; \
+	__u32 packets_out;      \
+	__u32 retrans_out;      \
+	__u32 total_retrans;    \
+	__u32 segs_in;          \
+	__u32 data_segs_in;     \
+	__u32 segs_out;         \
+	__u32 data_segs_out;    \
+	__u32 lost_out;         \
+	__u32 sacked_out
+
 struct bpf_tcp_sock {
 	__u32 snd_cwnd;
 	__u32 srtt_us;
-	__u32 rtt_min;
-	__u32 snd_ssthresh;
-	__u32 rcv_nxt;
-	__u32 snd_nxt;
-	__u32 snd_una;
-	__u32 mss_cache;
-	__u32 ecn_flags;
-	__u32 rate_delivered;
-	__u32 rate_interval_us;
-	__u32 packets_out;
-	__u32 retrans_out;
-	__u32 total_retrans;
-	__u32 segs_in;
-	__u32 data_segs_in;
-	__u32 segs_out;
-	__u32 data_segs_out;
-	__u32 lost_out;
-	__u32 sacked_out;
+	TCP_COUNTERS;
 	__u64 bytes_received;
 	__u64 bytes_acked;
 };
@@ -93,45 +90,6 @@ struct bpf_flow_keys {
 	__be32 flow_label;
 };
 
-/* struct __sk_buff with the fields that the examples do without. */
-struct buffer {
-	__u32 len;
-	__u32 pkt_type;
-	__u32 mark;
-	__u32 queue_mapping;
-	__u32 protocol;
-	__u32 vlan_present;
-	__u32 vlan_tci;
-	__u32 vlan_proto;
-	__u32 priority;
-	__u32 ingress_ifindex;
-	__u32 ifindex;
-	__u32 tc_index;
-	__u32 cb[5];
-	__u32 hash;
-	__u32 tc_classid;
-	__u32 data;
-	__u32 data_end;
-	__u32 napi_id;
-	__u32 family;
-	__u32 remote_ip4;
-	__u32 local_ip4;
-	__u32 remote_ip6[4];
-	__u32 local_ip6[4];
-	__u32 remote_port;
-	__u32 local_port;
-	__u32 data_meta;
-	PTR(struct bpf_flow_keys, flow_keys);
-	__u64 tstamp;
-	__u32 wire_len;
-	__u32 gso_segs;
-	PTR(struct bpf_sock, sk);
-	__u32 gso_size;
-	__u8 tstamp_type;
-	__u32 : 24;
-	__u64 hwtstamp;
-};
-
 struct bpf_sock_addr {
 	__u32 user_family;
 	__be32 user_ip4;
@@ -142,7 +100,7 @@ struct bpf_sock_addr {
 	__u32 protocol;
 	__be32 msg_src_ip4;
 	__be32 msg_src_ip6[4];
-	PTR(struct bpf_sock, sk);
+	CTX_PTR(struct bpf_sock, sk);
 };
 
 struct bpf_sock_ops {
@@ -164,30 +122,13 @@ struct bpf_sock_ops {
 	__u32 srtt_us;
 	__u32 cb_flags;
 	__u32 state;
-	__u32 rtt_min;
-	__u32 snd_ssthresh;
-	__u32 rcv_nxt;
-	__u32 snd_nxt;
-	__u32 snd_una;
-	__u32 mss_cache;
-	__u32 ecn_flags;
-	__u32 rate_delivered;
-	__u32 rate_interval_us;
-	__u32 packets_out;
-	__u32 retrans_out;
-	__u32 total_retrans;
-	__u32 segs_in;
-	__u32 data_segs_in;
-	__u32 segs_out;
-	__u32 data_segs_out;
-	__u32 lost_out;
-	__u32 sacked_out;
+	TCP_COUNTERS;
 	__u32 sk_txhash;
 	__u64 bytes_received;
 	__u64 bytes_acked;
-	PTR(struct bpf_sock, sk);
-	PTR(void, skb_data);
-	PTR(void, skb_data_end);
+	CTX_PTR(struct bpf_sock, sk);
+	CTX_PTR(void, skb_data);
+	CTX_PTR(void, skb_data_end);
 	__u32 skb_len;
 	__u32 skb_tcp_flags;
 };
@@ -207,8 +148,8 @@ enum {
 };
 
 struct sk_msg_md {
-	PTR(void, data);
-	PTR(void, data_end);
+	CTX_PTR(void, data);
+	CTX_PTR(void, data_end);
 	__u32 family;
 	__u32 remote_ip4;
 	__u32 local_ip4;
@@ -217,14 +158,14 @@ struct sk_msg_md {
 	__u32 remote_port;
 	__u32 local_port;
 	__u32 size;
-	PTR(struct bpf_sock, sk);
+	CTX_PTR(struct bpf_sock, sk);
 };
 
 #define SK_DROP 0
 #define SK_PASS 1
 
 struct bpf_sk_lookup {
-	PTR(struct bpf_sock, sk);
+	CTX_PTR(struct bpf_sock, sk);
 	__u32 family;
 	__u32 protocol;
 	__be32 remote_ip4;
@@ -238,21 +179,21 @@ struct bpf_sk_lookup {
 };
 
 struct sk_reuseport_md {
-	PTR(void, data);
-	PTR(void, data_end);
+	CTX_PTR(void, data);
+	CTX_PTR(void, data_end);
 	__u32 len;
 	__u32 eth_protocol;
 	__u32 ip_protocol;
 	__u32 bind_inany;
 	__u32 hash;
-	PTR(struct bpf_sock, sk);
-	PTR(struct bpf_sock, migrating_sk);
+	CTX_PTR(struct bpf_sock, sk);
+	CTX_PTR(struct bpf_sock, migrating_sk);
 };
 
 struct bpf_sockopt {
-	PTR(struct bpf_sock, sk);
-	PTR(void, optval);
-	PTR(void, optval_end);
+	CTX_PTR(struct bpf_sock, sk);
+	CTX_PTR(void, optval);
+	CTX_PTR(void, optval_end);
 	__s32 level;
 	__s32 optname;
 	__s32 optlen;
@@ -436,9 +377,9 @@ static long (*const bpf_user_ringbuf_drain)(void *map, void *callback, void *ctx
 #define PT_PARM3(regs) ((regs)->dx)
 #define PT_RC(regs) ((regs)->ax)
 
-/* Keeps the compiler from knowing a value, and thereby from merging or moving checks of it. */
 #define __unused __attribute__((unused))
 
+/* Keeps the compiler from knowing a value, and thereby from merging or moving checks of it. */
 #define opaque(value) asm volatile("" : "+r"(value))
 
 static __always_inline __u32 log2_u32(__u32 v)

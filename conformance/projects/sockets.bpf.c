@@ -202,7 +202,7 @@ int stream_parser(struct __sk_buff *skb)
 }
 
 SEC("sk_skb/stream_verdict")
-int stream_verdict(struct buffer *skb)
+int stream_verdict(struct __sk_buff *skb)
 {
 	struct pair key = {
 		.remote_ip = skb->local_ip4,
@@ -319,7 +319,7 @@ found:
 }
 
 SEC("cgroup_skb/ingress")
-int account(struct buffer *skb)
+int account(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk, *listener;
 	struct session *session;
@@ -344,7 +344,7 @@ struct flow_answer {
 };
 
 SEC("flow_dissector")
-int dissect(struct buffer *skb)
+int dissect(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct bpf_flow_keys *keys = skb->flow_keys;

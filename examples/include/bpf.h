@@ -80,6 +80,13 @@ enum xdp_action {
 	XDP_REDIRECT = 4,
 };
 
+/* A pointer in a context: always 8 bytes wide. */
+#define CTX_PTR(type, name)   \
+	union {               \
+		type *name;   \
+		__u64 : 64;   \
+	} __attribute__((aligned(8)))
+
 struct xdp_md {
 	__u32 data;
 	__u32 data_end;
@@ -88,6 +95,10 @@ struct xdp_md {
 	__u32 rx_queue_index;
 	__u32 egress_ifindex;
 };
+
+/* These two are declared where they are used. */
+struct bpf_flow_keys;
+struct bpf_sock;
 
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_OK 0
@@ -121,6 +132,15 @@ struct __sk_buff {
 	__u32 remote_port;
 	__u32 local_port;
 	__u32 data_meta;
+	CTX_PTR(struct bpf_flow_keys, flow_keys);
+	__u64 tstamp;
+	__u32 wire_len;
+	__u32 gso_segs;
+	CTX_PTR(struct bpf_sock, sk);
+	__u32 gso_size;
+	__u8 tstamp_type;
+	__u32 : 24;
+	__u64 hwtstamp;
 };
 
 /* ---- Packet headers -------------------------------------------------------------------------- */

@@ -189,9 +189,7 @@ fn examples_do_the_same_on_any_packet() {
 #[test]
 fn programs_do_the_same_on_any_packet() {
     let Some(kernel) = linux_6_18_or_skip("programs_do_the_same_on_any_packet") else { return };
-    let mut objects = files("conformance/objects", OBJECT);
-    // Those are for verifiers (`tests/verdicts/objects.rs`): some attach to what no packet reaches.
-    objects.retain(|path| !path.components().any(|part| part.as_os_str() == "judged"));
+    let objects = files("conformance/objects", OBJECT);
     let mut seeds = seeds();
     seeds.extend(packets::more());
     let counts = compare_on_mutations(&kernel, &objects, &seeds);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // cpu: v4
 // Programs at sockets and cgroups: services behind addresses, options, egress rules, dispatch.
-#include "trace.h"
+#include "project.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -70,9 +70,7 @@ int connect(struct bpf_sock_addr *ctx)
 	choice = bpf_get_prandom_u32();
 	if (!b->count)
 		return 0;
-	choice %= b->count;
-	if (choice >= 32)
-		return 0;
+	choice = choice % b->count & 31;
 	cookie = bpf_get_socket_cookie(ctx);
 	bpf_map_update_elem(&origins, &cookie, &key, BPF_ANY);
 	ctx->user_ip4 = b->address[choice];
@@ -144,7 +142,7 @@ int operations(struct bpf_sock_ops *ops)
 	switch (ops->op) {
 	case 3: /* an active connection is about to be made */
 		bpf_setsockopt(ops, 6, 1, &value, sizeof(value));
-		ops->bpf_sock_ops_cb_flags = ops->bpf_sock_ops_cb_flags;
+		bpf_sock_ops_cb_flags_set(ops, ops->cb_flags | 1 << 3);
 		break;
 	case 4:
 	case 5: { /* a connection is established */
@@ -176,7 +174,7 @@ int local_only(struct __sk_buff *skb)
 	struct ethhdr *eth = data;
 	struct iphdr *ip = (void *)(eth + 1);
 	struct tcphdr *tcp = (void *)(ip + 1);
-	struct bpf_sock_tuple tuple;
+	struct sockaddr_tuple tuple;
 	struct bpf_sock *sk;
 	int verdict = TC_ACT_SHOT;
 

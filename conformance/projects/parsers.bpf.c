@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // cpu: v3
 // Parsers of protocols above TCP and UDP: requests of HTTP, names in TLS, options of TCP, QUIC.
-#include "trace.h"
+#include "project.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -173,7 +173,47 @@ int tls_name(struct __sk_buff *skb)
 	return verdict ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
-/* The options of TCP, kind by kind. */
+/* The options of TCP, kind by kind: offsets from the start of the packet. */
+struct options {
+	struct xdp_md *ctx;
+	__u32 at, last, mss, scale, sack, wrong;
+};
+
+static long option(__u32 index, struct options *o)
+{
+	void *data = (void *)(long)o->ctx->data, *end = (void *)(long)o->ctx->data_end;
+	__u8 *at, kind, length;
+
+	(void)index;
+	if (o->at >= o->last || o->at > 128)
+		return 1;
+	at = data + o->at;
+	if ((void *)(at + 1) > end)
+		return 1;
+	kind = *at;
+	if (kind == 0)
+		return 1;
+	if (kind == 1) {
+		o->at++;
+		return 0;
+	}
+	if ((void *)(at + 2) > end)
+		return 1;
+	length = at[1];
+	if (length < 2 || length > 40) {
+		o->wrong = 1;
+		return 1;
+	}
+	if (kind == 2 && length == 4 && (void *)(at + 4) <= end)
+		o->mss = at[2] << 8 | at[3];
+	else if (kind == 3 && length == 3 && (void *)(at + 3) <= end)
+		o->scale = at[2];
+	else if (kind == 4)
+		o->sack = 1;
+	o->at += length;
+	return 0;
+}
+
 SEC("xdp")
 int tcp_options(struct xdp_md *ctx)
 {
@@ -181,47 +221,24 @@ int tcp_options(struct xdp_md *ctx)
 	struct ethhdr *eth = data;
 	struct iphdr *ip = (void *)(eth + 1);
 	struct tcphdr *tcp = (void *)(ip + 1);
-	__u8 *at = (void *)(tcp + 1), *last;
-	__u32 left, mss = 0, scale = 0, sack = 0;
-	int i;
+	struct options o = { .ctx = ctx };
+	__u32 bytes;
 
 	if ((void *)(tcp + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP) ||
 	    ip->protocol != IPPROTO_TCP || ip->ihl != 5)
 		return XDP_PASS;
-	left = (tcp->doff_reserved >> 4) * 4;
-	if (left < sizeof(*tcp))
+	bytes = (tcp->doff_reserved >> 4) * 4;
+	if (bytes < sizeof(*tcp))
 		return XDP_DROP;
-	last = (__u8 *)tcp + left;
-#pragma clang loop unroll(disable)
-	for (i = 0; i < 20; i++) {
-		__u8 kind, length;
-
-		if (at >= last || (void *)(at + 1) > end)
-			break;
-		kind = *at;
-		if (kind == 0)
-			break;
-		if (kind == 1) {
-			at++;
-			continue;
-		}
-		if ((void *)(at + 2) > end)
-			break;
-		length = at[1];
-		if (length < 2 || length > 40)
-			return XDP_DROP;
-		if (kind == 2 && length == 4 && (void *)(at + 4) <= end)
-			mss = at[2] << 8 | at[3];
-		else if (kind == 3 && length == 3 && (void *)(at + 3) <= end)
-			scale = at[2];
-		else if (kind == 4)
-			sack = 1;
-		at += length;
-	}
+	o.at = sizeof(*eth) + sizeof(*ip) + sizeof(*tcp);
+	o.last = sizeof(*eth) + sizeof(*ip) + bytes;
+	bpf_loop(20, option, &o, 0);
+	if (o.wrong)
+		return XDP_DROP;
 	if (tcp->flags & TCP_FLAG_SYN) {
-		if (mss && mss < 536)
+		if (o.mss && o.mss < 536)
 			return XDP_DROP;
-		count(scale > 14 ? 8 : 9 + sack);
+		count(o.scale > 14 ? 8 : 9 + o.sack);
 	}
 	return XDP_PASS;
 }

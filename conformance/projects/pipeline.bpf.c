@@ -2,7 +2,7 @@
 // cpu: v4
 // A firewall as a pipeline of tail calls with state in metadata and a map of maps; token buckets under
 // locks; a classifier that rewrites addresses with checksums; capture.
-#include "trace.h"
+#include "project.h"
 
 char LICENSE[] SEC("license") = "GPL";
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // cpu: v3
 // Tracing tools: who opens what, how long calls take, who runs, what is executed.
-#include "trace.h"
+#include "project.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -94,19 +94,6 @@ const volatile __u64 least_us = 100;
 
 static const struct histogram empty;
 
-/* The layout of syscalls/sys_enter_* and sys_exit_*. */
-struct enter {
-	__u64 common;
-	__s64 nr;
-	__u64 args[6];
-};
-
-struct leave {
-	__u64 common;
-	__s64 nr;
-	__s64 ret;
-};
-
 static __always_inline _Bool is_wanted(__u64 id)
 {
 	__u32 pid = id >> 32;
@@ -119,7 +106,7 @@ static __always_inline _Bool is_wanted(__u64 id)
 }
 
 SEC("tracepoint/syscalls/sys_enter_openat")
-int open_enter(struct enter *ctx)
+int open_enter(struct sys_enter *ctx)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct pending pending = {};
@@ -134,7 +121,7 @@ int open_enter(struct enter *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_openat")
-int open_leave(struct leave *ctx)
+int open_leave(struct sys_exit *ctx)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct pending *pending = bpf_map_lookup_elem(&opens, &id);
@@ -161,7 +148,7 @@ done:
 }
 
 SEC("tracepoint/syscalls/sys_exit_openat")
-int open_leave_perf(struct leave *ctx)
+int open_leave_perf(struct sys_exit *ctx)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct pending *pending = bpf_map_lookup_elem(&opens, &id);
@@ -340,7 +327,7 @@ static const struct exec_event no_exec;
 
 /* Collects the arguments of a new program one after the other. */
 SEC("tracepoint/syscalls/sys_enter_execve")
-int exec_enter(struct enter *ctx)
+int exec_enter(struct sys_enter *ctx)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 	const char **args = (const char **)ctx->args[1];
@@ -372,7 +359,7 @@ int exec_enter(struct enter *ctx)
 }
 
 SEC("tracepoint/syscalls/sys_exit_execve")
-int exec_leave(struct leave *ctx)
+int exec_leave(struct sys_exit *ctx)
 {
 	__u32 pid = bpf_get_current_pid_tgid() >> 32, bytes;
 	struct exec_event *event = bpf_map_lookup_elem(&execs, &pid);

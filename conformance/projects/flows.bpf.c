@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // cpu: v3
 // A tracker of flows: parses deep, keeps states with timers and locks, tells of what ends.
-#include "trace.h"
+#include "project.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -233,7 +233,9 @@ static __noinline int track(struct parsed *p, int turn)
 	__u64 now = bpf_ktime_get_ns();
 	__u32 state;
 
+	/* An index that the compiler knows to be 0 or 1 it ors into the address. */
 	turn = !!turn;
+	opaque(turn);
 	if (!flow) {
 		struct flow fresh = { .first = now, .last = now };
 

@@ -2,7 +2,7 @@
 // cpu: v3
 // A load balancer of layer 4: rings of consistent hashing, a cache of connections, IP-in-IP and GUE,
 // answers to pings, errors of ICMP that belong to connections.
-#include "trace.h"
+#include "project.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
