@@ -47,7 +47,7 @@ pub use ebpfvm_loader as loader;
 pub use ebpfvm_spec as spec;
 pub use ebpfvm_verifier as verifier;
 pub use helper::{Call, Helper};
-pub use host::{Host, SystemHost};
+pub use host::{Host, SystemHost, World};
 pub use instance::{Instance, LinkError, LinkErrorKind, Outcome};
 pub use loaded::{LoadOptions, Loaded, LoadedError};
 pub use map::{Map, MapRef};

@@ -141,12 +141,12 @@ impl Vm {
     /// [`CreateError`] if the definition is not one that the kernel takes, or too large for itself or
     /// beside the other maps.
     pub fn create_map(&self, def: &MapDef) -> Result<MapRef, CreateError> {
-        let Parts { cpus, map_limits: limits, map_budget: budget, .. } = &*self.0;
+        let Parts { cpus, map_limits: limits, map_budget: budget, host, .. } = &*self.0;
         if def.map_type == MapType::PerfEventArray && def.max_entries == 0 {
             let def = MapDef { max_entries: *cpus, ..def.clone() };
-            return Map::create_counted(&def, *cpus, limits, budget);
+            return Map::create_counted(&def, *cpus, limits, host.map_seed(), budget);
         }
-        Map::create_counted(def, *cpus, limits, budget)
+        Map::create_counted(def, *cpus, limits, host.map_seed(), budget)
     }
 
     /// The bytes of the maps that this machine has made and that are still there.

@@ -165,9 +165,9 @@ impl<'c, 'r> Call<'c, 'r> {
         self.instance.host()
     }
 
-    /// The CPU that the program runs on.
+    /// The CPU that the program runs on; always one that per-CPU maps have a slot for.
     pub fn cpu(&self) -> Cpu {
-        self.instance.host().cpu()
+        self.instance.host().cpu().min(Cpu(self.cpus() - 1))
     }
 
     /// The map that an argument names.

@@ -204,7 +204,8 @@ impl Map {
         Map::make(def, cpus, limits, seed, None)
     }
 
-    /// As [`Map::create`], counted among the maps of a machine.
+    /// As [`Map::create`], counted among the maps of a machine; with a seed as
+    /// [`Map::create_seeded`].
     ///
     /// # Errors
     /// As [`Map::create`]; [`CreateError::Exhausted`] if all together would have too much.
@@ -212,9 +213,10 @@ impl Map {
         def: &MapDef,
         cpus: u32,
         limits: &MapLimits,
+        seed: Option<u64>,
         budget: &Arc<Budget>,
     ) -> Result<MapRef, CreateError> {
-        Map::make(def, cpus, limits, random_seed(), Some(budget))
+        Map::make(def, cpus, limits, seed.unwrap_or_else(random_seed), Some(budget))
     }
 
     fn make(

@@ -1,16 +1,22 @@
-//! What the machine asks of the process that it runs in.
+//! What the machine asks of the world that it runs in: the process itself ([`SystemHost`]), or one in
+//! which everything is given ([`World`]).
+
+mod system;
+pub mod world;
+
+pub use system::SystemHost;
+pub use world::World;
 
 use crate::map::Cpu;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The distance of timer ticks in nanoseconds: 250 in a second, as in most distributions' kernels.
 pub const TICK_NS: u64 = 4_000_000;
 
 /// The world outside a program: time, chance, identity, output.
 ///
-/// The defaults are those of a quiet, fixed world; [`SystemHost`] is the real one.
+/// The defaults are those of a quiet, fixed world.
 pub trait Host: Send + Sync {
     /// Nanoseconds since boot, not counting sleep (`CLOCK_MONOTONIC`).
     fn monotonic_ns(&self) -> u64 {
@@ -70,6 +76,36 @@ pub trait Host: Send + Sync {
         1
     }
 
+    /// The number of the ancestor of the current task's cgroup at a depth, 0 the root; none if the
+    /// cgroup itself is less deep.
+    fn ancestor_cgroup_id(&self, level: u32) -> Option<u64> {
+        (level == 0).then(|| self.cgroup_id())
+    }
+
+    /// Whether the current task is in the cgroup with this number or below it.
+    fn in_cgroup(&self, id: u64) -> bool {
+        (0..).map_while(|level| self.ancestor_cgroup_id(level)).any(|ancestor| ancestor == id)
+    }
+
+    /// The number of the current task's network namespace (`SO_NETNS_COOKIE`); the first namespace
+    /// of a kernel has 1.
+    fn netns_cookie(&self) -> u64 {
+        1
+    }
+
+    /// What the current task is called in the namespace of process numbers with this file number
+    /// (`stat` of `/proc/self/ns/pid`); none if it is in another.
+    fn ns_pid_tgid(&self, dev: u64, ino: u64) -> Option<PidTgid> {
+        let _ = (dev, ino);
+        None
+    }
+
+    /// What hash functions of maps are drawn from; none if from chance, so that nobody can prepare
+    /// keys that collide.
+    fn map_seed(&self) -> Option<u64> {
+        None
+    }
+
     /// The realm of the route that packets have been given (`tclassid`).
     fn route_realm(&self) -> u32 {
         0
@@ -92,6 +128,39 @@ pub trait Host: Send + Sync {
     }
 }
 
+/// Numbers of a thread and of its group, which is what user space calls a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PidTgid {
+    /// Of the thread.
+    pub pid: u32,
+    /// Of the group.
+    pub tgid: u32,
+}
+
+/// Lines that programs have printed, in order.
+#[derive(Debug, Default)]
+pub struct Lines(Mutex<Vec<String>>);
+
+impl Lines {
+    /// Adds a line.
+    pub fn push(&self, line: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+    }
+
+    /// Takes the lines so far.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A task's name as the kernel keeps it: cut to 15 bytes and filled with zeros.
+pub fn comm(name: &str) -> [u8; 16] {
+    let mut comm = [0; 16];
+    let bytes = name.len().min(15);
+    comm[..bytes].copy_from_slice(&name.as_bytes()[..bytes]);
+    comm
+}
+
 /// A seedable sequence of random numbers (SplitMix64), safe to share between threads.
 #[derive(Debug)]
 pub struct Random(AtomicU64);
@@ -109,78 +178,5 @@ impl Random {
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((z ^ z >> 31) >> 32) as u32
-    }
-}
-
-/// The process itself: its clock, its id, a CPU number for each thread. Output is collected.
-#[derive(Debug)]
-pub struct SystemHost {
-    start: Instant,
-    random: Random,
-    cpus: u32,
-    lines: Mutex<Vec<String>>,
-}
-
-impl SystemHost {
-    /// A host whose maps have `cpus` per-CPU slots; threads get the numbers below that in turn.
-    pub fn new(cpus: u32) -> SystemHost {
-        let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
-        SystemHost {
-            start: Instant::now(),
-            random: Random::new(seed),
-            cpus: cpus.max(1),
-            lines: Mutex::default(),
-        }
-    }
-
-    /// Takes the lines printed so far.
-    pub fn take_lines(&self) -> Vec<String> {
-        std::mem::take(&mut self.lines.lock().unwrap_or_else(|e| e.into_inner()))
-    }
-}
-
-impl Host for SystemHost {
-    fn monotonic_ns(&self) -> u64 {
-        // The clock's zero is arbitrary; a day keeps differences to earlier times positive.
-        const DAY_NS: u64 = 86_400_000_000_000;
-        DAY_NS + self.start.elapsed().as_nanos() as u64
-    }
-
-    fn tai_ns(&self) -> u64 {
-        // TAI has been 37 s ahead of UTC since 2017; no leap second is planned.
-        const TAI_OFFSET_S: u64 = 37;
-        let utc = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        utc.as_nanos() as u64 + TAI_OFFSET_S * 1_000_000_000
-    }
-
-    fn random_u32(&self) -> u32 {
-        self.random.next_u32()
-    }
-
-    fn cpu(&self) -> Cpu {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        thread_local! {
-            static THREAD: u32 = NEXT.fetch_add(1, Ordering::Relaxed);
-        }
-        Cpu(THREAD.with(|n| *n) % self.cpus)
-    }
-
-    fn pid_tgid(&self) -> u64 {
-        let pid = u64::from(std::process::id());
-        pid << 32 | pid
-    }
-
-    fn comm(&self) -> [u8; 16] {
-        let mut comm = [0; 16];
-        let name = std::env::current_exe().ok();
-        let name = name.as_deref().and_then(|p| p.file_name()).and_then(|n| n.to_str());
-        let name = name.unwrap_or("ebpfvm").as_bytes();
-        let n = name.len().min(15);
-        comm[..n].copy_from_slice(&name[..n]);
-        comm
-    }
-
-    fn print(&self, line: &str) {
-        self.lines.lock().unwrap_or_else(|e| e.into_inner()).push(line.to_owned());
     }
 }
