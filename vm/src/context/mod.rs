@@ -258,6 +258,21 @@ impl Context {
         }
     }
 
+    /// The context of an XDP program, of bytes that begin with `meta` bytes of metadata. The first
+    /// piece of the packet, which is all that the program sees directly, has `first` bytes, or as
+    /// many as fit in a page.
+    ///
+    /// # Errors
+    /// [`ContextError`] if the bytes cannot be such a packet.
+    pub fn xdp(bytes: &[u8], meta: usize, first: Option<usize>) -> Result<Context, ContextError> {
+        let packet = Packet::xdp_shaped(bytes, meta, first)?;
+        // Any packet, to be replaced.
+        let mut context = Context::linux(ProgType::Xdp, &[0; crate::packet::MIN_BYTES])?;
+        context.behind = Behind::Packet { packet, hidden: 0 };
+        context.sync();
+        Ok(context)
+    }
+
     /// The context of a program of Linux. The bytes are the packet, the message, the value, the
     /// record, as the type has it; a type that has none takes an empty slice. Fields that are not
     /// set afterwards are as the kernel's test-run makes them, or zero.
@@ -426,7 +441,8 @@ impl Context {
         }
     }
 
-    /// The whole packet, with the header that the program may not see; none for plain memory.
+    /// The packet, of one in pieces the first, with the header that the program may not see; none
+    /// for plain memory.
     pub fn packet_data(&self) -> Option<&[u8]> {
         let Behind::Packet { packet, hidden } = &self.behind else { return None };
         Some(packet.data_after(*hidden))
@@ -441,13 +457,11 @@ impl Context {
     }
 
     /// The data as the kernel's test-run gives it back (`bpf_test_finish`, Linux 6.18): of XDP the
-    /// metadata before the packet too, and zeros for a header that the program does not see. Plain
+    /// metadata before the packet and all pieces, and zeros for a header that the program does not see. Plain
     /// memory as it is.
     pub fn data_out(&self) -> Vec<u8> {
         match &self.behind {
-            Behind::Packet { packet, .. } if self.prog_type == ProgType::Xdp => {
-                packet.data_with_meta().to_vec()
-            }
+            Behind::Packet { packet, .. } if self.prog_type == ProgType::Xdp => packet.data_out(),
             Behind::Packet { packet, hidden } => [&vec![0; *hidden], packet.data()].concat(),
             Behind::Memory(memory) => memory.to_vec(),
             Behind::Nothing => Vec::new(),

@@ -21,8 +21,14 @@ pub(super) fn perf_event(call: &mut Call<'_, '_>) -> Outcome {
     let packet = match ((flags & PACKET_BYTES_MASK) >> PACKET_BYTES_SHIFT) as usize {
         0 => Bytes::new(),
         bytes => {
-            let packet = skb::packet(call, 1)?.data();
-            Bytes::from_slice(packet.get(..bytes).ok_or(Errno::EFAULT)?)
+            let packet = skb::packet(call, 1)?;
+            // Before memory of that size is taken.
+            if bytes > packet.total_bytes() {
+                return Err(Errno::EFAULT.into());
+            }
+            let mut out = Bytes::from_elem(0, bytes);
+            packet.read(0, &mut out);
+            out
         }
     };
     array.output(flags & INDEX_MASK, call.cpu(), &[&data, &packet])?;

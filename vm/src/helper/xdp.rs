@@ -27,7 +27,7 @@ pub(super) fn adjust_meta(call: &mut Call<'_, '_>) -> Outcome {
 
 /// `xdp_get_buff_len(xdp)`
 pub(super) fn buff_len(call: &mut Call<'_, '_>) -> Outcome {
-    Ok(packet(call, 1)?.data().len() as u64)
+    Ok(packet(call, 1)?.total_bytes() as u64)
 }
 
 /// The offset that argument 2 gives, if `len` bytes are there (`bpf_xdp_pointer`).
@@ -36,7 +36,7 @@ fn offset(call: &mut Call<'_, '_>, len: usize) -> Result<usize, super::Stop> {
     if offset > 0xffff || len > 0xffff {
         return Err(Errno::EFAULT.into());
     }
-    if offset + len > packet(call, 1)?.data().len() {
+    if offset + len > packet(call, 1)?.total_bytes() {
         return Err(Errno::EINVAL.into());
     }
     Ok(offset)
@@ -47,7 +47,8 @@ pub(super) fn load_bytes(call: &mut Call<'_, '_>) -> Outcome {
     let len = call.size(4)?;
     call.check(3, len, Direction::Write)?;
     let offset = offset(call, len)?;
-    let data = super::Bytes::from_slice(&packet(call, 1)?.data()[offset..offset + len]);
+    let mut data = super::Bytes::from_elem(0, len);
+    packet(call, 1)?.read(offset, &mut data);
     call.write(3, &data)?;
     Ok(0)
 }
@@ -56,8 +57,6 @@ pub(super) fn load_bytes(call: &mut Call<'_, '_>) -> Outcome {
 pub(super) fn store_bytes(call: &mut Call<'_, '_>) -> Outcome {
     let from = call.memory(3)?;
     let offset = offset(call, from.len())?;
-    change(call, 1, |packet| {
-        packet.data_mut()[offset..offset + from.len()].copy_from_slice(&from);
-    })?;
+    change(call, 1, |packet| packet.write(offset, &from))?;
     Ok(0)
 }

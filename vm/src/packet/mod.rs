@@ -1,5 +1,9 @@
 //! A packet in its buffer: room before, metadata, data, room after.
 
+mod frags;
+
+pub use frags::XDP_FRAGS_MAX_BYTES;
+
 use ebpfvm_spec::Errno;
 
 /// Room before the data of an XDP packet (`XDP_PACKET_HEADROOM`).
@@ -38,6 +42,19 @@ pub enum PacketError {
         /// The most that fit.
         max: usize,
     },
+    /// The metadata before an XDP packet cannot be so long.
+    #[error(
+        "an XDP packet takes a multiple of 4 bytes of metadata, at most {META_ROOM_BYTES}; got {0}"
+    )]
+    Metadata(usize),
+    /// There are not as many bytes as should lie in the first piece.
+    #[error("{wanted} bytes cannot be metadata and first piece of {bytes}")]
+    FirstPiece {
+        /// How many should be.
+        wanted: usize,
+        /// How many there are.
+        bytes: usize,
+    },
 }
 
 /// A packet.
@@ -52,15 +69,58 @@ pub struct Packet {
     end: usize,
     /// The first position after the data that it may not grow into.
     limit: usize,
+    /// What follows the data in other pieces.
+    frags: Vec<Vec<u8>>,
+    /// Whether it is cut into pieces if it does not fit in one.
+    is_xdp: bool,
 }
 
+/// Room before the data that is the kernel's own (`struct xdp_frame`).
+const FRAME_HEADER_BYTES: usize = 40;
+
+/// Room that metadata may take.
+const META_ROOM_BYTES: usize = XDP_HEADROOM_BYTES - FRAME_HEADER_BYTES;
+
 impl Packet {
-    /// An XDP packet with the headroom and tailroom of the kernel's test-run.
+    /// An XDP packet with the headroom and tailroom of the kernel's test-run. What is above
+    /// [`XDP_MAX_BYTES`] lies in further pieces.
     ///
     /// # Errors
-    /// [`PacketError`] for data below 14 or above [`XDP_MAX_BYTES`] bytes.
+    /// [`PacketError`] for data below 14 or above [`XDP_FRAGS_MAX_BYTES`] bytes.
     pub fn xdp(data: &[u8]) -> Result<Packet, PacketError> {
-        Packet::new(data, MIN_BYTES, XDP_HEADROOM_BYTES, XDP_MAX_BYTES)
+        Packet::xdp_shaped(data, 0, None)
+    }
+
+    /// An XDP packet whose first `meta` bytes are metadata and whose first piece has `first` bytes,
+    /// or as many as fit. This is what the kernel's test-run takes as `data` and `data_end` of its
+    /// context.
+    ///
+    /// # Errors
+    /// [`PacketError`] as for [`Packet::xdp`], for metadata that is no multiple of 4 or longer than
+    /// the room before a packet, and for a first piece longer than the packet.
+    pub fn xdp_shaped(
+        bytes: &[u8],
+        meta: usize,
+        first: Option<usize>,
+    ) -> Result<Packet, PacketError> {
+        if !meta.is_multiple_of(4) || meta > META_ROOM_BYTES {
+            return Err(PacketError::Metadata(meta));
+        }
+        let wanted = first.map_or(bytes.len(), |first| first.saturating_add(meta));
+        if meta > bytes.len() || wanted > bytes.len() {
+            return Err(PacketError::FirstPiece { wanted: wanted.max(meta), bytes: bytes.len() });
+        }
+        if bytes.len() - meta < MIN_BYTES {
+            return Err(PacketError::TooShort(bytes.len() - meta));
+        }
+        let first = (wanted - meta).min(XDP_MAX_BYTES);
+        let (linear, rest) = bytes.split_at(meta + first);
+        let frags = frags::split(rest, first)?;
+        let start = XDP_HEADROOM_BYTES;
+        let (meta, limit) = (start - meta, start + XDP_MAX_BYTES);
+        let mut buffer = vec![0; limit].into_boxed_slice();
+        buffer[meta..start + first].copy_from_slice(linear);
+        Ok(Packet { buffer, meta, start, end: start + first, limit, frags, is_xdp: true })
     }
 
     /// The packet of a socket buffer.
@@ -90,7 +150,8 @@ impl Packet {
         let mut buffer = vec![0; limit].into_boxed_slice();
         let end = headroom + data.len();
         buffer[headroom..end].copy_from_slice(data);
-        Ok(Packet { buffer, meta: headroom, start: headroom, end, limit })
+        let (meta, start, frags) = (headroom, headroom, Vec::new());
+        Ok(Packet { buffer, meta, start, end, limit, frags, is_xdp: false })
     }
 
     /// Puts other data into the same buffer, as it was when new.
@@ -99,18 +160,20 @@ impl Packet {
     /// [`PacketError`] if the data is too short or longer than this buffer takes.
     pub fn refill(&mut self, data: &[u8], headroom: usize) -> Result<(), PacketError> {
         let max = self.limit - headroom.min(self.limit);
-        match data.len() {
-            n if n < MIN_BYTES => return Err(PacketError::TooShort(n)),
-            n if n > max => return Err(PacketError::TooLong { bytes: n, max }),
-            n => {
-                self.buffer[headroom..headroom + n].copy_from_slice(data);
-                (self.meta, self.start, self.end) = (headroom, headroom, headroom + n);
-            }
+        if data.len() < MIN_BYTES {
+            return Err(PacketError::TooShort(data.len()));
         }
+        let (first, rest) = data.split_at(data.len().min(max));
+        if !self.is_xdp && !rest.is_empty() {
+            return Err(PacketError::TooLong { bytes: data.len(), max });
+        }
+        self.frags = frags::split(rest, first.len())?;
+        self.buffer[headroom..headroom + first.len()].copy_from_slice(first);
+        (self.meta, self.start, self.end) = (headroom, headroom, headroom + first.len());
         Ok(())
     }
 
-    /// The data.
+    /// The data; of a packet in pieces the first, which is what programs see.
     pub fn data(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -130,6 +193,13 @@ impl Packet {
         &self.buffer[self.meta..self.end]
     }
 
+    /// Metadata and all pieces, as the kernel's test-run gives them back.
+    pub fn data_out(&self) -> Vec<u8> {
+        let mut out = self.data_with_meta().to_vec();
+        self.frags.iter().for_each(|frag| out.extend_from_slice(frag));
+        out
+    }
+
     /// Addresses of metadata, data, and the end of the data.
     pub fn addresses(&mut self) -> (u64, u64, u64) {
         let base = self.buffer.as_mut_ptr() as u64;
@@ -146,8 +216,6 @@ impl Packet {
     pub fn adjust_head(&mut self, delta: i32) -> bool {
         let meta_bytes = self.start - self.meta;
         let Some(start) = self.start.checked_add_signed(delta as isize) else { return false };
-        // The kernel keeps the frame's own header in the first bytes of the room.
-        const FRAME_HEADER_BYTES: usize = 40;
         if start < FRAME_HEADER_BYTES + meta_bytes || start + MIN_BYTES > self.end {
             return false;
         }
@@ -160,6 +228,9 @@ impl Packet {
     /// Moves the end of the data by `delta` bytes; new bytes are zero (`bpf_xdp_adjust_tail`).
     /// Returns whether there was room and an Ethernet header is left.
     pub fn adjust_tail(&mut self, delta: i32) -> bool {
+        if !self.frags.is_empty() {
+            return self.adjust_last(delta);
+        }
         let Some(end) = self.end.checked_add_signed(delta as isize) else { return false };
         if end > self.limit || end < self.start + MIN_BYTES {
             return false;
@@ -177,7 +248,6 @@ impl Packet {
     /// `EINVAL` if it would not lie in the room before the data, `EACCES` if its size would not be
     /// a multiple of 4 or above 252 bytes.
     pub fn adjust_meta(&mut self, delta: i32) -> Result<(), Errno> {
-        const FRAME_HEADER_BYTES: usize = 40;
         const META_MAX_BYTES: usize = 252;
         let meta = self.meta.checked_add_signed(delta as isize).ok_or(Errno::EINVAL)?;
         if meta < FRAME_HEADER_BYTES || meta > self.start {
