@@ -278,8 +278,20 @@ impl Map {
     /// [`MapError`], except `ENOENT`.
     pub fn lookup_and_delete(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MapError> {
         let mut value = vec![0; self.value_bytes];
-        let done = self.element(Command::MapLookupAndDelete, Some(key), Some(&mut value), 0);
-        present(done, value)
+        present(self.lookup_and_delete_into(key, &mut value, 0), value)
+    }
+
+    /// As [`Map::lookup_and_delete`], with flags, into `value`.
+    ///
+    /// # Errors
+    /// [`MapError`]; `ENOENT` when there is no such entry.
+    pub fn lookup_and_delete_into(
+        &self,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<(), MapError> {
+        self.element(Command::MapLookupAndDelete, Some(key), Some(value), flags)
     }
 
     /// The key after `key`, or the first one (`BPF_MAP_GET_NEXT_KEY`); none at the end.

@@ -1,5 +1,6 @@
 //! The maps that are compared, with the keys and values that operations use.
 
+use ebpfvm_spec::btf::Btf;
 use ebpfvm_spec::{MapDef, MapFlags, MapType};
 
 /// A map with the keys and values that the operations use.
@@ -8,6 +9,8 @@ pub(crate) struct Case {
     /// Keys that operations choose from; one empty key for maps without keys.
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) order: Order,
+    /// The types of keys and values, where they count.
+    pub(crate) types: Option<Btf>,
 }
 
 /// Whether the order of keys is defined.
@@ -35,7 +38,7 @@ pub(crate) fn case(
         key.resize(key_bytes as usize, 0xa5);
         key
     });
-    Case { def, keys: keys.collect(), order }
+    Case { def, keys: keys.collect(), order, types: None }
 }
 
 /// Every kind that the machine has and that user space can operate on.

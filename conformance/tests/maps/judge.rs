@@ -1,7 +1,11 @@
 //! Definitions and results in a form in which both sides can be compared.
 
+use crate::cases::Case;
 use ebpfvm::map::MapError;
-use ebpfvm_kernel::{MapError as KernelError, MapRequest};
+use ebpfvm_asm::ByteOrder;
+use ebpfvm_kernel::{Kernel, Map, MapError as KernelError, MapRequest};
+use ebpfvm_loader::encode_btf;
+use ebpfvm_spec::btf::TypeId;
 use ebpfvm_spec::{Errno, MapDef};
 
 pub(crate) fn request(def: &MapDef) -> MapRequest<'_> {
@@ -10,6 +14,22 @@ pub(crate) fn request(def: &MapDef) -> MapRequest<'_> {
         extra: def.extra,
         ..MapRequest::new(def.map_type, def.key_bytes, def.value_bytes, def.max_entries)
     }
+}
+
+/// The kernel's map of a case, with its types if it has any.
+pub(crate) fn create_theirs(kernel: &Kernel, case: &Case) -> Map {
+    let types = case.types.as_ref().map(|types| {
+        let bytes = encode_btf(types, ByteOrder::HOST).unwrap();
+        kernel.btf_load(&bytes, 1).unwrap_or_else(|e| panic!("{e}\n{}", e.log))
+    });
+    let id = |id: Option<TypeId>| id.map_or(0, |id| id.0);
+    let request = MapRequest {
+        btf: types.as_ref(),
+        btf_key_type_id: id(case.def.key_type),
+        btf_value_type_id: id(case.def.value_type),
+        ..request(&case.def)
+    };
+    kernel.map_create(&request).unwrap()
 }
 
 pub(crate) fn ours<T>(result: Result<T, MapError>) -> Result<T, Errno> {

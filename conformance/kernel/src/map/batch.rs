@@ -38,6 +38,7 @@ impl Map {
         from: Option<&BatchCursor>,
         max: u32,
         take: Take,
+        element_flags: u64,
     ) -> Result<Batch, MapError> {
         const MAX_BATCH_BYTES: usize = 1 << 30;
         let room = |bytes: usize| bytes.checked_mul(max as usize).filter(|n| *n <= MAX_BATCH_BYTES);
@@ -56,6 +57,7 @@ impl Map {
             values: address_mut(&mut values),
             count: max,
             map_fd: self.fd() as u32,
+            element_flags,
             ..MapBatchAttr::default()
         };
         let command = match take {
@@ -96,11 +98,11 @@ impl Map {
     ///
     /// # Errors
     /// [`MapError::Batch`] tells how many were removed.
-    pub fn delete_batch(&self, keys: &[Vec<u8>]) -> Result<(), MapError> {
+    pub fn delete_batch(&self, keys: &[Vec<u8>], element_flags: u64) -> Result<(), MapError> {
         for key in keys {
             self.check("key", self.key_bytes, key.len())?;
         }
-        self.change_batch(Command::MapDeleteBatch, &keys.concat(), &[], keys.len(), 0)
+        self.change_batch(Command::MapDeleteBatch, &keys.concat(), &[], keys.len(), element_flags)
     }
 
     /// A batch that the kernel only reads; the sizes of keys and values are checked by the callers.
@@ -144,7 +146,7 @@ mod tests {
         map.update_batch(&all, 0).unwrap();
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
-            let batch = map.lookup_batch(cursor.as_ref(), 64, Take::Copy).unwrap();
+            let batch = map.lookup_batch(cursor.as_ref(), 64, Take::Copy, 0).unwrap();
             seen.extend(batch.entries);
             cursor = batch.next;
             if cursor.is_none() {
@@ -156,10 +158,10 @@ mod tests {
         expected.sort();
         assert_eq!(seen, expected);
         let keys: Vec<Vec<u8>> = all.into_iter().map(|(key, _)| key).collect();
-        map.delete_batch(&keys[..100]).unwrap();
-        let error = map.lookup_batch(None, u32::MAX, Take::Copy).unwrap_err();
+        map.delete_batch(&keys[..100], 0).unwrap();
+        let error = map.lookup_batch(None, u32::MAX, Take::Copy, 0).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::E2BIG));
-        let rest = map.lookup_batch(None, 1000, Take::Remove).unwrap();
+        let rest = map.lookup_batch(None, 1000, Take::Remove, 0).unwrap();
         assert_eq!((rest.entries.len(), rest.next), (400, None));
         assert_eq!(map.entries().unwrap(), []);
     }
