@@ -7,6 +7,7 @@
 pub mod code;
 pub mod engine;
 pub mod large_object;
+pub mod maps;
 pub mod memory;
 pub mod table;
 pub mod verification;
