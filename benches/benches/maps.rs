@@ -6,10 +6,6 @@
 
 use ebpfvm_benches::maps::{Action, BATCH, Cost, HOMES, KINDS, Kind, measure};
 use ebpfvm_kernel::Kernel;
-use std::time::Duration;
-
-/// How long each of the rounds of a measurement takes.
-const ROUND: Duration = Duration::from_millis(100);
 
 fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
@@ -39,7 +35,7 @@ fn main() {
                 for batch in &prepared {
                     match batch {
                         Ok(batch) => {
-                            let ns = measure(threads, ROUND, batch.as_ref());
+                            let ns = measure(threads, batch.as_ref());
                             let rate = f64::from(threads) * 1e3 / ns;
                             print!(" {:>14}", format!("{ns:.1} ({rate:.1})"));
                         }
@@ -58,9 +54,9 @@ fn main() {
         "", "ours", "kernel", "ratio", "map only", "kernel", "ratio"
     );
     for kind in KINDS.iter().filter(chosen) {
-        let ours = Cost::ours(kind, ROUND);
+        let ours = Cost::ours(kind);
         print!("{:14} {:>9.1}", kind.name, ours.whole);
-        match kernel.as_ref().map(|kernel| Cost::kernels(kernel, kind, ROUND)) {
+        match kernel.as_ref().map(|kernel| Cost::kernels(kernel, kind)) {
             Some(Ok(theirs)) => println!(
                 " {:>9.1} {:>9.2} {:>9.1} {:>9.1} {:>9.2}",
                 theirs.whole,
@@ -73,7 +69,7 @@ fn main() {
             None => println!(" {:>9} {:>9} {:>9.1}", "-", "-", ours.map),
         }
     }
-    if let Some(native) = Cost::native(ROUND) {
+    if let Some(native) = Cost::native() {
         println!("\nAn element of a native array through a function call: {native:.1} ns");
     }
 }

@@ -111,33 +111,39 @@ impl Keys {
     }
 }
 
-/// Measurements of which the fastest counts: others have the processor as well.
-const ROUNDS: u32 = 5;
+/// How long a measurement looks for its fastest round.
+const SEARCH: Duration = Duration::from_millis(400);
 
-/// Nanoseconds that one thread takes for an operation while `threads` of them work.
-pub fn measure(threads: u32, round: Duration, batch: &(dyn Fn(u64) + Sync)) -> f64 {
-    let rounds = (0..ROUNDS).map(|number| {
-        let start = Barrier::new(threads as usize);
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads)
-                .map(|thread| {
-                    let start = &start;
-                    scope.spawn(move || {
-                        let mut seed = u64::from(number * threads + thread) << 32;
-                        start.wait();
-                        let (from, mut batches) = (Instant::now(), 0);
-                        while from.elapsed() < round {
-                            seed += 1;
-                            batch(seed.wrapping_mul(Keys::FACTOR));
-                            batches += 1;
-                        }
-                        from.elapsed().as_secs_f64() * 1e9 / (batches * BATCH) as f64
-                    })
-                })
-                .collect();
-            let times = workers.into_iter().map(|w| w.join().expect("the batch does not panic"));
-            times.sum::<f64>() / f64::from(threads)
-        })
-    });
-    rounds.fold(f64::INFINITY, f64::min)
+/// Nanoseconds that one thread takes for an operation while `threads` of them work. Others have the
+/// processor as well, so rounds are short and the fastest counts.
+pub fn measure(threads: u32, batch: &(dyn Fn(u64) + Sync)) -> f64 {
+    // Threads must meet, which takes long where there are fewer processors than threads.
+    let round = Duration::from_millis(if threads == 1 { 2 } else { 10 });
+    let start = Barrier::new(threads as usize);
+    let fastest = |thread: u32| {
+        let mut seed = u64::from(thread) << 32;
+        let mut fastest = f64::INFINITY;
+        let begin = Instant::now();
+        while begin.elapsed() < SEARCH {
+            let (from, mut batches) = (Instant::now(), 0);
+            while batches == 0 || from.elapsed() < round {
+                seed += 1;
+                batch(seed.wrapping_mul(Keys::FACTOR));
+                batches += 1;
+            }
+            fastest = fastest.min(from.elapsed().as_secs_f64() * 1e9 / (batches * BATCH) as f64);
+        }
+        fastest
+    };
+    std::thread::scope(|scope| {
+        let (start, fastest) = (&start, &fastest);
+        let worker = move |thread| {
+            start.wait();
+            fastest(thread)
+        };
+        let workers: Vec<_> =
+            (0..threads).map(|thread| scope.spawn(move || worker(thread))).collect();
+        let times = workers.into_iter().map(|w| w.join().expect("the batch does not panic"));
+        times.sum::<f64>() / f64::from(threads)
+    })
 }

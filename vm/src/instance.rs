@@ -1,7 +1,7 @@
 //! A program bound to its maps and helpers, ready to run.
 
 use crate::context::Context;
-use crate::helper::Helper;
+use crate::helper::{Helper, Shortcut};
 use crate::host::Host;
 use crate::interp::exec::exec;
 use crate::interp::lower::{Lowered, lower};
@@ -167,6 +167,16 @@ impl Bindings<'_> {
         Ok((index, code))
     }
 
+    /// The map with this index, if the call is one of Linux's `map_lookup_elem` that may be done
+    /// without calling it.
+    pub(crate) fn looked_up(&self, pc: Pc, id: u32, index: u32) -> Option<&MapRef> {
+        let helper = self.vm.helper(id).ok()?;
+        let is_lookup = helper.shortcut == Some(Shortcut::MapLookup)
+            && helper.proto.allowed.contains(self.prog_type)
+            && self.absent.iter().all(|a| a.pc != pc);
+        self.maps.get(index as usize).filter(|_| is_lookup)
+    }
+
     fn get(&self, index: u32) -> Result<&MapRef, LinkErrorKind> {
         let maps = self.maps.len();
         self.maps.get(index as usize).ok_or(LinkErrorKind::NoMap { index, maps })
@@ -254,7 +264,7 @@ impl Instance {
         }
         let prog_type = program.prog_type;
         let mut bindings = Bindings { prog_type, vm, maps, helpers: Vec::new(), absent };
-        let checked = lower(&program.code, &mut bindings, |_| true)?;
+        let checked = lower(&program.code, &mut bindings, None)?;
         let helpers = bindings.helpers;
         let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
         Ok(Instance {
@@ -308,9 +318,9 @@ impl Instance {
         if let Some(code) = rewritten.filter(|_| instance.helpers.iter().all(is_judged)) {
             let helpers = std::mem::take(&mut instance.helpers);
             let mut bindings = Bindings { prog_type, vm, maps, helpers, absent };
-            let lowered = lower(&code, &mut bindings, |pc| facts.is_reached(pc))?;
+            let lowered = lower(&code, &mut bindings, Some(&facts))?;
             instance.helpers = bindings.helpers;
-            instance.verified = Some(lowered.without_checks());
+            instance.verified = Some(lowered);
             instance.memory_bytes = assumed.memory_bytes.into();
         }
         Ok(instance)

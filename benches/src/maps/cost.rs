@@ -5,7 +5,6 @@ use super::program::{Ours, Theirs, Work, fill, kernel_map};
 use super::{Action, BATCH, KINDS, Kind, measure};
 use ebpfvm_kernel::Kernel;
 use std::hint::black_box;
-use std::time::Duration;
 
 /// Nanoseconds for a lookup.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +17,13 @@ pub struct Cost {
 
 impl Cost {
     /// In a program of ours.
-    pub fn ours(kind: &Kind, round: Duration) -> Cost {
+    pub fn ours(kind: &Kind) -> Cost {
         let (_, vm) = machine();
         let map = vm.create_map(&kind.def()).expect("a map");
         fill(kind, &map);
         let time = |work| {
             let program = Ours::new(&vm, kind, work, &map);
-            measure(1, round, &|_| {
+            measure(1, &|_| {
                 black_box(program.batch());
             })
         };
@@ -36,7 +35,7 @@ impl Cost {
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn kernels(kernel: &Kernel, kind: &Kind, round: Duration) -> Result<Cost, String> {
+    pub fn kernels(kernel: &Kernel, kind: &Kind) -> Result<Cost, String> {
         let map = kernel_map(kernel, kind)?;
         let time = |work| {
             let program = Theirs::new(kernel, kind, work, &map)?;
@@ -44,8 +43,9 @@ impl Cost {
             if found != BATCH {
                 return Err(format!("{found} of {BATCH} keys were found"));
             }
-            let repeat = (round.as_nanos() as u32 / once.max(1)).max(1);
-            let best = (0..5).map(|_| program.run(repeat).1).min();
+            // Rounds of two milliseconds.
+            let repeat = (2_000_000 / once.max(1)).max(1);
+            let best = (0..200).map(|_| program.run(repeat).1).min();
             Ok(f64::from(best.unwrap_or_default()) / BATCH as f64)
         };
         let whole = time(Work::On(Action::Lookup))?;
@@ -53,7 +53,7 @@ impl Cost {
     }
 
     /// An element of a native array through a function call, without the loop: nanoseconds.
-    pub fn native(round: Duration) -> Option<f64> {
+    pub fn native() -> Option<f64> {
         let home = HOMES.iter().find(|home| home.name == "native")?;
         let batch = (home.prepare)(KINDS.first()?, Action::Lookup, None).ok()?;
         let nothing = |seed| {
@@ -62,6 +62,6 @@ impl Cost {
                 black_box(keys.draw());
             }
         };
-        Some(measure(1, round, batch.as_ref()) - measure(1, round, &nothing))
+        Some(measure(1, batch.as_ref()) - measure(1, &nothing))
     }
 }

@@ -1,8 +1,8 @@
 //! Linux's helpers: which code belongs to which prototype.
 
 use super::{
-    Call, Helper, HelperCode, callback, checksum, host, lock, maps, mtu, output, print, probe,
-    redirect, result, skb, skb_shape, string, tail_call, xdp,
+    Call, Helper, HelperCode, Shortcut, callback, checksum, host, lock, maps, mtu, output, print,
+    probe, redirect, result, skb, skb_shape, string, tail_call, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;
@@ -146,7 +146,10 @@ pub fn refusal(name: &str) -> Option<&'static str> {
 
 /// Linux's helpers, those with code.
 pub fn linux() -> impl Iterator<Item = Helper> {
-    code().filter_map(|(name, code)| Some(Helper { proto: helper_proto(name)?.clone(), code }))
+    code().filter_map(|(name, code)| {
+        let shortcut = (name == "map_lookup_elem").then_some(Shortcut::MapLookup);
+        Some(Helper { proto: helper_proto(name)?.clone(), code, shortcut })
+    })
 }
 
 /// Linux's helpers that have no code here: a call stops the run and says why. So a program that

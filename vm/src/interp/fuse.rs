@@ -3,6 +3,7 @@
 //! Each rule takes two neighbours of which the second is no target of a jump, and gives one that
 //! leaves every register as the two would.
 
+use super::lookup;
 use super::op::{Op, OpCode, add_jump, alu_form, jump_form, load_jumps};
 use ebpfvm_asm::{Size, Width};
 
@@ -12,6 +13,8 @@ pub(crate) fn fuse(first: Op, second: Op) -> Option<Op> {
         .or_else(|| extension(first, second))
         .or_else(|| addition_jump(first, second))
         .or_else(|| load_jump(first, second))
+        .or_else(|| lookup::setup(first, second))
+        .or_else(|| lookup::null_check(first, second))
 }
 
 /// `d = s; d op= x` is `d = s op x`.

@@ -3,12 +3,14 @@
 
 use super::fuse::fuse;
 use super::handler::handler;
+use super::lookup::{Lookup, Lookups};
 use super::op::{self, Op, OpCode};
 use crate::instance::{Bindings, LinkError, LinkErrorKind};
 use crate::memory::FRAME_BYTES;
 use ebpfvm_asm::{
     AtomicOp, ByteOrder, CallTarget, Code, EndianOp, Imm64, Insn, Operand, Pc, Reg, Size, Width,
 };
+use ebpfvm_verifier::Facts;
 
 /// A program in the interpreter's form.
 #[derive(Debug)]
@@ -21,6 +23,9 @@ pub(crate) struct Lowered {
     pub(crate) stack_bytes: u32,
     /// The functions by their first instruction.
     functions: Box<[Function]>,
+    /// What the lookups among the operations need; they have its addresses.
+    #[expect(dead_code, reason = "held for the operations")]
+    lookups: Box<[Lookup]>,
 }
 
 /// After so many operations in a row there is a [`OpCode::Pause`], which bounds the depth of the
@@ -36,6 +41,8 @@ impl Lowered {
             pcs: self.pcs.clone(),
             stack_bytes: self.stack_bytes,
             functions: self.functions.clone(),
+            // Without a verdict nothing is known of maps.
+            lookups: Box::default(),
         }
     }
 
@@ -51,8 +58,8 @@ impl Lowered {
     }
 }
 
-/// Lowers a program, with checks of what it accesses. Instructions for which `is_live` does not hold
-/// stop the run.
+/// Lowers a program. Without facts it has checks of what it accesses; with those of its verdict it has
+/// none, dead instructions stop the run, and lookups go straight to the map.
 ///
 /// # Errors
 /// A jump or call that leaves the program or goes into a wide instruction, a write to `r10`, or
@@ -60,10 +67,12 @@ impl Lowered {
 pub(crate) fn lower(
     code: &Code,
     bindings: &mut Bindings<'_>,
-    is_live: impl Fn(Pc) -> bool,
+    facts: Option<&Facts>,
 ) -> Result<Lowered, LinkError> {
     let functions = functions(code);
-    let mut lowering = Lowering { code, functions, bindings, is_target: vec![false; code.len()] };
+    let is_target = vec![false; code.len()];
+    let lookups = Lookups::default();
+    let mut lowering = Lowering { code, functions, bindings, is_target, facts, lookups };
     let at = |pc| move |kind| LinkError { pc: Some(pc), kind };
     for (pc, insn) in code.iter() {
         lowering.check(pc, insn).map_err(at(pc))?;
@@ -72,16 +81,18 @@ pub(crate) fn lower(
     let mut pcs: Vec<Pc> = Vec::with_capacity(code.len() + 1);
     let mut index_of = vec![0; code.len()];
     for (pc, insn) in code.iter() {
-        let op = match is_live(pc) {
+        let mut op = match facts.is_none_or(|facts| facts.is_reached(pc)) {
             true => lowering.one(pc, insn).map_err(at(pc))?,
             false => Op::blank(OpCode::FellOff),
         };
-        if !lowering.is_target[pc.index()]
-            && let Some(last) = ops.last_mut()
+        let mut pc = pc;
+        while !lowering.is_target[pc.index()]
+            && let Some((last, last_pc)) = ops.last().zip(pcs.last())
             && let Some(fused) = fuse(*last, op)
         {
-            *last = fused;
-            continue;
+            (op, pc) = (fused, *last_pc);
+            ops.pop();
+            pcs.pop();
         }
         if ops.len() % RUN_LENGTH == RUN_LENGTH - 1 {
             ops.push(Op::blank(OpCode::Pause));
@@ -101,12 +112,14 @@ pub(crate) fn lower(
         ops.push(Op::blank(end));
         pcs.push(Pc(code.len() as u32));
     }
-    ops.iter_mut().for_each(|op| op.run = handler::<true>(op.code));
+    let run = if facts.is_some() { handler::<false> } else { handler::<true> };
+    ops.iter_mut().for_each(|op| op.run = run(op.code));
     let stack_bytes = lowering.function(Pc(0)).stack_bytes;
+    let lookups = lowering.lookups.finish(&mut ops);
     let mut functions = lowering.functions;
     functions.iter_mut().for_each(|f| f.op = index_of[f.start.index()] as u32);
     let functions = functions.into();
-    Ok(Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes, functions })
+    Ok(Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes, functions, lookups })
 }
 
 /// A function of the program, as far as calls need to know it.
@@ -217,6 +230,8 @@ struct Lowering<'a, 'b> {
     functions: Vec<Function>,
     bindings: &'a mut Bindings<'b>,
     is_target: Vec<bool>,
+    facts: Option<&'a Facts>,
+    lookups: Lookups,
 }
 
 impl Lowering<'_, '_> {
@@ -346,6 +361,12 @@ impl Lowering<'_, '_> {
             }
             Insn::Call { target } => match target {
                 CallTarget::Helper(id) => {
+                    let map = self.facts.and_then(|facts| facts.map(pc));
+                    if let Some(map) = map.and_then(|map| self.bindings.looked_up(pc, id, map))
+                        && let Some(direct) = map.direct()
+                    {
+                        return Ok(self.lookups.add(direct, map.def().key_bytes));
+                    }
                     let (index, code) = self.bindings.helper(pc, id)?;
                     Op { imm: index as i64, ..Op::blank(code) }
                 }

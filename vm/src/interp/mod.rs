@@ -3,5 +3,6 @@
 pub(crate) mod exec;
 mod fuse;
 pub(crate) mod handler;
+mod lookup;
 pub(crate) mod lower;
 pub(crate) mod op;

@@ -125,6 +125,20 @@ macro_rules! define {
             TailCall,
             /// As `CallHelper`, for a helper that may call functions of the program.
             CallBack,
+            /// Address of the value of the key at `src +` the key offset, or 0, in `r0`, for a map that
+            /// is known: see [`lookup`](super::lookup). The others go to `off` if it is 0, or if not.
+            LookupArray,
+            LookupArrayJeq,
+            LookupArrayJne,
+            LookupPercpuArray,
+            LookupPercpuArrayJeq,
+            LookupPercpuArrayJne,
+            LookupHash,
+            LookupHashJeq,
+            LookupHashJne,
+            LookupPercpuHash,
+            LookupPercpuHashJeq,
+            LookupPercpuHashJne,
             /// Function at `off`; the high half of `imm` is the cost, the low half the stack in bytes.
             CallLocal,
             /// Helper whose number is in `dst`.
@@ -298,6 +312,7 @@ pub(crate) enum Access {
 /// | memory | address `src + off` or, in stores and atomics, `dst + off` |
 /// | conditional jump | compares `dst` with `src` or the low half of `imm`; the high half is the cost |
 /// | addition and jump | `dst = lhs + ` third quarter of `imm`, then as above; the highest quarter is the cost |
+/// | lookup | `imm` is the address of its [`Lookup`](super::lookup::Lookup) |
 /// | load and jump | loads from `src + ` third quarter of `imm`, then as above |
 ///
 /// Jump offsets count operations from the next one; lowering has checked that every target is an
@@ -322,6 +337,7 @@ impl OpCode {
     pub(crate) fn jumps(self) -> bool {
         matches!(self, OpCode::Jump | OpCode::MayGoto | OpCode::CallLocal)
             || self.is_conditional_jump()
+            || super::lookup::jumps(self)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::kind::Shape;
 use super::memory::OutOfMemory;
-use super::values::Values;
-use super::{Cpu, MapOps, Slab, UpdateFlags};
+use super::values::{Lanes, Values};
+use super::{Cpu, Elements, MapOps, Slab, UpdateFlags};
 use ebpfvm_spec::{Errno, MapDef};
 use std::ptr::NonNull;
 
@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 pub(super) struct Array {
     values: Values,
     entries: u32,
+    lanes: Lanes,
     slabs: [Slab; 1],
 }
 
@@ -25,7 +26,12 @@ impl Array {
         let values = Values::zeroed(max_entries as usize, value_bytes as usize, shape.lanes)?
             .with_special(shape.special);
         let slabs = [shape.program_slab(values.slab())];
-        Ok(Box::new(Array { values, entries: max_entries, slabs }))
+        Ok(Box::new(Array { values, entries: max_entries, lanes: shape.lanes, slabs }))
+    }
+
+    /// Where the values are, for engines.
+    pub(super) fn elements(&self) -> Elements {
+        Elements::new(&self.slabs[0], self.entries, self.lanes.count() as u32)
     }
 
     /// The index for an update, and whether the value's lock is asked for

@@ -16,6 +16,13 @@ impl HashFunction {
         HashFunction { start, factor: fold(start, 0x8bb8_4b93_962e_acc9) | 1 }
     }
 
+    /// The hash of at most 8 bytes, as a word with zeros behind them.
+    #[inline(always)]
+    pub(super) fn hash_word(&self, word: u64) -> u64 {
+        let hash = fold(self.start ^ word, self.factor);
+        hash ^ hash >> 32
+    }
+
     /// The hash of some bytes; all calls on one map give the same number of bytes.
     #[inline]
     pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
@@ -36,6 +43,15 @@ fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_has_the_hash_of_its_bytes() {
+        let hash = HashFunction::new(7);
+        for word in [0, 1, 0xff, 0x1234_5678, u64::MAX] {
+            assert_eq!(hash.hash_word(word), hash.hash(&word.to_ne_bytes()));
+            assert_eq!(hash.hash_word(word & 0xffff_ffff), hash.hash(&(word as u32).to_ne_bytes()));
+        }
+    }
 
     /// Buckets of consecutive and of shifted numbers are filled about evenly, for several seeds.
     #[test]

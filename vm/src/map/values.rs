@@ -19,7 +19,7 @@ pub(super) enum Lanes {
 }
 
 impl Lanes {
-    fn count(self) -> usize {
+    pub(super) fn count(self) -> usize {
         match self {
             Lanes::Shared => 1,
             Lanes::PerCpu(cpus) => cpus as usize,

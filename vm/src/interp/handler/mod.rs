@@ -223,6 +223,8 @@ macro_rules! store {
 #[allow(non_snake_case)]
 mod call;
 #[allow(non_snake_case)]
+mod lookup;
+#[allow(non_snake_case)]
 mod memory;
 mod table;
 

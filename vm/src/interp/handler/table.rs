@@ -1,6 +1,6 @@
 //! The handlers that come from the list of operations, the short ones, and the handler for each code.
 
-use super::{Exit, Handler, Machine, call, memory, pause, stop};
+use super::{Exit, Handler, Machine, call, lookup, memory, pause, stop};
 use crate::interp::op::{Op, OpCode, with_ops};
 use crate::run::{Run, load_sized, store_sized};
 use crate::trap::TrapKind;
@@ -251,6 +251,18 @@ macro_rules! define {
                 OpCode::TailCall => call::TailCall::<CHECKED>,
                 OpCode::CallBack => call::CallBack::<CHECKED>,
                 OpCode::Return => call::Return::<CHECKED>,
+                OpCode::LookupArray => lookup::LookupArray::<CHECKED>,
+                OpCode::LookupArrayJeq => lookup::LookupArrayJeq::<CHECKED>,
+                OpCode::LookupArrayJne => lookup::LookupArrayJne::<CHECKED>,
+                OpCode::LookupPercpuArray => lookup::LookupPercpuArray::<CHECKED>,
+                OpCode::LookupPercpuArrayJeq => lookup::LookupPercpuArrayJeq::<CHECKED>,
+                OpCode::LookupPercpuArrayJne => lookup::LookupPercpuArrayJne::<CHECKED>,
+                OpCode::LookupHash => lookup::LookupHash::<CHECKED>,
+                OpCode::LookupHashJeq => lookup::LookupHashJeq::<CHECKED>,
+                OpCode::LookupHashJne => lookup::LookupHashJne::<CHECKED>,
+                OpCode::LookupPercpuHash => lookup::LookupPercpuHash::<CHECKED>,
+                OpCode::LookupPercpuHashJeq => lookup::LookupPercpuHashJeq::<CHECKED>,
+                OpCode::LookupPercpuHashJne => lookup::LookupPercpuHashJne::<CHECKED>,
                 OpCode::CallReg => call::CallReg::<CHECKED>,
                 OpCode::CallLocal => call::CallLocal::<CHECKED>,
                 OpCode::Exit => call::Exit::<CHECKED>,

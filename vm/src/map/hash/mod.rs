@@ -4,7 +4,7 @@ mod clock;
 pub(super) mod table;
 
 use super::kind::Shape;
-use super::memory::{OutOfMemory, words_for};
+use super::memory::{OutOfMemory, load_word, words_for};
 use super::values::{Lanes, Values};
 use super::{BucketError, Cpu, Entry, MapOps, Slab, UpdateFlags, Visit};
 use clock::Clock;
@@ -17,7 +17,7 @@ use table::{Index, Layout, Table};
 /// A value that is replaced moves to another element in a shared table, and is written in place in
 /// a per-CPU one, as in the kernel: a program that still holds a pointer to the old value sees
 /// memory of this map that will be used for another entry.
-pub(super) struct Hash {
+pub(crate) struct Hash {
     table: Table,
     values: Values,
     lanes: Lanes,
@@ -67,6 +67,31 @@ impl Hash {
         let slabs = [shape.program_slab(values.slab())];
         let clock = is_lru(shape).then(|| Clock::new(count)).transpose()?;
         Ok(Hash { table, values, lanes: shape.lanes, clock, slabs })
+    }
+
+    /// Keys up to this size are copied by engines that look them up themselves.
+    pub(crate) const MAX_DIRECT_KEY_BYTES: usize = 64;
+
+    /// The address of the value of a key of at most 8 bytes, given as a word with zeros behind the key,
+    /// if there is one. Only per-CPU tables ask for the CPU.
+    #[inline(always)]
+    pub(crate) fn find_word(&self, key: u64, cpu: impl FnOnce() -> Cpu) -> Option<NonNull<u8>> {
+        self.found(self.table.find_word(key)?, cpu)
+    }
+
+    /// The address of the value of a key of the map's size, if there is one.
+    pub(crate) fn find_key(&self, key: &[u8], cpu: Cpu) -> Option<NonNull<u8>> {
+        self.found(self.table.find(key)?, || cpu)
+    }
+
+    /// A program has looked an element up: the address of its value, if its CPU is there.
+    #[inline(always)]
+    fn found(&self, index: Index, cpu: impl FnOnce() -> Cpu) -> Option<NonNull<u8>> {
+        if let Some(clock) = &self.clock {
+            clock.touch(index);
+        }
+        let cpu = if self.lanes == Lanes::Shared { Cpu(0) } else { cpu() };
+        self.values.pointer(index as usize, cpu)
     }
 
     /// `htab_map_update_elem` and its per-CPU forms.
@@ -174,11 +199,10 @@ fn is_lru(shape: &Shape<'_>) -> bool {
 impl MapOps for Hash {
     #[inline]
     fn lookup(&self, key: &[u8], cpu: Cpu) -> Option<NonNull<u8>> {
-        let index = self.table.find(key)?;
-        if let Some(clock) = &self.clock {
-            clock.touch(index);
+        match key.len() {
+            ..=8 => self.find_word(load_word(key), || cpu),
+            _ => self.find_key(key, cpu),
         }
-        self.values.pointer(index as usize, cpu)
     }
 
     fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags, cpu: Cpu) -> Result<(), Errno> {

@@ -122,7 +122,18 @@ impl Table {
     /// The element of a key, without a lock.
     #[inline]
     pub(in crate::map) fn find(&self, key: &[u8]) -> Option<Index> {
-        let hash = self.hash(key);
+        self.find_by(self.hash(key), |index| self.has_key(index, key))
+    }
+
+    /// As [`find`](Table::find), for a key of at most 8 bytes, given as a word with zeros behind it.
+    #[inline(always)]
+    pub(in crate::map) fn find_word(&self, key: u64) -> Option<Index> {
+        let hash = self.hash_function.hash_word(key) as u32;
+        self.find_by(hash, |index| self.word(index, KEY).load(Relaxed) == key)
+    }
+
+    #[inline(always)]
+    fn find_by(&self, hash: u32, has_key: impl Fn(Index) -> bool) -> Option<Index> {
         'again: loop {
             let bucket = self.bucket(hash);
             let mut link = self.head(bucket);
@@ -130,7 +141,7 @@ impl Table {
                 let word = self.word(link, LINK).load(Acquire);
                 if (word >> 32) as u32 == hash {
                     let version = self.version(link);
-                    if self.has_key(link, key) {
+                    if has_key(link) {
                         if self.is_unchanged(link, version) {
                             return Some(link);
                         }
