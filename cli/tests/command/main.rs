@@ -3,9 +3,10 @@
 mod asm;
 mod conform;
 mod disasm;
-mod docs;
+mod documents;
 mod errors;
 mod examples;
+mod guide;
 mod inspect;
 mod link;
 mod pins;
@@ -47,7 +48,22 @@ impl Ended {
 
 /// The root of the workspace, where the command is run.
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
+}
+
+/// The words of a command as a shell splits them: at spaces outside single quotes.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in command.chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            c => words.last_mut().expect("a word").push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// Runs the command with these arguments, separated by spaces.

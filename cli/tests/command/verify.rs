@@ -1,12 +1,14 @@
 //! `ebpfvm verify`, and `ebpfvm run` of programs that are not accepted.
 
-use super::{Ended, ebpfvm, ebpfvm_on, stable};
+use super::{Ended, ebpfvm, ebpfvm_on, scratch, stable};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 const FIREWALL: &str = "examples/xdp_firewall/xdp_firewall.bpf.o";
 const TAIL_CALLS: &str = "examples/tail_calls/tail_calls.bpf.o";
 const MISSING: &str = "examples/missing_check/missing_check.bpf.o";
+const PLAIN: &str = "examples/raw/raw.bpf.o";
+const PROBES: &str = "conformance/projects/probes.bpf.o";
 const TRAPS: &str = "cli/tests/objects/traps.o";
 
 /// The verdicts of a run with `--json`, one a line.
@@ -194,6 +196,112 @@ fn options_change_the_verdict() {
     assert_eq!(lines(&flags)[0]["code"], "program.flags");
     let plain_user = ebpfvm(&format!("verify {FIREWALL} --unprivileged --json"));
     assert_eq!(lines(&plain_user)[0]["verdict"], "rejected");
+}
+
+#[test]
+fn one_program_is_chosen_by_name_or_section() {
+    let judged = |args: &str| {
+        let ended = ebpfvm(&format!("verify {args} --json"));
+        let names = lines(&ended).into_iter().map(|verdict| verdict["program"].clone());
+        (ended.code, names.collect::<Vec<Value>>())
+    };
+    for option in ["-p", "--program"] {
+        assert_eq!(judged(&format!("{TAIL_CALLS} {option} xdp_udp")), (0, vec![json!("xdp_udp")]));
+    }
+    for option in ["-s", "--section"] {
+        assert_eq!(judged(&format!("{PROBES} {option} perf_event")), (0, vec![json!("profile")]));
+    }
+    // All programs of a section.
+    assert_eq!(judged(&format!("{TAIL_CALLS} --section xdp")).1.len(), 5);
+    let exits = format!("{PROBES} --section tracepoint/syscalls/sys_exit_openat");
+    assert_eq!(judged(&exits), (0, vec![json!("open_leave"), json!("open_leave_perf")]));
+    let both = ebpfvm(&format!("verify {PROBES} -p profile --section perf_event")).failed(2);
+    assert!(both.contains("cannot be used with"), "{both}");
+    let error = ebpfvm(&format!("verify {PROBES} --section perf_even")).failed(2);
+    assert!(error.contains("hint: did you mean 'perf_event'?"), "{error}");
+}
+
+#[test]
+fn plain_memory_has_as_many_bytes_as_said() {
+    let verdict = |bytes: &str| {
+        lines(&ebpfvm(&format!("verify {PLAIN} --json{bytes}")))[0]["message"].clone()
+    };
+    // The program asks how many bytes there are, but no number that it is given is checked by itself.
+    assert_eq!(verdict(""), "R1 invalid mem access 'mem_or_null'");
+    let outside = "R1 min value is outside of the allowed memory range";
+    assert_eq!(verdict(" --memory-bytes 8"), outside);
+    assert_eq!(verdict(" --memory-bytes 27"), outside.replace("R1", "R8"));
+    // The last field that it touches ends at byte 28.
+    for enough in ["28", "0x20", "4096"] {
+        assert_eq!(verdict(&format!(" --memory-bytes {enough}")), "", "{enough}");
+    }
+    let code = ["verify", "-", "--json", "--memory-bytes", "4"];
+    let message = |text: &str| lines(&ebpfvm_on(&code, text.as_bytes()))[0]["message"].clone();
+    assert_eq!(message("r0 = *(u8 *)(r1 + 3)\nexit"), "");
+    assert_ne!(message("r0 = *(u8 *)(r1 + 4)\nexit"), "");
+}
+
+#[test]
+fn globals_are_what_they_are_said_to_be() {
+    let processed = |globals: &str| {
+        let verdict = &lines(&ebpfvm(&format!("verify {PROBES} -p wakeup --json{globals}")))[0];
+        assert_eq!(verdict["verdict"], "accepted", "{globals}");
+        verdict["processed"].as_u64().expect("a count")
+    };
+    // `only_pid` is constant: as it is, 0, what compares with it is no way to go.
+    assert_eq!(processed(" --global only_pid=0"), processed(""));
+    assert!(processed(" --global only_pid=7") > processed(""));
+    assert_eq!(
+        processed(" --global least_us=7 --global only_pid=7"),
+        processed(" --global only_pid=7")
+    );
+    for (global, problem) in [("only_pi=7", "did you mean 'only_pid'?"), ("only_pid", "NAME=JSON")]
+    {
+        let error = ebpfvm(&format!("verify {PROBES} --global {global}")).failed(2);
+        assert!(error.contains(problem), "{error}");
+    }
+    let ended = ebpfvm(&format!("verify {PROBES} --json --global only_pid=-1"));
+    let problem = "--global only_pid: found -1, expected a number from 0 to 4294967295";
+    assert_eq!((ended.code, &lines(&ended)[0]["message"]), (3, &json!(problem)));
+}
+
+#[test]
+fn types_of_a_kernel_are_taken_from_a_file() {
+    const CORE: &str = "loader/tests/objects/core.o";
+    let verdict = |btf: &str| {
+        let ended = ebpfvm(&format!("verify {CORE} -p sizes --json --btf {btf}"));
+        let verdict = &lines(&ended)[0];
+        (ended.code, verdict["code"].clone())
+    };
+    // Its own types have what it asks for; those of the other file do not, which the loader makes a
+    // call of nothing.
+    assert_eq!(verdict(CORE), (0, Value::Null));
+    let other = "loader/tests/objects/target.btf";
+    assert_eq!(verdict(other), (1, json!("call.unknown")));
+    let ended = ebpfvm(&format!("verify {CORE} --json --btf README.md"));
+    let error = &lines(&ended)[0];
+    assert_eq!((ended.code, &error["verdict"]), (3, &json!("error")));
+    assert!(error["message"].as_str().expect("text").contains("README.md"), "{error}");
+}
+
+#[test]
+fn the_configuration_is_taken_from_a_file() {
+    const EXTERNS: &str = "loader/tests/objects/externs.o";
+    let judged = |file: &str| {
+        let ended = ebpfvm(&format!("verify {EXTERNS} -p strong --json --kconfig {file}"));
+        let verdict = &lines(&ended)[0];
+        let message = verdict["message"].as_str().expect("text").to_owned();
+        (ended.code, verdict["verdict"].clone(), message)
+    };
+    let given = scratch("verify.config", "# a comment\nCONFIG_HZ=250\nCONFIG_SMP=y\n");
+    assert_eq!(judged(&given), (0, json!("accepted"), String::new()));
+    let others = judged(&scratch("verify_others.config", "CONFIG_SMP=y\n"));
+    assert_eq!((others.0, &others.1), (3, &json!("error")));
+    assert!(others.2.contains("CONFIG_HZ"), "{}", others.2);
+    let wrong = judged(&scratch("verify_wrong.config", "CONFIG_HZ=lots\n"));
+    assert!(wrong.2.contains("'CONFIG_HZ': the value lots is not a number"), "{}", wrong.2);
+    assert!(judged("README.md").2.contains("no line of this file sets a CONFIG_ option"));
+    assert!(judged("no_such").2.contains("No such file"));
 }
 
 #[test]

@@ -1,11 +1,8 @@
 //! The documents say what is true: commands run and answer as shown, paths exist.
 
+use super::{root, words};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository")
-}
 
 /// All documents, by path.
 fn documents() -> Vec<(PathBuf, String)> {
@@ -42,21 +39,6 @@ fn blocks(text: &str) -> Vec<(usize, String, String)> {
     }
     assert!(open.is_none(), "a code block is not closed");
     blocks
-}
-
-/// Splits a command at spaces outside single quotes.
-fn words(command: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for c in command.chars() {
-        match c {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            c => words.last_mut().expect("a word").push(c),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
 }
 
 /// Whether text is as expected, where `…` stands for anything within a line.

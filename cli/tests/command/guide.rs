@@ -1,7 +1,7 @@
 //! `docs/cli.md` is what the command does: every `$ ebpfvm` line in it is run, and what it shows
 //! below is what comes.
 
-use super::{ebpfvm_on, root, stable};
+use super::{ebpfvm_on, root, stable, words};
 
 /// The commands of a document with what they show, standard output and standard error.
 fn sessions(text: &str) -> Vec<(String, String)> {
@@ -21,20 +21,6 @@ fn sessions(text: &str) -> Vec<(String, String)> {
         }
     }
     sessions
-}
-
-/// Words of a shell: quotes keep spaces.
-fn words(command: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for c in command.chars() {
-        match c {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            c => words.last_mut().expect("never empty").push(c),
-        }
-    }
-    words
 }
 
 #[test]
