@@ -7,4 +7,5 @@ mod definitions;
 mod judge;
 mod nested;
 mod operations;
+mod programs;
 mod typed;

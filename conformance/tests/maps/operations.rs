@@ -33,7 +33,7 @@ fn lookup_and_delete(their: &KernelMap, key: &[u8], flags: u64) -> Result<Vec<u8
 }
 
 /// One operation that the numbers choose.
-fn step(case: &Case, our: &Map, their: &KernelMap, numbers: &mut Numbers, what: &str) {
+pub(crate) fn step(case: &Case, our: &Map, their: &KernelMap, numbers: &mut Numbers, what: &str) {
     let def = &case.def;
     let key = &case.keys[numbers.below(case.keys.len())];
     let value = value(def, our.host_value_bytes(), numbers);

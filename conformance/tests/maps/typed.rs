@@ -59,7 +59,7 @@ fn typed(mut case: Case, fields: &[(SpecialKind, u32)]) -> Case {
 
 /// Every kind that may have fields, every field that programs of it may have and whose content the
 /// kernel shows as of a fresh value: a list shows addresses of the kernel's.
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     use MapType::*;
     use SpecialKind::*;
     let array = |bytes| case(Array, 4, bytes, 7, 0, Order::Defined);
