@@ -5,12 +5,22 @@ use ebpfvm::map::{Cpu, Ringbuf, UpdateFlags};
 use ebpfvm::{Context, DEFAULT_FUEL, Host, LoadOptions, Loaded, LoadedError, MapRef, Vm};
 use ebpfvm_loader::Object;
 use ebpfvm_spec::{MapDef, ProgType};
+use ebpfvm_verifier::Options;
 use std::sync::Arc;
 
-/// An object on this machine, run in checked mode.
+/// An object on this machine.
 #[derive(Debug)]
 pub struct Machine {
     loaded: Loaded,
+}
+
+/// How programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Judged first, and then without checks.
+    Verified,
+    /// As they are, every access checked.
+    Checked,
 }
 
 /// A quiet host on one CPU.
@@ -32,9 +42,12 @@ impl Machine {
         defs: Vec<MapDef>,
         cpus: u32,
         cpu: u32,
+        mode: Mode,
     ) -> Result<Machine, ObjectError> {
         let vm = Vm::linux().cpus(cpus).host(Arc::new(OnCpu(Cpu(cpu)))).build();
-        let options = LoadOptions { maps: Some(defs), ..LoadOptions::default() };
+        let verify =
+            (mode == Mode::Verified).then(|| Options { cpus: Some(cpus), ..Options::default() });
+        let options = LoadOptions { maps: Some(defs), verify, ..LoadOptions::default() };
         let loaded = Loaded::with(&vm, object, options).map_err(|e| match &e {
             LoadedError::Link { program, .. } => ObjectError::program(program, &e),
             _ => ObjectError::Map { map: String::new(), why: e.to_string() },

@@ -11,7 +11,7 @@ mod observation;
 
 pub use live::Live;
 pub(crate) use live_map::create_map;
-pub use machine::Machine;
+pub use machine::{Machine, Mode};
 pub use observation::{Contents, Observation};
 
 use ebpfvm_spec::{Errno, MapDef, MapType};

@@ -1,6 +1,7 @@
 //! Programs of object files here and on the kernel: the same verdict, packet, context and maps
 //! after every run. `EBPFVM_FUZZ_RUNS=N` gives each program N packets.
 
+mod folder;
 mod linked;
 mod packets;
 mod pair;

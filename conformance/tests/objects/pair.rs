@@ -1,6 +1,6 @@
 //! An object on both sides.
 
-use ebpfvm_conformance::object::{Input, Live, Machine, ObjectError, Side};
+use ebpfvm_conformance::object::{Input, Live, Machine, Mode, ObjectError, Side};
 use ebpfvm_kernel::Kernel;
 use ebpfvm_loader::Object;
 use ebpfvm_spec::btf::Kind;
@@ -35,9 +35,12 @@ impl Counts {
 
 pub(crate) struct Pair {
     pub object: Arc<Object>,
-    pub machine: Machine,
+    /// The machine, with programs that were judged and with checks.
+    pub machines: [Machine; 2],
     pub live: Live,
 }
+
+const MODES: [Mode; 2] = [Mode::Verified, Mode::Checked];
 
 pub(crate) fn open(path: &Path) -> Arc<Object> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -55,17 +58,30 @@ pub(crate) fn packet_programs(object: &Object) -> Vec<String> {
 
 impl Pair {
     pub(crate) fn new(kernel: &Kernel, object: &Arc<Object>, defs: Vec<MapDef>) -> Pair {
-        let cpu = kernel.pin_thread().expect("a CPU");
-        let file = object.file();
-        let machine = Machine::new(object.clone(), defs, kernel.possible_cpus(), cpu);
-        let machine = machine.unwrap_or_else(|e| panic!("{file}, here: {e}"));
-        let live = Live::new(kernel, object.clone(), machine.defs());
-        let live = live.unwrap_or_else(|e| panic!("{file}, the kernel: {e}"));
-        Pair { object: object.clone(), machine, live }
+        Pair::try_new(kernel, object, defs).unwrap_or_else(|e| panic!("{}, {e}", object.file()))
     }
 
-    pub(crate) fn sides(&mut self) -> [&mut dyn Side; 2] {
-        [&mut self.machine, &mut self.live]
+    /// The object on all sides, or why not.
+    pub(crate) fn try_new(
+        kernel: &Kernel,
+        object: &Arc<Object>,
+        defs: Vec<MapDef>,
+    ) -> Result<Pair, String> {
+        let cpu = kernel.pin_thread().expect("a CPU");
+        let machine = |mode| {
+            let machine =
+                Machine::new(object.clone(), defs.clone(), kernel.possible_cpus(), cpu, mode);
+            machine.map_err(|e| format!("here: {e}"))
+        };
+        let machines = [machine(MODES[0])?, machine(MODES[1])?];
+        let live = Live::new(kernel, object.clone(), machines[0].defs());
+        let live = live.map_err(|e| format!("the kernel: {e}"))?;
+        Ok(Pair { object: object.clone(), machines, live })
+    }
+
+    pub(crate) fn sides(&mut self) -> [&mut dyn Side; 3] {
+        let [verified, checked] = &mut self.machines;
+        [verified, checked, &mut self.live]
     }
 
     /// Whether the program sees a socket buffer, of which the host may set numbers.
@@ -89,20 +105,27 @@ impl Pair {
             counts.refused += 1;
             return None;
         }
-        match (self.machine.run(program, input), theirs) {
-            (Ok(ours), Ok(theirs)) => {
-                counts.runs += 1;
-                *counts.verdicts.entry(theirs.retval).or_default() += 1;
-                ours.difference(&theirs)
-            }
-            (ours, theirs) => {
-                let show = |side: Result<_, ObjectError>| match side {
-                    Ok(_) => "it ran".into(),
-                    Err(e) => e.to_string(),
-                };
-                Some(format!("  here: {}\n  the kernel: {}\n", show(ours), show(theirs)))
-            }
+        let ours = MODES.into_iter().zip(self.machines.each_mut().map(|m| m.run(program, input)));
+        let mut difference = None;
+        for (mode, ours) in ours {
+            let differs = match (ours, &theirs) {
+                (Ok(ours), Ok(theirs)) => ours.difference(theirs),
+                (ours, theirs) => {
+                    let show = |side: Result<_, &ObjectError>| match side {
+                        Ok(()) => "it ran".into(),
+                        Err(e) => e.to_string(),
+                    };
+                    let (here, there) = (ours.as_ref().map(drop), theirs.as_ref().map(drop));
+                    Some(format!("  here: {}\n  the kernel: {}\n", show(here), show(there)))
+                }
+            };
+            difference = difference.or(differs.map(|text| format!("  {mode:?}:\n{text}")));
         }
+        if let Ok(theirs) = theirs {
+            counts.runs += 1;
+            *counts.verdicts.entry(theirs.retval).or_default() += 1;
+        }
+        difference
     }
 }
 
