@@ -9,6 +9,7 @@ use ebpfvm_conformance::files::{OBJECT, files_below};
 use ebpfvm_conformance::object::Input;
 use ebpfvm_kernel::{linux_6_18_or_skip, report_skip};
 use ebpfvm_loader::Object;
+use ebpfvm_spec::Platform;
 use ebpfvm_spec::linux::helper_name;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,8 +48,8 @@ const OWN: &[&str] = &[
 ];
 
 /// The first helper of a program that nobody else can answer.
-fn own(object: &Object, program: &str) -> Option<&'static str> {
-    let program = object.program(program, &Default::default()).ok()?;
+fn own(object: &Object, program: &str, platform: &Platform) -> Option<&'static str> {
+    let program = object.program(program, platform).ok()?;
     program.code.iter().find_map(|(_, insn)| match insn {
         Insn::Call { target: CallTarget::Helper(id) } => {
             OWN.iter().find(|own| helper_name(*id) == Some(**own)).copied()
@@ -64,6 +65,7 @@ fn objects_of_a_folder_do_the_same_on_any_packet() {
         return report_skip(NAME, "EBPFVM_OBJECTS names no folder of objects");
     };
     let Some(kernel) = linux_6_18_or_skip(NAME) else { return };
+    let platform = Platform::linux();
     let mut seeds = seeds();
     seeds.extend(packets::more());
     let (mut total, mut differences) = (Counts::default(), Vec::new());
@@ -78,7 +80,7 @@ fn objects_of_a_folder_do_the_same_on_any_packet() {
                 eprintln!("{what}: left out: {why}");
                 *skipped.entry(why.lines().last().unwrap_or_default().into()).or_default() += 1;
             };
-            if let Some(own) = own(&object, &program) {
+            if let Some(own) = own(&object, &program, &platform) {
                 skip(format!("calls {own}"));
                 continue;
             }
