@@ -19,8 +19,12 @@ pub(crate) fn mark<'a>(
     structure: &mut Structure,
     helper: impl Fn(u32) -> Option<&'a HelperProto>,
 ) {
-    let targets: Vec<Pc> =
-        code.iter().filter_map(|(pc, insn)| pc.jump(insn.jump_offset()?)).collect();
+    let mut is_target = vec![false; code.len()];
+    for to in code.iter().filter_map(|(pc, insn)| pc.jump(insn.jump_offset()?)) {
+        if let Some(is_target) = is_target.get_mut(to.index()) {
+            *is_target = true;
+        }
+    }
     for index in 0..structure.subprogs.len() {
         let (start, end) = (structure.subprogs[index].start.0, structure.subprogs[index].end.0);
         let spills = (start..end).filter_map(|slot| spill(code, Pc(slot)));
@@ -30,7 +34,7 @@ pub(crate) fn mark<'a>(
                 continue;
             };
             let Some(proto) = helper(*id) else { continue };
-            let call = Call { code, targets: &targets, pc: Pc(slot), lowest };
+            let call = Call { code, is_target: &is_target, pc: Pc(slot), lowest };
             let pairs = call.pairs(preserved(proto));
             if pairs == 0 {
                 continue;
@@ -86,7 +90,8 @@ fn fill(code: &Code, pc: Pc) -> Option<(Reg, i16)> {
 
 struct Call<'a> {
     code: &'a Code,
-    targets: &'a [Pc],
+    /// Whether a jump leads to the slot.
+    is_target: &'a [bool],
     pc: Pc,
     lowest: i16,
 }
@@ -99,8 +104,9 @@ impl Call<'_> {
             let Some(before) = self.pc.0.checked_sub(distance).map(Pc) else { return distance - 1 };
             let after = Pc(self.pc.0 + distance);
             // A jump to the first spill is fine, one into the pattern is not.
-            let is_entered =
-                self.targets.contains(&Pc(before.0 + 1)) || self.targets.contains(&after);
+            let is_entered = [before.index() + 1, after.index()]
+                .iter()
+                .any(|slot| self.is_target.get(*slot).is_some_and(|is_target| *is_target));
             let offset = self.lowest + 8 * (distance as i16 - 1);
             let pair = spill(self.code, before).zip(fill(self.code, after));
             let fits = pair.is_some_and(|(spilled, filled)| {

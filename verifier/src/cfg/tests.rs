@@ -81,3 +81,25 @@ fn states_are_compared_where_ways_meet() {
         structure.insns.iter().map(|s| (s.is_prune_point, s.is_jump_point)).collect();
     assert_eq!(points, [(true, false), (false, false), (true, true), (false, false)]);
 }
+
+#[test]
+fn what_is_saved_around_a_fast_call_is_known_unless_a_jump_leads_between() {
+    let pairs = |to: &str| {
+        let at = |label: &str| if label == to { format!("{to}: ") } else { String::new() };
+        let text = format!(
+            "r1 = 7\nif r1 == 8 goto {to}\n{}*(u64 *)(r10 - 8) = r1\n{}call 8\n\
+             {}r1 = *(u64 *)(r10 - 8)\n{}r0 = 0\nexit",
+            at("spill"),
+            at("call"),
+            at("fill"),
+            at("after")
+        );
+        let structure = shape(&text).expect("a program");
+        let marked = structure.insns.iter().enumerate().filter(|(_, shape)| shape.in_fast_call);
+        marked.map(|(slot, _)| slot).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs("spill"), [2, 4]);
+    assert_eq!(pairs("after"), [2, 4]);
+    assert_eq!(pairs("call"), [] as [usize; 0]);
+    assert_eq!(pairs("fill"), [] as [usize; 0]);
+}
