@@ -97,6 +97,7 @@ impl<'a> Subject<'a> {
         let maps = map_table(&program.maps);
         load::check(program, def, options)?;
         let attach_type = def.attach_type(program.attach_type).unwrap_or(program.attach_type);
+        Structure::check_function_records(program)?;
         frame::functions(log, Structure::function_starts(program, options)?);
         load::check_maps(program, &maps)?;
         load::check_needs(program)?;

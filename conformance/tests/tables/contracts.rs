@@ -2,13 +2,14 @@
 //! in which the kernel begins to verify the function, or its message.
 
 use crate::bench::{Host, Types, refusal};
-use ebpfvm_asm::ByteOrder;
 use ebpfvm_asm::text::{Dialect, assemble};
+use ebpfvm_asm::{ByteOrder, Pc};
 use ebpfvm_kernel::prog::{FuncRecord, LineRecord, log_level};
 use ebpfvm_kernel::{Kernel, LoadRequest, MapRequest, linux_6_18_or_skip};
 use ebpfvm_spec::btf::{BtfBuilder, Compound, Kind, Linkage, Param, TypeId};
-use ebpfvm_spec::{AttachType, MapType, Platform, ProgType};
+use ebpfvm_spec::{AttachType, FuncInfo, LineInfo, MapType, Platform, ProgType, Program};
 use ebpfvm_verifier::contract::{self, ArgContract, ContractError, Scope, Trust, contract};
+use ebpfvm_verifier::{Options, verify};
 
 /// A parameter: its type in the words below, and its tags.
 #[derive(Clone, Copy, Debug)]
@@ -407,6 +408,30 @@ fn static_functions_bring_the_kernels_messages() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What the verifier says of code with these functions and lines: the message, empty if it accepts.
+fn said(types: &Types, text: &str, funcs: &[(u32, TypeId)], lines: &[u32]) -> String {
+    let code = assemble(text, Dialect::PseudoC).unwrap();
+    let mut program = Program::from_code("main", ProgType::SocketFilter, code);
+    let func = |(slot, type_id): &(u32, TypeId)| FuncInfo {
+        start: Pc(*slot),
+        name: format!("f{slot}"),
+        type_id: Some(*type_id),
+        is_global: *slot == 0,
+    };
+    program.funcs = funcs.iter().map(func).collect();
+    let line = |slot: &u32| LineInfo {
+        pc: Pc(*slot),
+        file: "file.c".into(),
+        text: "file.c".into(),
+        line: 1,
+        column: 0,
+    };
+    program.lines = lines.iter().map(line).collect();
+    program.btf = Some(types.builder.so_far().clone().into());
+    let judgement = verify(program, &Platform::linux(), &Options::default());
+    judgement.verdict.err().map(|rejection| rejection.reason.to_string()).unwrap_or_default()
+}
+
 /// A main function, one that it calls, and a load of 16 bytes in the main function.
 const TWO: &str = "r0 = 5 ll\ncall pc+1\nexit\nr0 = 1\nexit\n";
 const TWO_STARTS: [u32; 2] = [0, 4];
@@ -465,6 +490,10 @@ fn records_of_functions_are_judged_as_in_the_kernel() {
             };
             if !agrees {
                 wrong.push(format!("{list:?}: {expected:?}\n{log}"));
+            }
+            let said = said(&types, text, list, &[]);
+            if said != expected.as_ref().err().cloned().unwrap_or_default() {
+                wrong.push(format!("{list:?}: {expected:?}, but verify says '{said}'"));
             }
         }
     }
@@ -538,6 +567,12 @@ fn records_of_lines_are_judged_as_in_the_kernel() {
             };
             if !agrees {
                 wrong.push(format!("{list:?}: {expected:?}, {found:?}"));
+            }
+            // A program of ours has names, not offsets that may be wrong.
+            let said = names.then(|| said(&types, TWO, &[(0, main), (4, f)], list));
+            let message = expected.err().map(|e| e.to_string()).unwrap_or_default();
+            if said.as_ref().is_some_and(|said| *said != message) {
+                wrong.push(format!("{list:?}: '{message}', but verify says {said:?}"));
             }
         }
     }

@@ -133,6 +133,14 @@ impl Structure {
         subprogs::starts(program, options)
     }
 
+    /// Checks what the program says of its functions, before anything is made of its code.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(crate) fn check_function_records(program: &Program) -> Result<(), Reason> {
+        subprogs::check_records(program)
+    }
+
     /// The functions of a program, the ways between its instructions, and what follows from them.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! The functions of the program (`add_subprog_and_kfunc`, `check_subprogs`).
 
 use super::{Subprog, ways};
-use crate::contract::{FuncRecord, SubprogFacts, check_func_layout};
+use crate::contract::{
+    FuncRecord, LineRecord, SubprogFacts, check_func_info, check_func_layout, check_line_info,
+};
 use crate::options::Options;
 use crate::reject::{Reason, StructureReason};
 use ebpfvm_asm::{CallTarget, Insn, Pc};
@@ -60,8 +62,26 @@ pub(crate) fn find(
     Ok(subprogs)
 }
 
-/// Checks that the types of the functions are about those that the code has, and that functions which
-/// may end early return a number (`check_btf_info`).
+/// The functions that the program has types of, as a load tells the kernel of them.
+fn records(program: &Program) -> Vec<FuncRecord> {
+    let typed = program.funcs.iter().filter_map(|f| f.type_id.map(|id| (f.start.0, id)));
+    typed.map(|(slot, type_id)| FuncRecord { slot, type_id }).collect()
+}
+
+/// Checks that the types of the functions are in order and of functions, before the code is looked at
+/// (`check_btf_info_early`).
+///
+/// # Errors
+/// What the kernel says of them.
+pub(crate) fn check_records(program: &Program) -> Result<(), Reason> {
+    let Some(btf) = program.btf.as_deref() else { return Ok(()) };
+    check_func_info(btf, &records(program))
+        .map_err(|error| StructureReason::FunctionTypes { problem: error.to_string() }.into())
+}
+
+/// Checks that the types of the functions are about those that the code has, that functions which may
+/// end early return a number, and that the source lines are in order and each function begins with one
+/// (`check_btf_info`).
 ///
 /// # Errors
 /// What the kernel says of them.
@@ -69,16 +89,24 @@ pub(crate) fn check_types(program: &Program, subprogs: &[Subprog]) -> Result<(),
     if has_exception_callback(program) {
         return Err(Reason::unsupported("exceptions"));
     }
-    let typed = program.funcs.iter().filter_map(|f| f.type_id.map(|id| (f.start.0, id)));
-    let records: Vec<_> = typed.map(|(slot, type_id)| FuncRecord { slot, type_id }).collect();
     let facts = |s: &Subprog| SubprogFacts {
         start: s.start.0,
         has_legacy_load: s.has_legacy_load,
         has_tail_call: s.has_tail_call,
     };
     let subprogs: Vec<_> = subprogs.iter().map(facts).collect();
-    check_func_layout(program.btf.as_deref(), &records, &subprogs)
-        .map_err(|error| StructureReason::FunctionTypes { problem: error.to_string() }.into())
+    check_func_layout(program.btf.as_deref(), &records(program), &subprogs)
+        .map_err(|error| StructureReason::FunctionTypes { problem: error.to_string() })?;
+    if program.btf.is_none() {
+        // The kernel is told of lines only together with the types that hold their text.
+        return Ok(());
+    }
+    // Names are text here already, so that none can be missing.
+    let lines = program.lines.iter().map(|line| LineRecord { slot: line.pc.0, has_names: true });
+    let lines: Vec<_> = lines.collect();
+    let starts_insn = |slot| program.code.get(Pc(slot)).is_some();
+    check_line_info(&lines, &subprogs, program.code.len() as u32, starts_insn)
+        .map_err(|error| StructureReason::SourceLines { problem: error.to_string() }.into())
 }
 
 /// Whether the entry names a function that is called when an exception is thrown

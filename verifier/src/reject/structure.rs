@@ -29,6 +29,8 @@ reasons! {
     /// The types of the functions are not about the functions of the code, or a function that may end
     /// early returns no number.
     FunctionTypes { problem: String } = "function_types", EINVAL, "{problem}";
+    /// The source lines are out of order, or a function begins with none.
+    SourceLines { problem: String } = "source_lines", EINVAL, "{problem}";
     /// An instruction names a map that the program does not have.
     NoMap { fd: i64 } = "no_map", EBADF, "fd {fd} is not pointing to valid bpf_map";
     /// More maps than Linux takes.
