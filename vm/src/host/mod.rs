@@ -8,8 +8,10 @@ pub use system::SystemHost;
 pub use world::World;
 
 use crate::map::Cpu;
+use crate::socket::Socket;
+use crate::socket::query::SocketQuery;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The distance of timer ticks in nanoseconds: 250 in a second, as in most distributions' kernels.
 pub const TICK_NS: u64 = 4_000_000;
@@ -115,6 +117,28 @@ pub trait Host: Send + Sync {
     /// if there is no such device. The default knows the loopback device, number 1.
     fn mtu(&self, ifindex: u32) -> Option<u32> {
         (ifindex == 1).then_some(65536)
+    }
+
+    /// The number of the device with this name. The default knows the loopback device.
+    fn device_index(&self, name: &str) -> Option<u32> {
+        (name == "lo").then_some(1)
+    }
+
+    /// The cookie of the network namespace that programs run in where no socket says it.
+    fn netns_cookie(&self) -> u64 {
+        1
+    }
+
+    /// The socket that user space knows by a number, as a file descriptor.
+    fn socket(&self, handle: u32) -> Option<Arc<Socket>> {
+        let _ = handle;
+        None
+    }
+
+    /// The socket that a packet is for ([`SocketQuery::find`] has the kernel's rules).
+    fn find_socket(&self, query: &SocketQuery) -> Option<Arc<Socket>> {
+        let _ = query;
+        None
     }
 
     /// Name of the current task, zero-terminated.
