@@ -428,10 +428,11 @@ impl Instance {
             }
     }
 
-    fn expect_context(&self, ctx: &Context) -> Result<(), Box<Trap>> {
+    fn expect_context(&self, ctx: &mut Context) -> Result<(), Box<Trap>> {
         if ctx.prog_type() == self.program.prog_type {
             if ctx.has_layout(self.vm.layout(self.program.prog_type)) {
-                return Ok(());
+                let ready = ctx.prepare(self.program.attach_type);
+                return ready.map_err(|what| self.trap(Pc(0), TrapKind::Unsupported(what)));
             }
             let what =
                 "the context has another layout than this machine gives to the program's type";

@@ -68,6 +68,15 @@ impl Shown {
         out
     }
 
+    /// Shows this socket as it is now, if it is the one. A socket that is no longer of the kind
+    /// that the pointer shows stays as it was.
+    pub(crate) fn refresh(&self, socket: &Arc<Socket>) {
+        let is_this = self.socket.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, socket));
+        if let Some(image) = is_this.then(|| socket.image(self.pointee)).flatten() {
+            self.memory.write(0, &image);
+        }
+    }
+
     /// The socket, if it is one.
     pub(crate) fn as_socket(&self) -> Option<&Arc<Socket>> {
         self.socket.as_ref()

@@ -30,6 +30,11 @@ const fn given(name: &'static str, types: &'static [ProgType], form: Form) -> Gi
 const PAGE_BYTES: usize = 4096;
 
 const SYSCTL: &[ProgType] = &[ProgType::CgroupSysctl];
+const CLASSIFIERS: &[ProgType] = &[ProgType::SchedCls, ProgType::SchedAct];
+const SK_MSG: &[ProgType] = &[ProgType::SkMsg];
+const SK_LOOKUP: &[ProgType] = &[ProgType::SkLookup];
+const SK_REUSEPORT: &[ProgType] = &[ProgType::SkReuseport];
+const SOCK_OPS: &[ProgType] = &[ProgType::SockOps];
 
 /// All that can be given.
 const GIVEN: &[Given] = &[
@@ -37,6 +42,19 @@ const GIVEN: &[Given] = &[
     given("name", SYSCTL, Form::Bytes { min: 1, max: PAGE_BYTES }),
     given("current_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES }),
     given("new_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES }),
+    // Whether the packet is on its way in, where sockets can be assigned to it.
+    given("at_ingress", CLASSIFIERS, Form::Number(1)),
+    // For how many bytes the verdict is, and from how many on the next is asked for.
+    given("apply_bytes", SK_MSG, Form::Number(4)),
+    given("cork_bytes", SK_MSG, Form::Number(4)),
+    // Whether a group of sockets that share an address is not asked (`BPF_SK_LOOKUP_F_NO_REUSEPORT`).
+    given("no_reuseport", SK_LOOKUP, Form::Number(1)),
+    // The headers before the bytes that the program sees, from the link-layer header on.
+    given("headers", SK_REUSEPORT, Form::Bytes { min: 14, max: PAGE_BYTES }),
+    // The bytes of options that can still be reserved or written.
+    given("remaining_opt_len", SOCK_OPS, Form::Number(1)),
+    // The frame that asks for the connection, where a request is.
+    given("syn", SOCK_OPS, Form::Bytes { min: 54, max: PAGE_BYTES }),
 ];
 
 /// What was given with one context.

@@ -3,14 +3,17 @@
 mod fields;
 mod frame;
 mod given;
+mod hook;
+mod message;
+mod socket;
 
 use crate::packet::{Packet, PacketError};
 use crate::shown::Shown;
 use crate::skb::Skb;
-use crate::socket::Socket;
 use ebpfvm_spec::context::Pointee;
 use ebpfvm_spec::platform::PacketAccess;
 use ebpfvm_spec::{ContextDef, FieldKind, Platform, ProgType};
+use message::Message;
 use std::sync::{Arc, OnceLock};
 
 /// Why a context cannot be made or changed.
@@ -108,6 +111,8 @@ enum Behind {
     Nothing,
     /// A packet, or other bytes between two pointers of the context, with the number of first bytes that the program does not see.
     Packet { packet: Packet, hidden: usize },
+    /// A message, of which the program sees a part.
+    Message(Message),
     /// Plain memory, which `r1` points to directly.
     Memory(Box<[u8]>),
 }
@@ -128,6 +133,7 @@ pub struct Context {
     shown: Vec<Shown>,
     /// What belongs to it though no field shows it.
     gifts: given::Gifts,
+    sockets: socket::Sockets,
     /// What helpers know of a socket buffer.
     pub(crate) skb: Skb,
 }
@@ -139,7 +145,11 @@ pub enum Data {
     Xdp,
     /// An Ethernet frame in a socket buffer.
     Skb,
-    /// What lies between two pointers of the context: a message, the value of an option.
+    /// Bytes of a stream in a socket buffer.
+    Stream,
+    /// A message on its way out.
+    Message,
+    /// What lies between two pointers of the context: a header, the value of an option.
     Window,
     /// The context itself: registers, a record, an argument.
     Context,
@@ -157,11 +167,12 @@ const DATA: &[(ProgType, Data)] = &[
     (ProgType::LwtOut, Data::Skb),
     (ProgType::LwtXmit, Data::Skb),
     (ProgType::LwtSeg6local, Data::Skb),
-    (ProgType::SkSkb, Data::Skb),
+    (ProgType::SkSkb, Data::Stream),
     (ProgType::FlowDissector, Data::Skb),
     (ProgType::Xdp, Data::Xdp),
-    (ProgType::SkMsg, Data::Window),
+    (ProgType::SkMsg, Data::Message),
     (ProgType::SkReuseport, Data::Window),
+    (ProgType::SockOps, Data::Window),
     (ProgType::CgroupSockopt, Data::Window),
     (ProgType::Kprobe, Data::Context),
     (ProgType::Tracepoint, Data::Context),
@@ -173,12 +184,21 @@ const DATA: &[(ProgType, Data)] = &[
     (ProgType::CgroupSockAddr, Data::None),
     (ProgType::CgroupSysctl, Data::None),
     (ProgType::SkLookup, Data::None),
-    (ProgType::SockOps, Data::None),
 ];
 
 /// What the contexts of a type of Linux's programs are made of; none if they cannot be run here.
 pub fn data_of(prog_type: ProgType) -> Option<Data> {
     DATA.iter().find(|(t, _)| *t == prog_type).map(|(_, data)| *data)
+}
+
+/// Whether a field is the length of the bytes behind a context.
+fn is_length(prog_type: ProgType, field: &str) -> bool {
+    match field {
+        "len" => true,
+        "skb_len" => prog_type == ProgType::SockOps,
+        "size" => prog_type == ProgType::SkMsg,
+        _ => false,
+    }
 }
 
 /// What programs of a type are given.
@@ -238,13 +258,14 @@ impl Context {
             writes: true,
             shown: Vec::new(),
             gifts: given::Gifts::default(),
+            sockets: socket::Sockets::default(),
             skb: Skb::default(),
         }
     }
 
     /// Whether contexts of this program type can be made of a packet.
     pub fn takes_packet(prog_type: ProgType) -> bool {
-        matches!(data_of(prog_type), Some(Data::Xdp | Data::Skb))
+        matches!(data_of(prog_type), Some(Data::Xdp | Data::Skb | Data::Stream))
     }
 
     /// The context of a packet program of Linux, as the kernel's test-run makes it.
@@ -312,7 +333,8 @@ impl Context {
         let behind = match kind {
             Data::Xdp => packet(Packet::xdp(data)?),
             Data::Skb => packet(Packet::skb(data)?),
-            Data::Window => packet(Packet::window(data)?),
+            Data::Stream | Data::Window => packet(Packet::window(data)?),
+            Data::Message => Behind::Message(Message::new(Packet::window(data)?.data())),
             Data::Context if data.len() > def.bytes as usize => {
                 return wrong(format!("at most {} bytes", def.bytes));
             }
@@ -328,10 +350,14 @@ impl Context {
             writes,
             shown: Vec::new(),
             gifts: given::Gifts::default(),
+            sockets: socket::Sockets::default(),
             skb: Skb::default(),
         };
         context.init(kind, data);
         context.point()?;
+        if kind == Data::Skb {
+            context.set_socket_of_test_run()?;
+        }
         Ok(context)
     }
 
@@ -346,6 +372,11 @@ impl Context {
                 *hidden = 0;
                 self.clear();
                 self.init(data_of(self.prog_type).unwrap_or(Data::None), data);
+            }
+            Behind::Message(message) => {
+                *message = Message::new(Packet::window(data)?.data());
+                self.clear();
+                self.init(Data::Message, data);
             }
             Behind::Memory(memory) => *memory = data.into(),
             Behind::Nothing => {}
@@ -377,7 +408,12 @@ impl Context {
                     *cell = crate::map::memory::load_word(bytes);
                 }
             }
-            Data::Window | Data::None => {}
+            Data::Window if self.prog_type == ProgType::SockOps => {
+                // Of the TCP header.
+                let flags = data.get(13).copied().unwrap_or(0);
+                self.put("skb_tcp_flags", flags.into());
+            }
+            Data::Stream | Data::Message | Data::Window | Data::None => {}
         }
         self.sync();
     }
@@ -408,6 +444,7 @@ impl Context {
             .collect();
         self.cells.fill(0);
         self.gifts.clear();
+        self.forget_selected();
         kept.into_iter().for_each(|(place, address)| self.set_cell(place, 8, address));
     }
 
@@ -444,15 +481,18 @@ impl Context {
     /// The packet, of one in pieces the first, with the header that the program may not see; none
     /// for plain memory.
     pub fn packet_data(&self) -> Option<&[u8]> {
-        let Behind::Packet { packet, hidden } = &self.behind else { return None };
-        Some(packet.data_after(*hidden))
+        match &self.behind {
+            Behind::Packet { packet, hidden } => Some(packet.data_after(*hidden)),
+            Behind::Message(message) => Some(message.bytes()),
+            Behind::Memory(_) | Behind::Nothing => None,
+        }
     }
 
     /// The packet as the program sees it.
     pub fn visible_packet(&self) -> Option<&Packet> {
         match &self.behind {
             Behind::Packet { packet, .. } => Some(packet),
-            Behind::Memory(_) | Behind::Nothing => None,
+            Behind::Message(_) | Behind::Memory(_) | Behind::Nothing => None,
         }
     }
 
@@ -463,6 +503,7 @@ impl Context {
         match &self.behind {
             Behind::Packet { packet, .. } if self.prog_type == ProgType::Xdp => packet.data_out(),
             Behind::Packet { packet, hidden } => [&vec![0; *hidden], packet.data()].concat(),
+            Behind::Message(message) => message.bytes().to_vec(),
             Behind::Memory(memory) => memory.to_vec(),
             Behind::Nothing => Vec::new(),
         }
@@ -472,7 +513,7 @@ impl Context {
     pub fn memory(&self) -> Option<&[u8]> {
         match &self.behind {
             Behind::Memory(memory) => Some(memory),
-            Behind::Packet { .. } | Behind::Nothing => None,
+            Behind::Packet { .. } | Behind::Message(_) | Behind::Nothing => None,
         }
     }
 
@@ -491,57 +532,46 @@ impl Context {
         Some(result)
     }
 
+    /// Changes the message and then the fields that depend on it; none if there is no message.
+    pub(crate) fn change_message<R>(
+        &mut self,
+        change: impl FnOnce(&mut Message) -> R,
+    ) -> Option<R> {
+        let Behind::Message(message) = &mut self.behind else { return None };
+        let result = change(message);
+        self.sync();
+        Some(result)
+    }
+
     /// Writes the addresses and the length of the packet into their fields.
     fn sync(&mut self) {
-        let Behind::Packet { packet, .. } = &mut self.behind else { return };
-        let (meta, start, end) = packet.addresses();
+        let (meta, start, end, all) = match &mut self.behind {
+            Behind::Packet { packet, .. } => {
+                let (meta, start, end) = packet.addresses();
+                (meta, start, end, end - start)
+            }
+            Behind::Message(message) => {
+                let (start, end) = message.addresses();
+                (start, start, end, message.bytes().len() as u64)
+            }
+            Behind::Memory(_) | Behind::Nothing => return,
+        };
+        // Where no packet is, programs find null.
+        let absent = self.prog_type == ProgType::SockOps && start == end;
+        let (start, end) = if absent { (0, 0) } else { (start, end) };
         let Some(def) = self.def.clone() else { return };
         for field in def.fields.iter() {
             let (bytes, value) = match field.kind {
                 FieldKind::PacketStart => (8, start),
                 FieldKind::PacketEnd => (8, end),
                 FieldKind::PacketMeta => (8, meta),
-                FieldKind::Scalar if field.name == "len" => (4, end - start),
+                FieldKind::Scalar if is_length(self.prog_type, &field.name) => (4, all),
                 FieldKind::Scalar | FieldKind::Pointer(_) | FieldKind::PointerOrNull(_) => {
                     continue;
                 }
             };
             self.set_cell(fields::first(&def, field), bytes, value);
         }
-    }
-
-    /// Puts a socket behind a pointer of the context, or nothing.
-    ///
-    /// # Errors
-    /// [`ContextError`] if the field is no such pointer, the socket is not of its kind, or nothing
-    /// is given where there must be a socket.
-    pub fn set_socket(
-        &mut self,
-        name: &str,
-        socket: Option<Arc<Socket>>,
-    ) -> Result<(), ContextError> {
-        let (kind, host, _) = self.locate(name)?;
-        let context = self.context_name();
-        let wrong = |expected| {
-            let field = name.to_string();
-            Err(ContextError::NoSocket { context, field, expected })
-        };
-        let (pointee, nullable) = match kind {
-            FieldKind::Pointer(pointee) => (pointee, false),
-            FieldKind::PointerOrNull(pointee) => (pointee, true),
-            _ => return wrong("no socket"),
-        };
-        let address = match socket {
-            None if nullable => 0,
-            None => return wrong("a socket"),
-            Some(socket) => match Shown::socket(pointee, socket) {
-                None => return wrong("another kind of socket"),
-                Some(Err(_)) => return Err(ContextError::OutOfMemory),
-                Some(Ok(shown)) => self.show(shown),
-            },
-        };
-        self.set_cell(host, 8, address);
-        Ok(())
     }
 
     /// Keeps what a pointer shows as long as the context; the pointer.
@@ -564,7 +594,9 @@ impl Context {
     /// The address that `r1` gets, and what `r2` gets.
     pub(crate) fn registers(&mut self) -> (u64, u64) {
         match &mut self.behind {
-            Behind::Packet { .. } | Behind::Nothing => (self.cells.as_mut_ptr() as u64, 0),
+            Behind::Packet { .. } | Behind::Message(_) | Behind::Nothing => {
+                (self.cells.as_mut_ptr() as u64, 0)
+            }
             Behind::Memory(memory) if memory.is_empty() => (0, 0),
             Behind::Memory(memory) => (memory.as_mut_ptr() as u64, memory.len() as u64),
         }
@@ -576,6 +608,10 @@ impl Context {
             Behind::Packet { packet, .. } => {
                 let (meta, _, end) = packet.addresses();
                 (meta, end - meta)
+            }
+            Behind::Message(message) => {
+                let (start, end) = message.addresses();
+                (start, end - start)
             }
             Behind::Memory(memory) => (memory.as_mut_ptr() as u64, memory.len() as u64),
             Behind::Nothing => (0, 0),
