@@ -124,11 +124,6 @@ pub trait Host: Send + Sync {
         (name == "lo").then_some(1)
     }
 
-    /// The cookie of the network namespace that programs run in where no socket says it.
-    fn netns_cookie(&self) -> u64 {
-        1
-    }
-
     /// The socket that user space knows by a number, as a file descriptor.
     fn socket(&self, handle: u32) -> Option<Arc<Socket>> {
         let _ = handle;

@@ -7,7 +7,6 @@ pub mod address;
 pub mod facts;
 pub mod options;
 pub mod query;
-pub mod table;
 
 use crate::fields::{FieldError, Fields};
 use ebpfvm_spec::Platform;

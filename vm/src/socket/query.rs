@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub enum Netns {
     /// The one of the packet or socket that the program sees.
     Current,
+    /// The one with this cookie, which a socket that the program sees is in.
+    Cookie(u64),
     /// The one to which that one gives this number (`ip netns set`).
     Id(u32),
 }

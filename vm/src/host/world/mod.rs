@@ -5,13 +5,18 @@
 //! programs in one world, who asks first is theirs.
 
 mod clock;
+mod sockets;
 mod task;
 
 pub use clock::Clock;
+pub use sockets::Sockets;
 pub use task::{Cgroup, PidNamespace, Task};
 
 use super::{Host, Lines, PidTgid, Random};
 use crate::map::Cpu;
+use crate::socket::Socket;
+use crate::socket::query::SocketQuery;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A given world. As it is made nothing happens in it: the clock stands, task 1 runs on CPU 0 in the
@@ -41,6 +46,7 @@ pub struct World {
     cpu: Cpu,
     numa_node: u32,
     task: Task,
+    sockets: Sockets,
     lines: Lines,
 }
 
@@ -61,6 +67,7 @@ impl World {
             cpu: Cpu(0),
             numa_node: 0,
             task: Task::default(),
+            sockets: Sockets::default(),
             lines: Lines::default(),
         }
     }
@@ -94,6 +101,12 @@ impl World {
     /// Sets the current task.
     pub fn task(mut self, task: Task) -> World {
         self.task = task;
+        self
+    }
+
+    /// Sets the sockets that programs can find.
+    pub fn sockets(mut self, sockets: Sockets) -> World {
+        self.sockets = sockets;
         self
     }
 
@@ -159,6 +172,14 @@ impl Host for World {
 
     fn netns_cookie(&self) -> u64 {
         self.task.netns_cookie
+    }
+
+    fn socket(&self, handle: u32) -> Option<Arc<Socket>> {
+        self.sockets.handle(handle)
+    }
+
+    fn find_socket(&self, query: &SocketQuery) -> Option<Arc<Socket>> {
+        self.sockets.find(query, self.task.netns_cookie)
     }
 
     fn ns_pid_tgid(&self, dev: u64, ino: u64) -> Option<PidTgid> {

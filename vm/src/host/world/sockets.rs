@@ -1,7 +1,7 @@
-//! A table of sockets, for hosts whose world is given.
+//! The sockets of a world, found as the kernel finds them.
 
-use super::query::{Netns, SocketQuery};
-use super::{Socket, facts::Fact};
+use crate::socket::query::{Netns, SocketQuery};
+use crate::socket::{Socket, facts::Fact};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ impl Sockets {
     pub fn find(&self, query: &SocketQuery, current: u64) -> Option<Arc<Socket>> {
         let netns = match query.netns {
             Netns::Current => current,
+            Netns::Cookie(cookie) => cookie,
             Netns::Id(id) => *self.namespaces.get(&id)?,
         };
         query.find(self.all.iter().filter(|socket| socket.fact(Fact::Netns) == netns))
