@@ -6,16 +6,14 @@ use crate::input::object::Choice;
 use crate::input::pins::Pins;
 use crate::input::target::Target;
 use crate::input::value::Json;
-use crate::input::{context, file, globals, hex, map, object};
+use crate::input::{context, file, globals, hex, map, object, world};
 use crate::model::disasm::Names;
 use crate::model::maps::{entries, is_filled};
 use crate::model::run::{Before, RedirectTo, RunReport, records};
 use crate::output::{Format, Output};
 use crate::render;
 use ebpfvm::map::{Cpu, PerfEventArray};
-use ebpfvm::{
-    Context, DEFAULT_FUEL, Instance, LoadOptions, Loaded, Outcome, SystemHost, Trap, TrapKind, Vm,
-};
+use ebpfvm::{Context, DEFAULT_FUEL, Instance, LoadOptions, Loaded, Outcome, Trap, TrapKind, Vm};
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::Object;
 use ebpfvm_spec::map::InitialValue;
@@ -41,6 +39,8 @@ pub(crate) struct Args {
     target: Target,
     #[command(flatten)]
     context: context::RunInput,
+    #[command(flatten)]
+    world: world::WorldInput,
     /// Run so many times, one run after the other on the same packet
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
@@ -76,8 +76,8 @@ Keys and values are written through their types, as a string of hex digits, or a
 const PERF_BYTES: usize = 1 << 20;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
-    let host = Arc::new(SystemHost::new(1));
-    let vm = Vm::linux().host(host.clone()).build();
+    let around = args.world.read()?;
+    let vm = Vm::linux().cpus(around.cpus()).host(around.host()).build();
     let subject = Subject::load(args, &vm)?;
     for note in &subject.not_kept {
         output.note(&format!("note: {note}"));
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let mut context = context::make(&args.context, &vm, subject.instance.program())?;
     let before = Before::of(&context);
     let outcome = repeat(args, &subject.instance, &mut context);
-    let (outcome, mean) = outcome.map_err(|trap| subject.stopped(*trap, host.take_lines()))?;
+    let (outcome, mean) = outcome.map_err(|trap| subject.stopped(*trap, around.take_lines()))?;
     if let Some(loaded) = &subject.loaded {
         args.pins.store(loaded)?;
     }
@@ -95,7 +95,7 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let all_maps = args.dump_maps || output.format() == Format::Json;
     let mut report = subject.report(args, &context, before, &outcome, mean);
     subject.show_maps(&mut report, all_maps);
-    report.output = host.take_lines();
+    report.output = around.take_lines();
     match output.format() {
         Format::Json => output.json(&report)?,
         Format::Text => output.text(&render::run::text(&report, subject.loaded.as_ref()))?,

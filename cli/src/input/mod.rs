@@ -10,3 +10,4 @@ pub(crate) mod order;
 pub(crate) mod pins;
 pub(crate) mod target;
 pub(crate) mod value;
+pub(crate) mod world;

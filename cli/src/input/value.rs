@@ -59,6 +59,18 @@ impl Json {
         }
     }
 
+    /// The JSON as a description of this kind.
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Failure> {
+        if !self.value.is_object() {
+            return Err(self.wrong("", "expected an object, {...}"));
+        }
+        serde_path_to_error::deserialize(&self.value).map_err(|error| {
+            let path = error.path().to_string();
+            let path = if path == "." { String::new() } else { path };
+            self.wrong(&path, error.into_inner().to_string())
+        })
+    }
+
     /// A failure about a place in this JSON.
     pub(crate) fn wrong(&self, path: &str, problem: impl Into<String>) -> Failure {
         let (origin, path) = (self.origin.clone(), path.into());

@@ -12,6 +12,7 @@ mod link;
 mod pins;
 mod run;
 mod verify;
+mod world;
 
 use serde_json::Value;
 use std::io::Write;
