@@ -5,20 +5,14 @@
 //! name has it.
 
 use ebpfvm_benches::maps::{Action, BATCH, Cost, HOMES, KINDS, Kind, measure};
-use ebpfvm_kernel::Kernel;
+use ebpfvm_kernel::kernel_or_skip;
 
 fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let chosen = |kind: &&Kind| {
         filter.is_empty() || filter.iter().any(|part| kind.name.contains(part.as_str()))
     };
-    let kernel = match Kernel::probe() {
-        Ok(kernel) => Some(kernel),
-        Err(why) => {
-            println!("skipped: the kernel's maps: {why}");
-            None
-        }
-    };
+    let kernel = kernel_or_skip("the kernel's maps");
     println!(
         "Nanoseconds of a thread for an operation on one of 65,536 entries, and millions in a"
     );

@@ -107,18 +107,3 @@ impl Trial {
         (seen, ctx)
     }
 }
-
-/// The kernel, or a visible skip.
-pub(crate) fn kernel(test: &str) -> Option<Kernel> {
-    match Kernel::probe() {
-        Ok(kernel) if kernel.version() < (6, 18) => {
-            ebpfvm_kernel::report_skip(test, format!("Linux {} is too old", kernel.release()));
-            None
-        }
-        Ok(kernel) => Some(kernel),
-        Err(e) => {
-            ebpfvm_kernel::report_skip(test, e);
-            None
-        }
-    }
-}

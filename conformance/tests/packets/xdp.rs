@@ -1,8 +1,9 @@
 //! XDP packets in one piece and in more, with metadata and without.
 
 use crate::draw::Draw;
-use crate::sides::{RESULTS_BYTES, Seen, Trial, kernel};
+use crate::sides::{RESULTS_BYTES, Seen, Trial};
 use ebpfvm::Context;
+use ebpfvm_kernel::linux_6_18_or_skip;
 use ebpfvm_spec::linux::helper_id;
 use ebpfvm_spec::{AttachType, Errno, ProgType};
 use std::fmt::Write as _;
@@ -127,7 +128,9 @@ fn shape(context: &Context) -> Vec<u8> {
 
 #[test]
 fn packets_in_pieces_and_metadata_are_the_kernels() {
-    let Some(kernel) = kernel("packets_in_pieces_and_metadata_are_the_kernels") else { return };
+    let Some(kernel) = linux_6_18_or_skip("packets_in_pieces_and_metadata_are_the_kernels") else {
+        return;
+    };
     let (mut refused, mut in_pieces) = (0, 0);
     for seed in 0..TRIALS {
         let mut draw = Draw::new(seed);
