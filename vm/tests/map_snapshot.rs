@@ -2,6 +2,7 @@
 //! another map is told.
 
 use ebpfvm::map::{Cpu, MapLimits, Snapshot, SnapshotError, UpdateFlags};
+use ebpfvm::spec::btf::{SpecialField, SpecialKind};
 use ebpfvm::spec::map::MapOrigin;
 use ebpfvm::spec::{Errno, MapDef, MapFlags, MapType};
 use ebpfvm::{Map, MapRef, PinError, PinRoot};
@@ -330,4 +331,82 @@ fn names_that_are_no_files_are_refused() {
         assert!(matches!(root.path(name), Err(PinError::Name(_))), "{name:?}");
     }
     assert_eq!(root.path(".bss").unwrap(), PathBuf::from("somewhere/.bss"));
+}
+
+/// Locks, timers and pointers are no contents, on either side.
+#[test]
+fn special_fields_are_left_out() {
+    let field = |kind: SpecialKind, offset| SpecialField {
+        kind,
+        offset,
+        bytes: kind.bytes(),
+        target: None,
+        node_offset: 0,
+    };
+    let pointers = [field(SpecialKind::KptrRef, 0), field(SpecialKind::Refcount, 8)];
+    let shared = [pointers[0], field(SpecialKind::SpinLock, 8), field(SpecialKind::Timer, 16)];
+    for (kind, fields) in [
+        (MapType::Hash, &shared[..]),
+        (MapType::Array, &shared),
+        (MapType::PercpuHash, &pointers),
+        (MapType::PercpuArray, &pointers),
+        (MapType::LruHash, &pointers),
+    ] {
+        let mut def = MapDef::new("m", kind, 4, 36, 4);
+        def.special = fields.into();
+        let (map, other) = (create(&def), create(&def));
+        map.write(&1u32.to_ne_bytes(), &vec![7; map.host_value_bytes()], UpdateFlags::ANY).unwrap();
+        let kept = Snapshot::from_bytes(&Snapshot::of(&map).unwrap().to_bytes()).unwrap();
+        assert_eq!(kept.entries().len(), 1, "{}", kind.name());
+        let (_, value) = kept.entries().next().unwrap();
+        for lane in value.chunks(if kind.is_percpu() { 40 } else { 36 }) {
+            for (at, byte) in lane[..36].iter().enumerate() {
+                let is_special =
+                    |f: &SpecialField| (f.offset..f.offset + f.bytes).contains(&(at as u32));
+                assert_eq!(*byte, if fields.iter().any(is_special) { 0 } else { 7 }, "byte {at}");
+            }
+        }
+        kept.restore(&other).unwrap();
+        assert_eq!(contents(&other), contents(&map));
+        assert_eq!(Snapshot::of(&other).unwrap(), kept);
+    }
+}
+
+/// A list for each CPU rounds the capacity up.
+#[test]
+fn an_lru_map_may_have_more_than_it_was_made_for() {
+    let mut def = MapDef::new("m", MapType::LruHash, 4, 4, 4);
+    def.flags = MapFlags(MapFlags::NO_COMMON_LRU);
+    let map = create(&def);
+    for n in 0..CPUS * 2 {
+        map.write(&n.to_ne_bytes(), &[1; 4], UpdateFlags::ANY).unwrap();
+    }
+    assert_eq!(map.entries().count(), 6);
+    let bytes = Snapshot::of(&map).unwrap().to_bytes();
+    assert!(bytes.len() as u64 <= Snapshot::max_bytes(&map));
+    let other = create(&def);
+    Snapshot::from_bytes(&bytes).unwrap().restore(&other).unwrap();
+    assert_eq!(contents(&other), contents(&map));
+}
+
+/// Counts that no memory holds are refused before anything is taken.
+#[test]
+fn huge_counts_take_no_memory() {
+    let bytes = example();
+    for (offset, huge) in [(28, u64::from(u32::MAX)), (24, 1 << 31), (48, u64::MAX), (36, 1 << 31)]
+    {
+        let mut changed = bytes.clone();
+        let width = if offset == 48 { 8 } else { 4 };
+        changed[offset..][..width].copy_from_slice(&huge.to_le_bytes()[..width]);
+        let error = Snapshot::from_bytes(&changed).unwrap_err().to_string();
+        assert!(error.starts_with("offset "), "{error}");
+    }
+    // A count that the capacity allows, with as many entries claimed as there are not.
+    let mut changed = bytes;
+    changed[28..32].copy_from_slice(&u32::MAX.to_le_bytes());
+    changed[48..56].copy_from_slice(&u64::from(u32::MAX).to_le_bytes());
+    let error = Snapshot::from_bytes(&changed).unwrap_err().to_string();
+    let expected =
+        "offset 64: the list of entries with its checksum ends at 51539607612, but there are";
+    assert!(error.starts_with(expected), "{error}");
 }

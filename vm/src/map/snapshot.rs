@@ -126,7 +126,8 @@ impl Snapshot {
     }
 
     /// Copies the contents of a map. Entries that programs change meanwhile may be there as before or
-    /// after. Entries of arrays that are all zero are left out, unless it is the only one.
+    /// after. Entries of arrays that are all zero are left out, unless it is the only one. Special
+    /// fields of values, such as locks and timers, are no contents: there are zeros.
     ///
     /// # Errors
     /// [`SnapshotError::Kind`].
@@ -140,7 +141,8 @@ impl Snapshot {
             map.values().iter().for_each(|value| entries.extend_from_slice(value));
         } else {
             let sparse = is_sparse(def);
-            for (key, value) in map.entries() {
+            for (key, mut value) in map.entries() {
+                leave_out_special(def, &mut value);
                 if !sparse || value.iter().any(|byte| *byte != 0) {
                     entries.extend_from_slice(&key);
                     entries.extend_from_slice(&value);
@@ -200,7 +202,7 @@ impl Snapshot {
         let def = map.def();
         let entry = u64::from(def.key_bytes) + map.host_value_bytes() as u64;
         let fixed = (HEADER_BYTES + CHECKSUM_BYTES) as u64;
-        entry.saturating_mul(def.max_entries.into()).saturating_add(fixed)
+        entry.saturating_mul(most_entries(def.max_entries, def.flags)).saturating_add(fixed)
     }
 
     /// The bytes of the format.
@@ -297,8 +299,9 @@ impl Snapshot {
             entries: Vec::new(),
         };
         let count = header.long(48);
-        if count > snapshot.max_entries.into() {
-            let expected = format!("at most the capacity, {}", snapshot.max_entries);
+        let most = most_entries(snapshot.max_entries, snapshot.flags);
+        if count > most {
+            let expected = format!("at most the capacity, {most}");
             return Err(header.wrong(48, "the number of entries", count, expected));
         }
         if header.long(56) != 0 {
@@ -412,6 +415,27 @@ fn is_array(def: &MapDef) -> bool {
 /// Whether entries that are all zero are left out.
 fn is_sparse(def: &MapDef) -> bool {
     is_array(def) && def.max_entries > 1
+}
+
+/// The most entries of a map of this capacity: an LRU map with a list for each CPU rounds it up to
+/// a multiple of their number.
+fn most_entries(max_entries: u32, flags: MapFlags) -> u64 {
+    /// More than any machine has.
+    const CPUS: u64 = 1 << 16;
+    let rounded = if flags.has(MapFlags::NO_COMMON_LRU) { CPUS } else { 0 };
+    u64::from(max_entries) + rounded
+}
+
+/// Makes the special fields of a value zero, on all CPUs.
+fn leave_out_special(def: &MapDef, value: &mut [u8]) {
+    if def.special.is_empty() {
+        return;
+    }
+    for lane in value.chunks_mut((def.value_bytes as usize).next_multiple_of(8)) {
+        for field in def.special.iter() {
+            lane[field.offset as usize..][..field.bytes as usize].fill(0);
+        }
+    }
 }
 
 fn bytes(n: u32) -> String {
