@@ -3,7 +3,9 @@
 //! JSON of two forms: an object from keys to values, `{"10.0.0.1": 1}`, or a list of entries as
 //! `run --json` and bpftool write them, `[{"key": ..., "value": ...}]`. In a per-CPU map `value` is
 //! that of CPU 0, and `"values": [{"cpu": 0, "value": ...}]` those of several. The value `null` removes
-//! the entry.
+//! the entry. In a map of maps `"entries": ...` is what goes into the inner map, which is made if there
+//! is none. Queues, stacks and Bloom filters take lists of values, bare or as `{"value": ...}`, first
+//! out first.
 
 use super::value::{self, Json, Shape};
 use crate::failure::Failure;
@@ -36,29 +38,76 @@ pub(crate) fn section(def: &MapDef) -> Option<&str> {
 
 /// Puts entries into a map.
 pub(crate) fn fill(loaded: &Loaded, map: &Map, json: &Json) -> Result<(), Failure> {
-    match &json.value {
+    fill_from(loaded, map, json, &json.value, "")
+}
+
+/// Puts the entries of a part of the JSON into a map.
+fn fill_from(
+    loaded: &Loaded,
+    map: &Map,
+    json: &Json,
+    part: &Value,
+    place: &str,
+) -> Result<(), Failure> {
+    use MapType::{BloomFilter, Queue, Stack};
+    if matches!(map.def().map_type, Queue | Stack | BloomFilter) {
+        let entry = Entry { json, path: place, loaded, map };
+        let values = part.as_array().ok_or_else(|| entry.wrong("expected a list of values"))?;
+        return push(&entry, values);
+    }
+    match part {
         Value::Object(entries) => {
             for (key, value) in entries {
-                let path = format!("key \"{key}\"");
+                let path = format!("{place}key \"{key}\"");
                 let entry = Entry { json, path: &path, loaded, map };
-                entry.put(&named_key(key, map), One(value))?;
+                let given = if entry.holds_maps() { Inside(value) } else { One(value) };
+                entry.put(&named_key(key, map), given)?;
             }
         }
         Value::Array(entries) => {
             for (i, item) in entries.iter().enumerate() {
-                let path = format!("[{i}]");
+                let path = format!("{place}[{i}]");
                 let entry = Entry { json, path: &path, loaded, map };
-                match (item.get("key"), item.get("value"), item.get("values")) {
-                    (Some(key), Some(value), None) => entry.put(key, One(value))?,
-                    (Some(key), None, Some(values)) => entry.put(key, PerCpu(values))?,
+                let member = |name| item.get(name);
+                match (member("key"), member("value"), member("values"), member("entries")) {
+                    (Some(key), Some(value), None, None) => entry.put(key, One(value))?,
+                    (Some(key), None, Some(values), None) => entry.put(key, PerCpu(values))?,
+                    (Some(key), None, None, Some(inside)) => entry.put(key, Inside(inside))?,
                     _ => return Err(entry.wrong("expected {\"key\": ..., \"value\": ...}")),
                 }
             }
         }
         _ => {
             let expected = "expected an object {KEY: VALUE} or a list of {\"key\", \"value\"}";
-            return Err(json.wrong("", expected));
+            return Err(json.wrong(place, expected));
         }
+    }
+    Ok(())
+}
+
+/// Puts values into a map without keys. What comes out of a stack first goes in last.
+fn push(into: &Entry<'_>, values: &[Value]) -> Result<(), Failure> {
+    let (def, btf) = (into.map.def(), into.loaded.object().btf().map(|btf| &**btf));
+    let shape = Shape { bytes: def.value_bytes as usize, btf, type_id: def.value_type };
+    let mut all = Vec::new();
+    for (i, item) in values.iter().enumerate() {
+        let path = format!("{}[{i}]", into.path);
+        let bytes = value::bytes(item.get("value").unwrap_or(item), shape)
+            .map_err(|p| into.json.wrong(&path, format!("the value: {p}")))?;
+        all.push((path, bytes));
+    }
+    if def.map_type == MapType::Stack {
+        all.reverse();
+    }
+    for (path, bytes) in all {
+        let pushed = into.map.write(&[], &bytes, UpdateFlags::ANY);
+        pushed.map_err(|error| {
+            let most = match error.errno() {
+                Errno::E2BIG => format!(": the map takes {} values", def.max_entries),
+                _ => String::new(),
+            };
+            into.json.wrong(&path, format!("{error}{most}"))
+        })?;
     }
     Ok(())
 }
@@ -76,8 +125,10 @@ fn named_key(key: &str, map: &Map) -> Value {
 enum Given<'a> {
     One(&'a Value),
     PerCpu(&'a Value),
+    /// What goes into an inner map.
+    Inside(&'a Value),
 }
-use Given::{One, PerCpu};
+use Given::{Inside, One, PerCpu};
 
 /// An entry on its way into a map.
 struct Entry<'a> {
@@ -92,6 +143,10 @@ impl Entry<'_> {
         self.json.wrong(self.path, problem)
     }
 
+    fn holds_maps(&self) -> bool {
+        matches!(self.map.def().map_type, MapType::ArrayOfMaps | MapType::HashOfMaps)
+    }
+
     fn put(&self, key: &Value, given: Given<'_>) -> Result<(), Failure> {
         let def = self.map.def();
         if def.key_bytes == 0 || def.map_type == MapType::PerfEventArray {
@@ -103,6 +158,15 @@ impl Entry<'_> {
         let key = value::bytes(key, shape).map_err(|p| self.wrong(format!("the key: {p}")))?;
         if let One(Value::Null) = given {
             return self.map.remove(&key).map_err(|error| self.wrong(error.to_string()));
+        }
+        if let (true, Inside(value)) = (self.holds_maps(), &given) {
+            return match value {
+                Value::Null => self.map.remove(&key).map_err(|e| self.wrong(e.to_string())),
+                entries => self.put_inside(&key, entries),
+            };
+        }
+        if self.holds_maps() {
+            return Err(self.wrong("expected {\"key\": ..., \"entries\": ...}"));
         }
         if let Some(array) = self.map.as_kind::<ProgArray>() {
             return self.put_program(array, &key, given);
@@ -117,6 +181,10 @@ impl Entry<'_> {
             PerCpu(_) if !def.map_type.is_percpu() => {
                 let kind = def.map_type.name();
                 return Err(self.wrong(format!("a map of kind {kind} has one value for all CPUs")));
+            }
+            Inside(_) => {
+                let kind = def.map_type.name();
+                return Err(self.wrong(format!("a map of kind {kind} has values, not entries")));
             }
             PerCpu(list) => {
                 let mut values = Vec::new();
@@ -150,6 +218,25 @@ impl Entry<'_> {
             all[*cpu as usize * lane..][..value.len()].copy_from_slice(value);
         }
         Ok(all)
+    }
+
+    /// Puts entries into the inner map of a key, a new one if there is none.
+    fn put_inside(&self, key: &[u8], entries: &Value) -> Result<(), Failure> {
+        let map = match self.map.inner(key) {
+            Some(map) => map,
+            None => {
+                let pattern = self.map.def().inner.as_deref();
+                let none = || self.wrong("the object does not tell what the inner maps are");
+                let def = pattern.ok_or_else(none)?;
+                let new =
+                    self.loaded.vm().create_map(def).map_err(|e| self.wrong(e.to_string()))?;
+                self.map
+                    .set_inner(key, new.clone(), UpdateFlags::ANY)
+                    .map_err(|error| self.wrong(error.to_string()))?;
+                new
+            }
+        };
+        fill_from(self.loaded, &map, self.json, entries, &format!("{} > ", self.path))
     }
 
     fn put_program(&self, array: &ProgArray, key: &[u8], given: Given<'_>) -> Result<(), Failure> {

@@ -14,7 +14,8 @@ use serde_json::Value;
 /// An entry.
 #[derive(Serialize)]
 pub(crate) struct MapEntry {
-    /// The key in hex.
+    /// The key in hex; empty in maps without keys.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) key: String,
     /// The value in hex; of a program array, the program's name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,6 +26,9 @@ pub(crate) struct MapEntry {
     /// Key and value through their types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) formatted: Option<Formatted>,
+    /// In a map of maps, what is in the inner map.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) entries: Option<Vec<MapEntry>>,
 }
 
 /// A map that was kept, with its contents.
@@ -72,6 +76,7 @@ pub(crate) struct CpuValue<T> {
 /// An entry through its types.
 #[derive(Serialize)]
 pub(crate) struct Formatted {
+    #[serde(skip_serializing_if = "Value::is_null")]
     pub(crate) key: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) value: Option<Value>,
@@ -79,10 +84,13 @@ pub(crate) struct Formatted {
     pub(crate) values: Option<Vec<CpuValue<Value>>>,
 }
 
-/// The entries of a map, sorted by key. Arrays show only entries that are not all zero. None if
+/// The entries of a map, sorted by key, of queues and stacks first out first. Arrays show only entries that are not all zero. None if
 /// maps of the kind have no entries to show.
 pub(crate) fn entries(btf: Option<&Btf>, map: &Map) -> Option<Vec<MapEntry>> {
     let def = map.def();
+    if matches!(def.map_type, MapType::Queue | MapType::Stack) {
+        return Some(map.values().iter().map(|value| entry(btf, map, &[], value)).collect());
+    }
     if def.key_bytes == 0 || def.map_type == MapType::PerfEventArray {
         return None;
     }
@@ -92,7 +100,7 @@ pub(crate) fn entries(btf: Option<&Btf>, map: &Map) -> Option<Vec<MapEntry>> {
         .filter(|(_, value)| !is_array || def.max_entries == 1 || value.iter().any(|b| *b != 0))
         .collect();
     // The keys of arrays are numbers in host order, and come in their order.
-    if !is_array && def.map_type != MapType::ProgArray {
+    if !is_array && !matches!(def.map_type, MapType::ProgArray | MapType::ArrayOfMaps) {
         entries.sort();
     }
     Some(entries.iter().map(|(key, value)| entry(btf, map, key, value)).collect())
@@ -110,6 +118,7 @@ pub(crate) fn is_filled(map: &Map) -> bool {
             values.any(|value| value.iter().any(|byte| *byte != 0))
         }
         (_, MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps) => false,
+        (_, MapType::Queue | MapType::Stack) => !map.values().is_empty(),
         _ => values.next().is_some(),
     }
 }
@@ -127,21 +136,31 @@ fn entry(btf: Option<&Btf>, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
             value: shown,
             values: None,
             formatted: Some(formatted),
+            entries: None,
         };
     }
     let through =
         |id: Option<TypeId>, bytes: &[u8]| to_json(btf?, id?, bytes, ByteOrder::HOST).ok();
+    let key_typed = through(def.key_type, key).or_else(|| {
+        // The key of an array is a number whatever the object says.
+        let index = <[u8; 4]>::try_from(key).ok()?;
+        let array =
+            matches!(def.map_type, MapType::Array | MapType::PercpuArray | MapType::ArrayOfMaps);
+        array.then(|| u32::from_ne_bytes(index).into())
+    });
+    if matches!(def.map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
+        let inner = map.inner(key).and_then(|inner| entries(btf, &inner));
+        let formatted = key_typed.map(|key| Formatted { key, value: None, values: None });
+        let (key, entries) = (hex::string(key), Some(inner.unwrap_or_default()));
+        return MapEntry { key, value: None, values: None, formatted, entries };
+    }
+    // There is no key to show in maps without.
+    let key_typed = key_typed.or((def.key_bytes == 0).then_some(Value::Null));
     let size = def.value_bytes as usize;
     let lanes: Vec<&[u8]> = match def.map_type.is_percpu() {
         true => value.chunks(size.next_multiple_of(8)).map(|lane| &lane[..size]).collect(),
         false => vec![value],
     };
-    let key_typed = through(def.key_type, key).or_else(|| {
-        // The key of an array is a number whatever the object says.
-        let index = <[u8; 4]>::try_from(key).ok()?;
-        let array = matches!(def.map_type, MapType::Array | MapType::PercpuArray);
-        array.then(|| u32::from_ne_bytes(index).into())
-    });
     let values_typed: Option<Vec<Value>> =
         lanes.iter().map(|lane| through(def.value_type, lane)).collect();
     let formatted =
@@ -154,7 +173,7 @@ fn entry(btf: Option<&Btf>, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
         true => (None, Some(numbered(values))),
         false => (values.pop(), None),
     };
-    MapEntry { key: hex::string(key), value, values, formatted }
+    MapEntry { key: hex::string(key), value, values, formatted, entries: None }
 }
 
 fn numbered<T>(values: Vec<T>) -> Vec<CpuValue<T>> {

@@ -18,17 +18,23 @@ pub(crate) fn text(def: &MapDef, btf: Option<&Btf>, entries: &[MapEntry]) -> Str
         n => format!("{n} entries"),
     };
     let name = paint(style::HEADING, &def.name);
-    let show = |type_id: Option<TypeId>, value: &Value| typed(btf, type_id, value);
     // Writing to a String does not fail.
     let _ = match def.origin {
         MapOrigin::Section { .. } => writeln!(text, "{name}:"),
         MapOrigin::Declared => writeln!(text, "{name} ({}, {count}):", def.map_type.name()),
     };
+    lines(&mut text, def, btf, entries, "  ");
+    text
+}
+
+/// Entries, one on a line, and those of inner maps below their key.
+fn lines(text: &mut String, def: &MapDef, btf: Option<&Btf>, entries: &[MapEntry], indent: &str) {
+    let show = |type_id: Option<TypeId>, value: &Value| typed(btf, type_id, value);
     for entry in entries {
         if let (Some(variables), MapOrigin::Section { .. }) = (variables(entry), &def.origin) {
             for (variable, value) in variables {
                 let type_id = member(btf, def.value_type, variable);
-                let _ = writeln!(text, "  {variable} = {}", show(type_id, value));
+                let _ = writeln!(text, "{indent}{variable} = {}", show(type_id, value));
             }
             continue;
         }
@@ -36,10 +42,17 @@ pub(crate) fn text(def: &MapDef, btf: Option<&Btf>, entries: &[MapEntry]) -> Str
             Some(formatted) => show(def.key_type, &formatted.key),
             None => entry.key.clone(),
         };
+        if let (Some(inside), Some(inner)) = (&entry.entries, &def.inner) {
+            let _ = writeln!(text, "{indent}{key}:");
+            lines(text, inner, btf, inside, &format!("{indent}  "));
+            continue;
+        }
         let value = value(entry, |value| show(def.value_type, value));
-        let _ = writeln!(text, "  {key}: {value}");
+        let _ = match def.key_bytes {
+            0 => writeln!(text, "{indent}{value}"),
+            _ => writeln!(text, "{indent}{key}: {value}"),
+        };
     }
-    text
 }
 
 /// A map that was kept: what it is, and its contents.

@@ -9,6 +9,7 @@ mod examples;
 mod guide;
 mod inspect;
 mod link;
+mod maps;
 mod pins;
 mod run;
 mod verify;
