@@ -65,6 +65,27 @@ static long (*const bpf_xdp_store_bytes)(struct xdp_md *xdp, __u32 offset, void 
 static void *(*const bpf_map_lookup_percpu_elem)(void *map, const void *key,
 						 __u32 cpu) = (void *)195;
 
+struct bpf_dynptr {
+	__u64 opaque[2];
+};
+
+static long (*const bpf_ringbuf_query)(void *ringbuf, __u64 what) = (void *)134;
+static long (*const bpf_for_each_map_elem)(void *map, void *callback, void *ctx,
+					   __u64 flags) = (void *)164;
+static long (*const bpf_loop)(__u32 rounds, void *callback, void *ctx, __u64 flags) = (void *)181;
+static long (*const bpf_dynptr_from_mem)(void *data, __u32 size, __u64 flags,
+					 struct bpf_dynptr *ptr) = (void *)197;
+static long (*const bpf_ringbuf_reserve_dynptr)(void *ringbuf, __u32 size, __u64 flags,
+						struct bpf_dynptr *ptr) = (void *)198;
+static void (*const bpf_ringbuf_submit_dynptr)(struct bpf_dynptr *ptr, __u64 flags) = (void *)199;
+static void (*const bpf_ringbuf_discard_dynptr)(struct bpf_dynptr *ptr, __u64 flags) = (void *)200;
+static long (*const bpf_dynptr_read)(void *to, __u32 len, const struct bpf_dynptr *ptr,
+				     __u32 offset, __u64 flags) = (void *)201;
+static long (*const bpf_dynptr_write)(const struct bpf_dynptr *ptr, __u32 offset, void *from,
+				      __u32 len, __u64 flags) = (void *)202;
+static void *(*const bpf_dynptr_data)(const struct bpf_dynptr *ptr, __u32 offset,
+				      __u32 len) = (void *)203;
+
 static __always_inline __u16 csum_fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);

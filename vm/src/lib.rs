@@ -22,8 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod context;
-pub mod fields;
+pub mod cells;
+mod context;
+pub mod dynptr;
+mod fields;
 pub mod helper;
 pub mod host;
 mod instance;

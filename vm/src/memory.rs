@@ -223,6 +223,12 @@ impl Regions {
         found.is_some()
     }
 
+    /// Whether a frame of the program's stack has all of `bytes` bytes at an address.
+    pub(crate) fn is_on_stack(&self, addr: u64, bytes: u64) -> bool {
+        let has = |i| self.frame_range(i).has(addr, bytes, Direction::Write);
+        (0..self.frames).any(has)
+    }
+
     /// The addresses of memory that was given and not taken back.
     pub(crate) fn granted(&self) -> impl Iterator<Item = u64> {
         self.records.iter().map(|r| r.base)

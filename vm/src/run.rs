@@ -1,6 +1,8 @@
 //! The state of one run, and the paths of an access that are not the usual one.
 
+use crate::cells::Cells;
 use crate::context::Context;
+use crate::dynptr::Dynptrs;
 use crate::instance::Instance;
 use crate::interp::op::Op;
 use crate::map::MapRef;
@@ -123,6 +125,10 @@ pub(crate) struct Run<'a> {
     pub(crate) inner_maps: Vec<MapRef>,
     /// What helpers have shown to the program; alive until the run ends.
     pub(crate) shown: Vec<Shown>,
+    /// What helpers show to the functions that they call.
+    pub(crate) cells: Cells,
+    /// The dynptrs that the program has made.
+    pub(crate) dynptrs: Dynptrs,
     /// How many tail calls there were.
     pub(crate) tail_calls: u32,
     pub(crate) redirect: Option<Redirect>,
@@ -169,6 +175,8 @@ impl<'a> Run<'a> {
             held: Vec::new(),
             inner_maps: Vec::new(),
             shown: Vec::new(),
+            cells: Cells::default(),
+            dynptrs: Dynptrs::default(),
             tail_calls: 0,
             redirect: None,
             trust,

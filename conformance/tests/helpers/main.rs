@@ -11,8 +11,9 @@ mod machine;
 
 use case::{Case, Outcome};
 use ebpfvm::helper::{self, Helper};
-use ebpfvm_asm::{CallTarget, Insn};
+use ebpfvm_asm::{CallTarget, Code, Insn};
 use ebpfvm_kernel::linux_6_18_or_skip;
+use ebpfvm_loader::Object;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -110,15 +111,36 @@ const HOSTED: &[&str] = &[
     "probe_read_str",
 ];
 
+/// The helpers that a program calls.
+fn helpers_called(code: &Code) -> Vec<u32> {
+    let helper = |(_, insn): (_, &Insn)| match insn {
+        Insn::Call { target: CallTarget::Helper(id) } => Some(*id),
+        _ => None,
+    };
+    code.iter().filter_map(helper).collect()
+}
+
+/// The programs that call helpers with functions, and with what only functions have; the tests of
+/// objects compare them with the kernel (`tests/objects`).
+fn programs_of_objects() -> impl Iterator<Item = Code> {
+    ["callbacks", "dynptrs"].into_iter().flat_map(|name| {
+        let path = file(&format!("../../objects/{name}.bpf.o"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let object = Object::parse(&bytes, name).unwrap_or_else(|e| panic!("{e}"));
+        let names: Vec<String> = object.programs().iter().map(|p| p.name.clone()).collect();
+        let link = move |name: String| object.link(&name).unwrap_or_else(|e| panic!("{e}"));
+        names.into_iter().map(link).map(|program| program.code).collect::<Vec<_>>()
+    })
+}
+
 #[test]
 fn every_helper_has_a_case() {
     let mut called = std::collections::BTreeSet::new();
     for case in Case::parse_all(&read("cases.txt")) {
-        for (_, insn) in case.code().iter() {
-            if let Insn::Call { target: CallTarget::Helper(id) } = insn {
-                called.insert(*id);
-            }
-        }
+        called.extend(helpers_called(&case.code()));
+    }
+    for code in programs_of_objects() {
+        called.extend(helpers_called(&code));
     }
     for Helper { proto, .. } in helper::linux() {
         let hosted = HOSTED.contains(&&*proto.name);

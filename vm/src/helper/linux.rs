@@ -1,8 +1,8 @@
 //! Linux's helpers: which code belongs to which prototype.
 
 use super::{
-    Call, Helper, HelperCode, Shortcut, callback, checksum, host, lock, maps, mtu, output, print,
-    probe, redirect, result, skb, skb_shape, string, tail_call, xdp,
+    Call, Helper, HelperCode, Shortcut, callback, checksum, dynptr, host, lock, maps, mtu, output,
+    print, probe, redirect, result, skb, skb_shape, string, tail_call, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;
@@ -34,6 +34,7 @@ code! {
     "spin_lock" => lock::lock,
     "spin_unlock" => lock::unlock,
     "loop" => callback::call_loop,
+    "for_each_map_elem" => callback::for_each,
     "ktime_get_ns" => host::ktime_get,
     "ktime_get_boot_ns" => host::ktime_get_boot,
     "ktime_get_tai_ns" => host::ktime_get_tai,
@@ -98,6 +99,13 @@ code! {
     "ringbuf_submit" => output::ringbuf_submit,
     "ringbuf_discard" => output::ringbuf_discard,
     "ringbuf_query" => output::ringbuf_query,
+    "ringbuf_reserve_dynptr" => dynptr::reserve,
+    "ringbuf_submit_dynptr" => dynptr::submit,
+    "ringbuf_discard_dynptr" => dynptr::discard,
+    "dynptr_from_mem" => dynptr::from_mem,
+    "dynptr_read" => dynptr::read,
+    "dynptr_write" => dynptr::write,
+    "dynptr_data" => dynptr::data,
 }
 
 /// Why the machine will not have a helper, and which.

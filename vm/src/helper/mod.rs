@@ -9,6 +9,7 @@
 
 mod callback;
 mod checksum;
+mod dynptr;
 mod format;
 mod host;
 mod linux;
@@ -28,7 +29,9 @@ mod xdp;
 pub(crate) use linux::absent;
 pub use linux::{REFUSED, linux, refusal};
 
+use crate::cells::Cell;
 use crate::context::Context;
+use crate::dynptr::{DYNPTR_BYTES, Dynptr, Slice};
 use crate::host::Host;
 use crate::instance::{Instance, func_of_token};
 use crate::interp::exec::call_back;
@@ -342,10 +345,21 @@ impl<'c, 'r> Call<'c, 'r> {
         bytes: usize,
         direction: Direction,
     ) -> Result<(), TrapKind> {
+        self.check_at(number, self.arg(number), bytes, direction)
+    }
+
+    /// As [`Call::check`], for memory that an argument stands for.
+    fn check_at(
+        &mut self,
+        number: usize,
+        address: u64,
+        bytes: usize,
+        direction: Direction,
+    ) -> Result<(), TrapKind> {
         if !self.checked {
             return Ok(());
         }
-        let found = self.run.find(self.instance, self.arg(number), bytes as u64, direction);
+        let found = self.run.find(self.instance, address, bytes as u64, direction);
         found.map_err(|access| TrapKind::HelperAccess {
             helper: self.proto.name.to_string(),
             arg: number as u8,
@@ -403,6 +417,86 @@ impl<'c, 'r> Call<'c, 'r> {
         self.run.regions.lend(name, address, bytes, writable);
     }
 
+    /// Takes memory of so many bytes for arguments of the program's functions, which may read it
+    /// until the run ends; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn take_cell(&mut self, name: &'static str, bytes: usize) -> Result<Cell, Errno> {
+        let cell = self.run.cells.take(bytes).map_err(|_| Errno::ENOMEM)?;
+        self.lend(name, self.run.cells.address(cell), bytes as u64, false);
+        Ok(cell)
+    }
+
+    /// Writes to memory for arguments, as many bytes as it has; returns its address.
+    pub(crate) fn fill_cell(&mut self, cell: Cell, bytes: &[u8]) -> u64 {
+        self.run.cells.write(cell, bytes);
+        self.run.cells.address(cell)
+    }
+
+    /// Lets later calls use memory for arguments.
+    pub(crate) fn put_cell_back(&mut self, cell: Cell) {
+        self.run.cells.put_back(cell);
+    }
+
+    /// The dynptr that an argument points to; none if it has no memory.
+    ///
+    /// # Errors
+    /// A trap if the argument is something else.
+    pub(crate) fn dynptr(&mut self, number: usize) -> Result<Option<Dynptr>, TrapKind> {
+        let bytes = self.read(number, DYNPTR_BYTES)?;
+        let found = self.run.dynptrs.get(self.arg(number), &bytes);
+        found.ok_or_else(|| self.bad_arg(number, "is not a dynptr"))
+    }
+
+    /// Makes a dynptr where an argument points to; one without memory for none.
+    ///
+    /// # Errors
+    /// A trap if that is no place for a dynptr.
+    pub(crate) fn set_dynptr(
+        &mut self,
+        number: usize,
+        dynptr: Option<Dynptr>,
+    ) -> Result<(), TrapKind> {
+        let at = self.arg(number);
+        let is_place = at.is_multiple_of(8);
+        if self.checked && !(is_place && self.run.regions.is_on_stack(at, DYNPTR_BYTES as u64)) {
+            let expected = "is not the address of 16 bytes of the stack, a multiple of 8";
+            return Err(self.bad_arg(number, expected));
+        }
+        let bytes = self.run.dynptrs.set(at, dynptr);
+        self.write(number, &bytes)
+    }
+
+    /// Copies from a dynptr's memory; the argument is the dynptr.
+    ///
+    /// # Errors
+    /// A trap if the program may no longer read it.
+    pub(crate) fn read_slice(&mut self, number: usize, slice: Slice) -> Result<Bytes, TrapKind> {
+        self.check_at(number, slice.address(), slice.bytes(), Direction::Read)?;
+        let mut out = SmallVec::from_elem(0, slice.bytes());
+        // SAFETY: checked above; in a verified program memory lasts as long as a dynptr with it.
+        unsafe { copy_from(slice.address(), &mut out) };
+        Ok(out)
+    }
+
+    /// Copies to a dynptr's memory as many bytes as the slice has; the argument is the dynptr.
+    ///
+    /// # Errors
+    /// A trap if the program may no longer write it.
+    pub(crate) fn write_slice(
+        &mut self,
+        number: usize,
+        slice: Slice,
+        bytes: &[u8],
+    ) -> Result<(), TrapKind> {
+        let bytes = &bytes[..slice.bytes()];
+        self.check_at(number, slice.address(), bytes.len(), Direction::Write)?;
+        // SAFETY: as in `read_slice`.
+        unsafe { copy_to(slice.address(), bytes) };
+        Ok(())
+    }
+
     /// Shows a socket to the program until the run ends; returns the pointer, or 0 if the socket is
     /// not of the kind that the pointer shows.
     ///
@@ -452,13 +546,17 @@ impl<'c, 'r> Call<'c, 'r> {
     /// Ends a grant.
     ///
     /// # Errors
-    /// A trap if the argument is not the address of memory that was granted.
-    pub fn revoke(&mut self, number: usize) -> Result<u64, TrapKind> {
-        let address = self.arg(number);
+    /// A trap if the address is not that of memory that was granted.
+    pub fn revoke(&mut self, address: u64) -> Result<(), TrapKind> {
         if self.run.regions.revoke(address) || !self.checked {
-            return Ok(address);
+            return Ok(());
         }
-        Err(self.bad_arg(number, "is not a record that the program reserved"))
+        Err(self.bad_arg(1, "is not a record that the program reserved"))
+    }
+
+    /// The maps that the program can have records of: its own and those found in others.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = &MapRef> {
+        self.instance.maps().iter().chain(&self.run.inner_maps)
     }
 
     /// Records where the packet goes, or that it goes nowhere, in place of any redirect before.

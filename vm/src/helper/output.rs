@@ -36,7 +36,7 @@ pub(super) fn perf_event(call: &mut Call<'_, '_>) -> Outcome {
 }
 
 /// The ring buffer that argument 1 is.
-fn ring<'c>(call: &Call<'c, '_>) -> Result<&'c Ringbuf, Stop> {
+pub(super) fn ring<'c>(call: &Call<'c, '_>) -> Result<&'c Ringbuf, Stop> {
     let ring = call.map(1)?.as_kind();
     Ok(ring.ok_or_else(|| call.bad_arg(1, "is not a ring buffer"))?)
 }
@@ -61,11 +61,18 @@ pub(super) fn ringbuf_reserve(call: &mut Call<'_, '_>) -> Outcome {
     Ok(address)
 }
 
-/// Ends the reservation of the record that argument 1 is.
-fn commit(call: &mut Call<'_, '_>, end: fn(&Ringbuf, usize, u64) -> Result<(), Errno>) -> Outcome {
-    let (address, flags) = (call.revoke(1)?, call.arg(2));
-    let mut rings = call.instance().maps().iter().filter_map(|map| map.as_kind::<Ringbuf>());
-    if rings.any(|ring| end(ring, address as usize, flags).is_ok()) {
+/// What ends a reservation: [`Ringbuf::submit`] or [`Ringbuf::discard`].
+pub(super) type End = fn(&Ringbuf, usize, u64) -> Result<(), Errno>;
+
+/// Ends the reservation of the record at an address, with the flags of argument 2; argument 1
+/// stands for the record.
+pub(super) fn commit(call: &mut Call<'_, '_>, address: u64, end: End) -> Outcome {
+    call.revoke(address)?;
+    let flags = call.arg(2);
+    let mut rings = call.maps().filter_map(|map| map.as_kind::<Ringbuf>());
+    let is_ended = rings.any(|ring| end(ring, address as usize, flags).is_ok());
+    drop(rings);
+    if is_ended {
         return Ok(0);
     }
     // The record is of a map of the program before a tail call; the end of the run takes it back.
@@ -75,12 +82,12 @@ fn commit(call: &mut Call<'_, '_>, end: fn(&Ringbuf, usize, u64) -> Result<(), E
 
 /// `ringbuf_submit(record, flags)`
 pub(super) fn ringbuf_submit(call: &mut Call<'_, '_>) -> Outcome {
-    commit(call, Ringbuf::submit)
+    commit(call, call.arg(1), Ringbuf::submit)
 }
 
 /// `ringbuf_discard(record, flags)`
 pub(super) fn ringbuf_discard(call: &mut Call<'_, '_>) -> Outcome {
-    commit(call, Ringbuf::discard)
+    commit(call, call.arg(1), Ringbuf::discard)
 }
 
 /// `ringbuf_query(map, flags)`

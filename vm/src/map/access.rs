@@ -4,6 +4,7 @@ use super::{Cpu, LookupFlags, Map, MapOps, MapRef, OnFree, Slab, UpdateFlags};
 use ebpfvm_spec::{Errno, MapDef, MapFlags};
 use std::any::Any;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
@@ -194,6 +195,21 @@ impl Map {
     pub fn peek(&self, value: &mut [u8]) -> Result<(), Errno> {
         self.sized_value(value)?;
         self.ops.peek(value)
+    }
+
+    /// Shows the elements of an array or a hash table to `each`, as `for_each_map_elem`:
+    /// [`MapOps::walk`]. Returns how many it has seen.
+    pub fn walk(
+        &self,
+        cpu: Cpu,
+        mut each: impl FnMut(&[u8], NonNull<u8>) -> ControlFlow<()>,
+    ) -> u64 {
+        let mut seen = 0;
+        let _ = self.ops.walk(cpu, &mut |key, value| {
+            seen += 1;
+            each(key, value)
+        });
+        seen
     }
 
     /// Where `bpf_redirect_map` sends packets for an index: the number of a device, the length of a

@@ -3,8 +3,9 @@
 use super::kind::Shape;
 use super::memory::OutOfMemory;
 use super::values::{Lanes, Values};
-use super::{Cpu, Elements, MapOps, Slab, UpdateFlags};
+use super::{Cpu, EachElement, Elements, MapOps, Slab, UpdateFlags};
 use ebpfvm_spec::{Errno, MapDef};
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 
 /// `array` and `percpu_array`.
@@ -72,6 +73,15 @@ impl MapOps for Array {
 
     fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
         Box::new(indices(self.entries))
+    }
+
+    fn walk(&self, cpu: Cpu, each: &mut EachElement<'_>) -> ControlFlow<()> {
+        for index in 0..self.entries {
+            if let Some(value) = self.values.pointer(index as usize, cpu) {
+                each(&index.to_ne_bytes(), value)?;
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {

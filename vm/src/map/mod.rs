@@ -49,6 +49,7 @@ use budget::Reservation;
 use ebpfvm_spec::{Errno, MapDef};
 use special::Special;
 use std::any::Any;
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -93,6 +94,9 @@ impl LookupFlags {
     /// Holds the value's spin lock while copying (`BPF_F_LOCK`).
     pub const F_LOCK: LookupFlags = LookupFlags(4);
 }
+
+/// What [`MapOps::walk`] shows elements to.
+pub type EachElement<'a> = dyn FnMut(&[u8], NonNull<u8>) -> ControlFlow<()> + 'a;
 
 /// A block of memory that holds values at equal distances.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +176,15 @@ pub trait MapOps: Any + Send + Sync {
     /// writers never stop.
     fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
         Box::new(std::iter::empty())
+    }
+
+    /// Shows elements to a program, one after another, until `each` breaks off: the key, and the
+    /// address of the value on a CPU (`map_for_each_callback`). `each` may use the map. An element
+    /// that is there throughout is shown once; one that is removed before its turn is not. Ends even
+    /// when writers never stop.
+    fn walk(&self, cpu: Cpu, each: &mut EachElement<'_>) -> ControlFlow<()> {
+        let _ = (cpu, each);
+        ControlFlow::Continue(())
     }
 
     /// Copies the value of a key to the host.

@@ -6,9 +6,10 @@ pub(super) mod table;
 use super::kind::Shape;
 use super::memory::{OutOfMemory, load_word, words_for};
 use super::values::{Lanes, Values};
-use super::{BucketError, Cpu, Entry, MapOps, Slab, UpdateFlags, Visit};
+use super::{BucketError, Cpu, EachElement, Entry, MapOps, Slab, UpdateFlags, Visit};
 use clock::Clock;
 use ebpfvm_spec::{Errno, MapFlags, MapType};
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
 use table::{Index, Layout, Table};
 
@@ -219,6 +220,13 @@ impl MapOps for Hash {
 
     fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
         Box::new(self.table.keys())
+    }
+
+    fn walk(&self, cpu: Cpu, each: &mut EachElement<'_>) -> ControlFlow<()> {
+        self.table.walk(&mut |key, index| match self.values.pointer(index as usize, cpu) {
+            Some(value) => each(key, value),
+            None => ControlFlow::Continue(()),
+        })
     }
 
     fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {

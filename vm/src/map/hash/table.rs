@@ -15,6 +15,8 @@ use crate::map::hash_function::HashFunction;
 use crate::map::memory::{Memory, OutOfMemory, words_for};
 use crate::map::{BucketError, Entry, Take, Visit};
 use ebpfvm_spec::Errno;
+use smallvec::SmallVec;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -196,6 +198,30 @@ impl Table {
             let locked = self.lock_bucket(bucket, 0);
             locked.chain().map(|index| self.key(index)).collect::<Vec<_>>()
         })
+    }
+
+    /// Shows keys and their elements to `each`, bucket by bucket, until it breaks off. No lock is
+    /// held meanwhile, and what a bucket gets when it was entered is not shown.
+    pub(in crate::map) fn walk(
+        &self,
+        each: &mut dyn FnMut(&[u8], Index) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for bucket in 0..self.layout.buckets() as u32 {
+            if self.head(bucket) & END != 0 {
+                continue;
+            }
+            let locked = self.lock_bucket(bucket, 0);
+            let entries: SmallVec<[_; 2]> = locked.chain().map(|i| (self.key(i), i)).collect();
+            drop(locked);
+            for (i, (key, index)) in entries.iter().enumerate() {
+                // The ones before may have removed it, or put another element in its place.
+                let now = if i == 0 { Some(*index) } else { self.find(key) };
+                if let Some(index) = now {
+                    each(key, index)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     /// The key after a key in the order of [`keys`](Table::keys); the first for one that is not
