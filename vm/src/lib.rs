@@ -22,10 +22,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod cells;
-mod context;
-pub mod dynptr;
-mod fields;
+mod cells;
+pub mod context;
+mod dynptr;
+pub mod fields;
 pub mod helper;
 pub mod host;
 mod instance;
