@@ -72,6 +72,7 @@ errnos! {
     ENETUNREACH = 101, "network unreachable";
     ETIMEDOUT = 110, "timed out";
     EALREADY = 114, "already done or under way";
+    EINPROGRESS = 115, "under way";
     ENOTSUPP = 524, "operation not supported";
 }
 

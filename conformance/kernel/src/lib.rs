@@ -13,6 +13,7 @@
 //! - [`map`]: creating and accessing maps
 //! - [`ring`]: consuming a ring buffer
 //! - [`btf`]: loading type information
+//! - [`task`]: processes as owners of storage
 //! - [`stats`]: the verifier's statistics, as read from its log
 //!
 //! Layouts and numbers are those of `include/uapi/linux/bpf.h` of Linux 6.18.
@@ -25,6 +26,7 @@ pub mod ring;
 mod skip;
 pub mod stats;
 mod sys;
+pub mod task;
 
 pub use btf::Btf;
 pub use map::{Map, MapError, MapRequest};
@@ -33,6 +35,7 @@ pub use prog::{LoadError, LoadRequest, Prog, ProgInfo, TestRun, TestRunResult};
 pub use ring::RingBuffer;
 pub use skip::{kernel_or_skip, linux_6_18_or_skip, report_skip};
 pub use stats::VerifierStats;
+pub use task::Task;
 
 use ebpfvm_spec::{Errno, ProgType};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The maps that are compared, with the keys and values that operations use.
 
-use ebpfvm_spec::btf::Btf;
+use ebpfvm_spec::btf::{Btf, BtfBuilder, IntEncoding, Kind, Name, TypeId};
 use ebpfvm_spec::{MapDef, MapFlags, MapType};
 
 /// A map with the keys and values that the operations use.
@@ -72,7 +72,44 @@ pub(crate) fn cases() -> Vec<Case> {
         case(Cpumap, 4, 4, 3, 0, Order::Defined),
         case(Cpumap, 4, 8, 3, 0, Order::Defined),
         case(Xskmap, 4, 4, 5, 0, Order::Defined),
+        case(StackTrace, 4, 80, 5, 0, Order::Defined),
+        case(StackTrace, 4, 96, 5, MapFlags::STACK_BUILD_ID, Order::Defined),
+        case(CgroupArray, 4, 4, 5, 0, Order::Defined),
+        case(CgroupStorage, 8, 12, 0, 0, Order::Defined),
+        case(CgroupStorage, 16, 12, 0, 0, Order::Defined),
+        case(PercpuCgroupStorage, 16, 12, 0, 0, Order::Defined),
+        case(UserRingbuf, 0, 0, 4096, 0, Order::Defined),
+        case(Arena, 0, 0, 2, MapFlags::MMAPABLE, Order::Defined),
+        case(ReuseportSockarray, 4, 4, 5, 0, Order::Defined),
+        case(ReuseportSockarray, 4, 8, 5, 0, Order::Defined),
+        case(Sockmap, 4, 4, 5, 0, Order::Defined),
+        case(Sockmap, 4, 8, 5, 0, Order::Defined),
+        case(Sockhash, 4, 4, 5, 0, Order::Free),
+        case(Sockhash, 12, 8, 5, 0, Order::Free),
     ]
+}
+
+/// Values that belong to something: keys are file descriptors of it.
+pub(crate) fn storage(map_type: MapType, value_bytes: u32, owners: &[i32]) -> Case {
+    let mut case = case(map_type, 4, value_bytes, 0, MapFlags::NO_PREALLOC, Order::Defined);
+    (case.def.key_type, case.def.value_type) = (Some(TypeId(1)), Some(TypeId(3)));
+    case.types = Some(storage_types(value_bytes));
+    case.keys = owners.iter().map(|fd| fd.to_ne_bytes().to_vec()).collect();
+    case
+}
+
+/// Types for keys of 4 bytes and values of so many.
+pub(crate) fn storage_types(value_bytes: u32) -> Btf {
+    let mut builder = BtfBuilder::new();
+    let mut int = |name, bytes: u32| {
+        let (name, encoding) = (builder.intern(name), IntEncoding::default());
+        builder.push(name, Kind::Int { bytes, encoding, bit_offset: 0, bits: bytes as u8 * 8 })
+    };
+    let (index, element) = (int("int", 4), int("char", 1));
+    // Where larger values are refused, it is not for their type.
+    let count = value_bytes.clamp(1, 1 << 16);
+    builder.push(Name::EMPTY, Kind::Array { element, index, count });
+    builder.finish().unwrap()
 }
 
 /// A table that never gets full: which entry goes then is not defined.

@@ -5,7 +5,7 @@ use ebpfvm::map::MapError;
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_kernel::{Kernel, Map, MapError as KernelError, MapRequest};
 use ebpfvm_loader::encode_btf;
-use ebpfvm_spec::btf::TypeId;
+use ebpfvm_spec::btf::{Btf, TypeId};
 use ebpfvm_spec::{Errno, MapDef};
 
 pub(crate) fn request(def: &MapDef) -> MapRequest<'_> {
@@ -16,20 +16,24 @@ pub(crate) fn request(def: &MapDef) -> MapRequest<'_> {
     }
 }
 
-/// The kernel's map of a case, with its types if it has any.
-pub(crate) fn create_theirs(kernel: &Kernel, case: &Case) -> Map {
-    let types = case.types.as_ref().map(|types| {
+/// The kernel's map of a definition, with its types if it has any.
+pub(crate) fn try_theirs(kernel: &Kernel, def: &MapDef, types: Option<&Btf>) -> Result<Map, Errno> {
+    let types = types.map(|types| {
         let bytes = encode_btf(types, ByteOrder::HOST).unwrap();
         kernel.btf_load(&bytes, 1).unwrap_or_else(|e| panic!("{e}\n{}", e.log))
     });
     let id = |id: Option<TypeId>| id.map_or(0, |id| id.0);
-    let request = MapRequest {
+    kernel.map_create(&MapRequest {
         btf: types.as_ref(),
-        btf_key_type_id: id(case.def.key_type),
-        btf_value_type_id: id(case.def.value_type),
-        ..request(&case.def)
-    };
-    kernel.map_create(&request).unwrap()
+        btf_key_type_id: id(def.key_type),
+        btf_value_type_id: id(def.value_type),
+        ..request(def)
+    })
+}
+
+/// The kernel's map of a case.
+pub(crate) fn create_theirs(kernel: &Kernel, case: &Case) -> Map {
+    try_theirs(kernel, &case.def, case.types.as_ref()).unwrap()
 }
 
 pub(crate) fn ours<T>(result: Result<T, MapError>) -> Result<T, Errno> {

@@ -7,5 +7,6 @@ mod definitions;
 mod judge;
 mod nested;
 mod operations;
+mod owners;
 mod programs;
 mod typed;

@@ -3,6 +3,7 @@
 use crate::batches;
 use crate::cases::{Case, Numbers, Order, cases, value};
 use crate::judge::{create_theirs, ours, present, theirs, without_padding};
+use crate::owners::Owners;
 use ebpfvm::map::{LookupFlags, Map, MapLimits, MapRef, UpdateFlags};
 use ebpfvm_kernel::{Kernel, Map as KernelMap, linux_6_18_or_skip};
 use ebpfvm_spec::{Errno, MapType};
@@ -103,6 +104,11 @@ pub(crate) fn compare(kernel: &Kernel, case: &Case, numbers: &mut Numbers) {
             let our_entries = our.entries().collect();
             assert_eq!(contents(case, our_entries), contents(case, entries), "{:?}", case.def);
         }
+        for key in case.keys.iter().filter(|_| case.def.key_bytes > 0) {
+            let got = without_padding(&case.def, ours(our.read(key)));
+            let expected = without_padding(&case.def, present(theirs(their.lookup(key))));
+            assert_eq!(got, expected, "{:?}", case.def);
+        }
         assert_eq!(ours(our.freeze()), theirs(their.freeze()), "{:?}", case.def);
         assert_eq!(ours(our.freeze()), theirs(their.freeze()), "{:?}", case.def);
     }
@@ -112,7 +118,8 @@ pub(crate) fn compare(kernel: &Kernel, case: &Case, numbers: &mut Numbers) {
 fn the_same_operations_give_the_same() {
     let Some(kernel) = linux_6_18_or_skip("the_same_operations_give_the_same") else { return };
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    let cases = cases();
+    let owners = Owners::new(&kernel);
+    let cases: Vec<Case> = cases().into_iter().chain(owners.cases()).collect();
     cases.iter().for_each(|case| compare(&kernel, case, &mut numbers));
     eprintln!("{} maps, {} operations on each", cases.len(), 2 * OPERATIONS);
 }

@@ -1,11 +1,13 @@
 //! What programs and the host do with a map.
 
 use super::{Cpu, LookupFlags, Map, MapOps, MapRef, OnFree, Slab, UpdateFlags};
+use crate::socket::Socket;
 use ebpfvm_spec::{Errno, MapDef, MapFlags};
 use std::any::Any;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 /// Why the host's access to a map failed.
@@ -81,9 +83,9 @@ impl Map {
         &self.def
     }
 
-    /// The bytes of its storage.
+    /// The bytes of its storage, which grows of kinds without a capacity.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.ops.grown_bytes()
     }
 
     /// The bytes of a value as the host reads and writes it: of per-CPU maps the values of all
@@ -224,6 +226,28 @@ impl Map {
         if key.len() == self.def.key_bytes as usize { self.ops.inner(key) } else { None }
     }
 
+    /// The socket that a map of sockets has for a key, as `map_lookup_elem` returns it. A run that uses
+    /// it holds it: the host may replace it meanwhile.
+    pub fn socket(&self, key: &[u8]) -> Option<Arc<Socket>> {
+        if key.len() == self.def.key_bytes as usize { self.ops.socket(key) } else { None }
+    }
+
+    /// Puts a socket into a map of sockets, as `sock_map_update`, `sock_hash_update` and
+    /// `map_update_elem` do.
+    ///
+    /// # Errors
+    /// As [`Map::set_socket`], but for the rights: `EPERM` where programs may only read.
+    pub fn update_socket(
+        &self,
+        key: &[u8],
+        socket: Arc<Socket>,
+        flags: UpdateFlags,
+    ) -> Result<(), Errno> {
+        self.program_writes()?;
+        let sized = key.len() == self.def.key_bytes as usize;
+        if sized { self.ops.set_socket(key, socket, flags) } else { Err(Errno::EINVAL) }
+    }
+
     fn sized_value(&self, value: &[u8]) -> Result<(), Errno> {
         if value.len() == self.def.value_bytes as usize { Ok(()) } else { Err(Errno::EINVAL) }
     }
@@ -281,6 +305,23 @@ impl Map {
     pub fn set_inner(&self, key: &[u8], map: MapRef, flags: UpdateFlags) -> Result<(), MapError> {
         self.host("set inner map", Some(key), None, Side::Write, |ops| {
             ops.set_inner(key, map, flags)
+        })
+    }
+
+    /// Puts a socket into a map of sockets.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for a socket that `sockmap` and `sockhash` do not take; `ENOTSUPP`, `EINVAL` or
+    /// `EBUSY` for one that `reuseport_sockarray` does not; `EINVAL` if this is no map of sockets;
+    /// else as [`Map::write`].
+    pub fn set_socket(
+        &self,
+        key: &[u8],
+        socket: Arc<Socket>,
+        flags: UpdateFlags,
+    ) -> Result<(), MapError> {
+        self.host("set socket", Some(key), None, Side::Write, |ops| {
+            ops.set_socket(key, socket, flags)
         })
     }
 

@@ -1,5 +1,6 @@
 //! How a map comes to be.
 
+use super::arena::Arena;
 use super::budget::{Budget, Reservation};
 use super::kind::{KINDS, Kind, Shape};
 use super::special::Special;
@@ -231,6 +232,7 @@ impl Map {
         if !def.flags.has(MapFlags::ZERO_SEED) {
             shape.seed = seed;
         }
+        shape.budget = budget;
         let bytes = check_size(kind, &shape)?;
         let reserve = |budget: &Arc<Budget>| {
             budget.reserve(bytes, limits.total_bytes).map_err(|in_use| CreateError::Exhausted {
@@ -271,6 +273,11 @@ impl Map {
     /// Gives the globals of a section their content.
     fn fill(&self) -> Result<(), CreateError> {
         let MapOrigin::Section { section, data } = &self.def.origin else { return Ok(()) };
+        if let Some(arena) = self.as_kind::<Arena>()
+            && arena.write(0, data).is_ok()
+        {
+            return Ok(());
+        }
         let fits = self.def.map_type == MapType::Array
             && self.def.max_entries == 1
             && self.def.value_bytes as usize == data.len();
@@ -336,7 +343,7 @@ fn plan<'a>(
         return Err(CreateError::NoCpus { map: def.name.clone() });
     }
     let lanes = if def.map_type.is_percpu() { Lanes::PerCpu(cpus) } else { Lanes::Shared };
-    Ok((kind, Shape { def, lanes, cpus, seed: 0, limits, special }))
+    Ok((kind, Shape { def, lanes, cpus, seed: 0, limits, special, budget: None }))
 }
 
 fn check_size(kind: &Kind, shape: &Shape<'_>) -> Result<u64, CreateError> {

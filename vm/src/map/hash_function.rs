@@ -40,6 +40,39 @@ fn fold(a: u64, b: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
+/// The kernel's hash of words (lookup3 of Bob Jenkins; `jhash2` with 0 for a start), for hashes that
+/// can be seen from outside.
+pub(super) fn jhash2(words: &[u32]) -> u32 {
+    // What is rotated by how much, in the two ways of mixing three words.
+    const MIX: [u32; 6] = [4, 6, 8, 16, 19, 4];
+    const END: [u32; 7] = [14, 11, 25, 16, 4, 14, 24];
+    let start = 0xdead_beef_u32.wrapping_add((words.len() as u32) << 2);
+    let mut state = [start; 3];
+    // All of the last up to three words wait for the end.
+    let ends = words.len().saturating_sub(1) / 3 * 3;
+    let (whole, last) = words.split_at(ends);
+    let add = |state: &mut [u32; 3], words: &[u32]| {
+        state.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+    };
+    for chunk in whole.chunks_exact(3) {
+        add(&mut state, chunk);
+        for (step, turn) in MIX.into_iter().enumerate() {
+            let [to, next, from] = [step % 3, (step + 1) % 3, (step + 2) % 3];
+            state[to] = state[to].wrapping_sub(state[from]) ^ state[from].rotate_left(turn);
+            state[from] = state[from].wrapping_add(state[next]);
+        }
+    }
+    if last.is_empty() {
+        return state[2];
+    }
+    add(&mut state, last);
+    for (step, turn) in END.into_iter().enumerate() {
+        let (to, from) = ((step + 2) % 3, (step + 1) % 3);
+        state[to] = (state[to] ^ state[from]).wrapping_sub(state[from].rotate_left(turn));
+    }
+    state[2]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

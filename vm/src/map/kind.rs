@@ -4,10 +4,15 @@
 //! The rules are those of `map_create` and of each kind's `map_alloc_check` in Linux 6.18; the
 //! tests of the conformance crate compare them with the kernel.
 
+use super::arena::{self, Arena};
 use super::array::Array;
 use super::bloom_filter::BloomFilter;
+use super::budget::Budget;
+use super::cgroup_array::CgroupArray;
+use super::cgroup_storage::CgroupStorage;
 use super::create::{CreateError, MapLimits};
 use super::hash::Hash;
+use super::local_storage::LocalStorage;
 use super::lpm_trie::LpmTrie;
 use super::map_of_maps::{ArrayOfMaps, HashOfMaps, check_pattern};
 use super::memory::OutOfMemory;
@@ -15,13 +20,17 @@ use super::perf_event_array::PerfEventArray;
 use super::prog_array::ProgArray;
 use super::queue_stack::QueueStack;
 use super::ringbuf::Ringbuf;
-use super::rules::Entries;
 use super::rules::Size::{self, Absent, Either, Exactly, UpTo, Within};
+use super::rules::{Entries, PAGE_BYTES};
+use super::sockets::{SocketArray, SocketHash};
 use super::special::Special;
+use super::stack_trace::{self, StackTrace};
+use super::struct_ops::{self, StructOps};
 use super::targets::{DevmapHash, Targets};
+use super::user_ringbuf::UserRingbuf;
 use super::values::Lanes;
 use super::{MapOps, Slab};
-use ebpfvm_spec::{MapDef, MapFlags, MapType};
+use ebpfvm_spec::{Errno, MapDef, MapFlags, MapType};
 use std::sync::Arc;
 
 /// A kind of map.
@@ -95,6 +104,8 @@ pub(super) struct Shape<'a> {
     pub(super) limits: &'a MapLimits,
     /// What of its values is not data.
     pub(super) special: &'a Arc<Special>,
+    /// What kinds that grow take their memory from, besides the limits.
+    pub(super) budget: Option<&'a Arc<Budget>>,
 }
 
 impl Shape<'_> {
@@ -135,6 +146,33 @@ const HANDLE_FLAGS: u32 = MapFlags::RDONLY | MapFlags::WRONLY | MapFlags::NUMA_N
 
 /// `NR_CPUS` of the kernel that this machine follows (it differs between configurations).
 const KERNEL_CPUS: u32 = 256;
+
+/// `MAX_BPF_STACK`: the longest key of a table of sockets, which programs make on their stack.
+const STACK_BYTES: u32 = 512;
+
+/// `BPF_LOCAL_STORAGE_MAX_VALUE_SIZE`: what a value that belongs to something may have; two such,
+/// with the kernel's own part, are counted in 16 bits.
+const STORAGE_VALUE_BYTES: u32 = u16::MAX as u32 - 128;
+
+/// Values that belong to sockets, inodes, tasks or cgroups.
+///
+/// Linux also demands that the key's type is an integer of 32 bits; no types are looked at here.
+const fn storage(map_type: MapType) -> Kind {
+    let flags = MapFlags::NO_PREALLOC | MapFlags::CLONE;
+    let value = UpTo(STORAGE_VALUE_BYTES);
+    let storage: (Bytes, Build) = (LocalStorage::needed, LocalStorage::build);
+    let kind = Kind::new(map_type, NUMBER, value, Entries::Absent, flags, storage);
+    Kind { demanded: MapFlags::NO_PREALLOC, further: check_types, ..kind }
+}
+
+/// The types of keys and values must be known.
+fn check_types(def: &MapDef) -> Result<(), CreateError> {
+    if def.key_type.is_some() && def.value_type.is_some() {
+        return Ok(());
+    }
+    let expected = "types of keys and values in BTF".into();
+    Err(CreateError::property(def, "BTF", "not given".into(), expected, Errno::EINVAL))
+}
 
 /// A slot's number, or a handle.
 const NUMBER: Size = Exactly(4);
@@ -201,4 +239,39 @@ pub(super) static KINDS: &[Kind] = &[
         (Targets::needed, Targets::build)),
     Kind::new(MapType::Xskmap, NUMBER, NUMBER, MANY, HANDLE_FLAGS,
         (Targets::needed, Targets::build)),
+    Kind {
+        further: stack_trace::check_frames,
+        ..Kind::new(MapType::StackTrace, NUMBER, Within(8, u32::MAX), Entries::UpTo(1 << 31),
+            HANDLE_FLAGS | MapFlags::STACK_BUILD_ID, (StackTrace::needed, StackTrace::build))
+    },
+    Kind::new(MapType::Sockmap, NUMBER, Either(4, 8), MANY, HANDLE_FLAGS,
+        (SocketArray::needed, SocketArray::build)),
+    Kind::new(MapType::Sockhash, UpTo(STACK_BYTES), Either(4, 8), Entries::Within(HASH_ENTRIES),
+        HANDLE_FLAGS, (SocketHash::needed, SocketHash::build)),
+    Kind::new(MapType::ReuseportSockarray, NUMBER, Either(4, 8), MANY, ACCESS | NODE,
+        (SocketArray::needed, SocketArray::build)),
+    Kind::new(MapType::CgroupArray, NUMBER, NUMBER, MANY, HANDLE_FLAGS,
+        (CgroupArray::needed, CgroupArray::build)),
+    Kind::new(MapType::CgroupStorage, Either(8, 16), UpTo(STORAGE_VALUE_BYTES), Entries::Absent,
+        ACCESS | NODE, (CgroupStorage::needed, CgroupStorage::build)),
+    Kind::new(MapType::PercpuCgroupStorage, Either(8, 16), UpTo(PERCPU_VALUE_BYTES), Entries::Absent,
+        ACCESS | NODE, (CgroupStorage::needed, CgroupStorage::build)),
+    storage(MapType::SkStorage),
+    storage(MapType::InodeStorage),
+    storage(MapType::TaskStorage),
+    storage(MapType::CgrpStorage),
+    Kind::new(MapType::UserRingbuf, Absent, Absent, Entries::Pages, NODE,
+        (UserRingbuf::needed, UserRingbuf::build)),
+    // Linux takes only the types of values that it knows, and the size of the type for the value's.
+    Kind::new(MapType::StructOps, NUMBER, Within(struct_ops::HEADER_BYTES, KMALLOC_BYTES),
+        Entries::One, MapFlags::LINK | MapFlags::VTYPE_BTF_OBJ_FD,
+        (StructOps::needed, StructOps::build)),
+    Kind {
+        demanded: MapFlags::MMAPABLE,
+        extra: !(PAGE_BYTES as u64 - 1),
+        further: arena::check_range,
+        ..Kind::new(MapType::Arena, Absent, Absent, MANY,
+            MapFlags::MMAPABLE | MapFlags::SEGV_ON_FAULT | MapFlags::NO_USER_CONV,
+            (Arena::needed, Arena::build))
+    },
 ];

@@ -8,43 +8,61 @@
 //! To add a kind: a file with its storage, and a row in `kind.rs`; `rules.rs` says what a row can demand.
 
 mod access;
+pub mod arena;
 mod array;
 mod batch;
 mod bloom_filter;
 mod budget;
+pub mod cgroup_array;
+pub mod cgroup_storage;
 mod create;
 mod direct;
 mod handles;
 mod hash;
 mod hash_function;
 mod kind;
+pub mod local_storage;
 pub(crate) mod lock;
 mod lpm_trie;
 mod map_of_maps;
 pub(crate) mod memory;
 pub mod perf_event_array;
+mod pool;
 mod prog_array;
 mod queue_stack;
 pub mod ringbuf;
 mod rules;
 mod snapshot;
+pub mod sockets;
 mod special;
+pub mod stack_trace;
+pub mod struct_ops;
 mod targets;
+pub mod user_ringbuf;
 mod values;
 
 pub use access::MapError;
+pub use arena::Arena;
 pub use batch::{Batch, BatchCursor, BucketError, Entry, Take, Visit};
 pub(crate) use budget::Budget;
+pub use cgroup_array::CgroupArray;
+pub use cgroup_storage::CgroupStorage;
 pub use create::{CreateError, MapLimits};
 pub(crate) use direct::{Direct, Elements};
 pub(crate) use hash::Hash;
+pub use local_storage::{LocalStorage, OwnerId};
 pub use perf_event_array::PerfEventArray;
 pub use prog_array::ProgArray;
 pub use ringbuf::Ringbuf;
 pub use snapshot::{Snapshot, SnapshotError};
+pub use sockets::{SocketArray, SocketHash};
 pub use special::{FreedField, OnFree};
+pub use stack_trace::StackTrace;
+pub use struct_ops::StructOps;
 pub use targets::Targets;
+pub use user_ringbuf::UserRingbuf;
 
+use crate::socket::Socket;
 use budget::Reservation;
 use ebpfvm_spec::{Errno, MapDef};
 use special::Special;
@@ -289,6 +307,22 @@ pub trait MapOps: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
 
+    /// The socket that a map of sockets has for a key. Who uses it holds it.
+    fn socket(&self, key: &[u8]) -> Option<Arc<Socket>> {
+        let _ = key;
+        None
+    }
+
+    /// Puts a socket into a map of sockets.
+    ///
+    /// # Errors
+    /// What the kind says about sockets that it does not take; `EINVAL` of other kinds; else as
+    /// [`MapOps::update`].
+    fn set_socket(&self, key: &[u8], socket: Arc<Socket>, flags: UpdateFlags) -> Result<(), Errno> {
+        let _ = (key, socket, flags);
+        Err(Errno::EINVAL)
+    }
+
     /// Takes back memory that a program got from this map and still holds when its run ends: a
     /// ring-buffer record that it reserved and neither submitted nor discarded. Other addresses
     /// are left alone.
@@ -306,7 +340,13 @@ pub trait MapOps: Any + Send + Sync {
         Err(BucketError::Beyond)
     }
 
-    /// Where values lie that programs may touch.
+    /// What the storage has allocated since it was made, in bytes: of kinds without a capacity.
+    fn grown_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Where values lie that programs may touch. Those of kinds without a capacity are not among
+    /// them: whoever gets the address of one knows its size.
     fn slabs(&self) -> &[Slab] {
         &[]
     }
@@ -316,7 +356,7 @@ pub trait MapOps: Any + Send + Sync {
 pub struct Map {
     id: u32,
     def: MapDef,
-    /// What the storage allocated.
+    /// What the storage allocated when it was made.
     bytes: u64,
     /// Size of a value as the host reads and writes it.
     host_value_bytes: usize,

@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 /// Bytes of a record's header, `BPF_RINGBUF_HDR_SZ`.
 const HEADER: u64 = 8;
 /// `BPF_RINGBUF_BUSY_BIT`: reserved and not submitted.
-const BUSY: u64 = 1 << 31;
+pub(super) const BUSY: u64 = 1 << 31;
 /// `BPF_RINGBUF_DISCARD_BIT`: not for the consumer.
-const DISCARD: u64 = 1 << 30;
+pub(super) const DISCARD: u64 = 1 << 30;
 /// The part of a header that is the size of the data.
-const SIZE: u64 = DISCARD - 1;
+pub(super) const SIZE: u64 = DISCARD - 1;
 /// `RINGBUF_MAX_RECORD_SZ`
 const MAX_RECORD: u64 = (u32::MAX / 4) as u64;
 
@@ -294,7 +294,7 @@ impl Ringbuf {
 }
 
 /// Bytes from a record to the next.
-fn record_bytes(data_bytes: u64) -> u64 {
+pub(super) fn record_bytes(data_bytes: u64) -> u64 {
     (data_bytes + HEADER).next_multiple_of(HEADER)
 }
 

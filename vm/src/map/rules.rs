@@ -24,12 +24,16 @@ pub(super) enum Entries {
     UpTo(u32),
     /// 1 to so many: `EINVAL` above.
     Within(u32),
+    /// 0: the map has no capacity.
+    Absent,
+    /// Exactly 1.
+    One,
     /// Bytes: a power of two and whole pages.
     Pages,
 }
 
 /// `PAGE_SIZE` of the kernel that this machine follows, whatever the host has.
-const PAGE_BYTES: u32 = 4096;
+pub(super) const PAGE_BYTES: u32 = 4096;
 
 impl Kind {
     /// The row of a kind.
@@ -123,6 +127,8 @@ impl Entries {
             Entries::Within(most) => {
                 (!(1..=*most).contains(&got)).then(|| format!("at least 1 and at most {most}"))
             }
+            Entries::Absent => (got != 0).then(|| "0: this kind has no capacity".into()),
+            Entries::One => (got != 1).then(|| "1".into()),
             Entries::Pages => {
                 let fits = got.is_power_of_two() && got >= PAGE_BYTES;
                 (!fits).then(|| format!("bytes: a power of two, at least {PAGE_BYTES}"))

@@ -14,7 +14,8 @@ use ebpfvm_spec::context::Pointee;
 use facts::{Fact, Facts};
 use options::Options;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// `AF_INET`
@@ -47,6 +48,8 @@ pub mod state {
 pub struct Socket {
     cookie: u64,
     state: Mutex<State>,
+    /// It is in a `reuseport_sockarray`, of which it can be in one only.
+    in_reuseport_array: AtomicBool,
 }
 
 /// What is known of a socket.
@@ -90,7 +93,7 @@ impl Socket {
 
     /// A socket with a cookie that the host chooses, for runs that are to be repeated.
     pub fn with_cookie(cookie: u64) -> Socket {
-        Socket { cookie, state: Mutex::default() }
+        Socket { cookie, state: Mutex::default(), in_reuseport_array: AtomicBool::new(false) }
     }
 
     /// The socket of packets in the kernel's test-run: of no family, not connected
@@ -255,6 +258,16 @@ impl Socket {
     pub(crate) fn put(&self, name: &str, value: u64) {
         let set = self.set_field(name, value);
         debug_assert!(set.is_ok(), "{set:?}");
+    }
+
+    /// Says that the socket is in a `reuseport_sockarray` from now on; false if it was in one.
+    pub(crate) fn enter_reuseport_array(&self) -> bool {
+        !self.in_reuseport_array.swap(true, AcqRel)
+    }
+
+    /// Says that the socket is in no `reuseport_sockarray` any more.
+    pub(crate) fn leave_reuseport_array(&self) {
+        self.in_reuseport_array.store(false, Release);
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -22,6 +22,10 @@ pub(crate) unsafe fn bpf_fd<A: Attribute>(_: Command, _: &mut A) -> Result<Fd, E
     Err(Errno::ENOSYS)
 }
 
+pub(crate) fn pidfd(_: u32) -> Result<Fd, Errno> {
+    Err(Errno::ENOSYS)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protection {
     Read,

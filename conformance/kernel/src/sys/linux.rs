@@ -72,6 +72,20 @@ pub(crate) unsafe fn bpf_fd<A: Attribute>(
     Ok(Fd(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// A file descriptor for a task.
+///
+/// # Errors
+/// The kernel's error number: `ESRCH` if there is no such task.
+pub(crate) fn pidfd(pid: u32) -> Result<Fd, Errno> {
+    // SAFETY: the call takes numbers and touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(last_error());
+    }
+    // SAFETY: the kernel made this descriptor for us, nobody else has it.
+    Ok(Fd(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+}
+
 /// Which accesses a [`Mapping`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protection {

@@ -1,0 +1,320 @@
+//! Maps of sockets (`net/core/sock_map.c`, `kernel/bpf/reuseport_array.c`).
+//!
+//! User space stores file descriptors in them. This machine has none: the host stores
+//! [sockets](Socket) through [`Map::set_socket`](super::Map::set_socket) and says what they are in
+//! their fields `family`, `type`, `protocol`, `state`, `src_port` and `reuseport_group`; by these the
+//! kernel's rules say which of them a map takes. A socket stays in a map until it is removed: the host says when one is
+//! closed.
+
+use super::array::{existing, index_of, indices, next_index};
+use super::hash::table::{Index, Layout, Table};
+use super::kind::Shape;
+use super::memory::{OutOfMemory, slots};
+use super::{MapOps, UpdateFlags};
+use crate::socket::facts::Fact;
+use crate::socket::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, Socket, state};
+use arc_swap::ArcSwapOption;
+use ebpfvm_spec::context::Pointee;
+use ebpfvm_spec::{Errno, MapType};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const AF_UNIX: u64 = 1;
+const SOCK_STREAM: u64 = 1;
+const SOCK_DGRAM: u64 = 2;
+
+/// What a socket is, as far as the rules ask.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nature {
+    Tcp { listens: bool, established: bool },
+    Udp { bound: bool, connected: bool },
+    Unix { stream: bool, connected: bool },
+    Other,
+}
+
+fn nature(socket: &Socket) -> Nature {
+    let field = |name| socket.get(Pointee::Sock, name).unwrap_or(0);
+    let (listens, connected) =
+        (field("state") == state::LISTEN, field("state") == state::ESTABLISHED);
+    match (field("family"), field("type"), field("protocol")) {
+        (AF_INET | AF_INET6, SOCK_STREAM, IPPROTO_TCP) => {
+            Nature::Tcp { listens, established: connected }
+        }
+        (AF_INET | AF_INET6, SOCK_DGRAM, IPPROTO_UDP) => {
+            Nature::Udp { bound: field("src_port") != 0, connected }
+        }
+        (AF_UNIX, kind @ (SOCK_STREAM | SOCK_DGRAM), 0) => {
+            Nature::Unix { stream: kind == SOCK_STREAM, connected }
+        }
+        _ => Nature::Other,
+    }
+}
+
+/// Whether `sockmap` and `sockhash` take a socket (`sock_map_sk_is_suitable`,
+/// `sock_map_sk_state_allowed`).
+fn check_suitable(socket: &Socket) -> Result<(), Errno> {
+    let suitable = match nature(socket) {
+        Nature::Tcp { listens, established } => listens || established,
+        Nature::Udp { bound, .. } => bound,
+        Nature::Unix { stream, connected } => connected || !stream,
+        Nature::Other => false,
+    };
+    if suitable { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+/// Whether data can be redirected to a socket (`sock_map_redirect_allowed`).
+fn takes_redirects(socket: &Socket) -> bool {
+    match nature(socket) {
+        Nature::Tcp { listens, .. } => !listens,
+        Nature::Udp { connected, .. } | Nature::Unix { connected, .. } => connected,
+        Nature::Other => false,
+    }
+}
+
+/// Whether a `reuseport_sockarray` takes a socket (`reuseport_array_update_check`).
+fn check_reuseport(socket: &Socket) -> Result<(), Errno> {
+    let shares = socket.fact(Fact::Group) != 0;
+    match nature(socket) {
+        Nature::Tcp { listens: true, .. } | Nature::Udp { bound: true, .. } if shares => Ok(()),
+        Nature::Tcp { .. } | Nature::Udp { .. } => Err(Errno::EINVAL),
+        Nature::Unix { .. } | Nature::Other => Err(Errno::ENOTSUPP),
+    }
+}
+
+/// An update with a number in place of a socket, which no number is.
+fn write_number(value: &[u8]) -> Errno {
+    let number = match *value {
+        [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]).into(),
+        _ => value.first_chunk().map_or(u64::MAX, |bytes| u64::from_ne_bytes(*bytes)),
+    };
+    if number > i32::MAX as u64 { Errno::EINVAL } else { Errno::EBADF }
+}
+
+/// What the host reads: the cookie, if values have room for it.
+fn cookie(value_bytes: usize, socket: Option<Arc<Socket>>) -> Result<Vec<u8>, Errno> {
+    if value_bytes != size_of::<u64>() {
+        return Err(Errno::ENOSPC);
+    }
+    socket.map(|socket| socket.cookie().to_ne_bytes().to_vec()).ok_or(Errno::ENOENT)
+}
+
+fn slot_bytes(count: u64) -> u64 {
+    count * size_of::<ArcSwapOption<Socket>>() as u64
+}
+
+/// `sockmap` and `reuseport_sockarray`.
+pub struct SocketArray {
+    slots: Box<[ArcSwapOption<Socket>]>,
+    value_bytes: usize,
+    reuseport: bool,
+    /// Held while a slot changes.
+    changing: Mutex<()>,
+}
+
+impl SocketArray {
+    pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
+        Some(slot_bytes(shape.def.max_entries.into()))
+    }
+
+    pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
+        Ok(Box::new(SocketArray {
+            slots: slots(shape.def.max_entries as usize, ArcSwapOption::empty)?,
+            value_bytes: shape.def.value_bytes as usize,
+            reuseport: shape.def.map_type == MapType::ReuseportSockarray,
+            changing: Mutex::new(()),
+        }))
+    }
+
+    /// The socket in a slot that data can be redirected to (`bpf_sk_redirect_map`,
+    /// `bpf_msg_redirect_map`).
+    pub fn redirect_target(&self, index: u32) -> Option<Arc<Socket>> {
+        self.socket(&index.to_ne_bytes()).filter(|socket| takes_redirects(socket))
+    }
+
+    /// Says that a socket is closed: it leaves the map.
+    pub fn forget_socket(&self, cookie: u64) {
+        for slot in &self.slots {
+            let _only = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            if slot.load().as_ref().is_some_and(|socket| socket.cookie() == cookie) {
+                self.replace(slot, None);
+            }
+        }
+    }
+
+    /// Changes a slot. Whether there was a socket.
+    fn replace(&self, slot: &ArcSwapOption<Socket>, socket: Option<Arc<Socket>>) -> bool {
+        let old = slot.swap(socket);
+        if let Some(old) = &old
+            && self.reuseport
+        {
+            old.leave_reuseport_array();
+        }
+        old.is_some()
+    }
+
+    fn slot(&self, key: &[u8]) -> Option<&ArcSwapOption<Socket>> {
+        Some(&self.slots[existing(self.slots.len() as u32, key)?])
+    }
+}
+
+impl Drop for SocketArray {
+    fn drop(&mut self) {
+        for slot in &self.slots {
+            self.replace(slot, None);
+        }
+    }
+}
+
+impl MapOps for SocketArray {
+    fn socket(&self, key: &[u8]) -> Option<Arc<Socket>> {
+        self.slot(key)?.load_full()
+    }
+
+    fn set_socket(&self, key: &[u8], socket: Arc<Socket>, flags: UpdateFlags) -> Result<(), Errno> {
+        // Each kind asks in its own order.
+        if !self.reuseport {
+            check_suitable(&socket)?;
+        }
+        flags.check()?;
+        let slot = self.slot(key).ok_or(Errno::E2BIG)?;
+        let _only = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (slot.load().is_some(), flags) {
+            (true, UpdateFlags::NOEXIST) => return Err(Errno::EEXIST),
+            (false, UpdateFlags::EXIST) => return Err(Errno::ENOENT),
+            _ => {}
+        }
+        if self.reuseport {
+            check_reuseport(&socket)?;
+            if !socket.enter_reuseport_array() {
+                return Err(Errno::EBUSY);
+            }
+        }
+        self.replace(slot, Some(socket));
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        let (out_of_range, empty) = match self.reuseport {
+            true => (Errno::E2BIG, Errno::ENOENT),
+            false => (Errno::EINVAL, Errno::EINVAL),
+        };
+        let slot = self.slot(key).ok_or(out_of_range)?;
+        let _only = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.replace(slot, None) { Ok(()) } else { Err(empty) }
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        next_index(self.slots.len() as u32, key)
+    }
+
+    fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(indices(self.slots.len() as u32))
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        cookie(self.value_bytes, self.socket(key))
+    }
+
+    fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
+        if !self.reuseport {
+            return Err(write_number(value));
+        }
+        flags.check()?;
+        self.slot(key).ok_or(Errno::E2BIG)?;
+        // A number of 4 bytes may be negative.
+        Err(if index_of(value).is_some() { Errno::EBADF } else { write_number(value) })
+    }
+}
+
+/// `sockhash`.
+pub struct SocketHash {
+    table: Table,
+    /// The socket of each element of the table.
+    slots: Box<[ArcSwapOption<Socket>]>,
+    value_bytes: usize,
+}
+
+impl SocketHash {
+    pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
+        let layout = layout(shape);
+        layout.bytes()?.checked_add(slot_bytes(layout.elements() as u64))
+    }
+
+    pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
+        let layout = layout(shape);
+        let table = Table::new(layout, shape.seed)?;
+        let slots = slots(layout.elements(), ArcSwapOption::empty)?;
+        Ok(Box::new(SocketHash { table, slots, value_bytes: shape.def.value_bytes as usize }))
+    }
+
+    /// The socket of a key that data can be redirected to (`bpf_sk_redirect_hash`,
+    /// `bpf_msg_redirect_hash`).
+    pub fn redirect_target(&self, key: &[u8]) -> Option<Arc<Socket>> {
+        self.socket(key).filter(|socket| takes_redirects(socket))
+    }
+
+    /// Says that a socket is closed: it leaves the map.
+    pub fn forget_socket(&self, cookie: u64) {
+        let is_it = |key: &Vec<u8>| self.socket(key).is_some_and(|s| s.cookie() == cookie);
+        let keys: Vec<_> = self.table.keys().filter(is_it).collect();
+        for key in keys {
+            // A program may have removed it.
+            let _ = self.delete(&key);
+        }
+    }
+
+    fn slot(&self, index: Index) -> &ArcSwapOption<Socket> {
+        &self.slots[index as usize]
+    }
+}
+
+fn layout(shape: &Shape<'_>) -> Layout {
+    Layout::new(shape.def.max_entries, shape.def.key_bytes, 0, shape.cpus)
+}
+
+impl MapOps for SocketHash {
+    fn socket(&self, key: &[u8]) -> Option<Arc<Socket>> {
+        // A slot that is empty already belongs to an entry that is being removed.
+        self.table.read(key, |index| self.slot(index).load_full()).flatten()
+    }
+
+    fn set_socket(&self, key: &[u8], socket: Arc<Socket>, flags: UpdateFlags) -> Result<(), Errno> {
+        check_suitable(&socket)?;
+        flags.check()?;
+        let bucket = self.table.lock(self.table.hash(key));
+        match bucket.find(key) {
+            Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
+            None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
+            Some(index) => self.slot(index).store(Some(socket)),
+            None if !self.table.count_one() => return Err(Errno::E2BIG),
+            None => {
+                let new = self.table.allocate(key, |index| self.slot(index).store(Some(socket)));
+                bucket.insert(new);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, key: &[u8]) -> Result<(), Errno> {
+        let bucket = self.table.lock(self.table.hash(key));
+        let index = bucket.find(key).ok_or(Errno::ENOENT)?;
+        self.slot(index).store(None);
+        bucket.remove(index);
+        Ok(())
+    }
+
+    fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        self.table.key_after(key).ok_or(Errno::ENOENT)
+    }
+
+    fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
+        Box::new(self.table.keys())
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        cookie(self.value_bytes, self.socket(key))
+    }
+
+    fn write(&self, _key: &[u8], value: &[u8], _flags: UpdateFlags) -> Result<(), Errno> {
+        Err(write_number(value))
+    }
+}
