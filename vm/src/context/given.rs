@@ -17,9 +17,9 @@ pub(super) enum Form {
 
 /// Something given with contexts of these types.
 pub(super) struct Given {
-    name: &'static str,
-    types: &'static [ProgType],
-    form: Form,
+    pub(super) name: &'static str,
+    pub(super) types: &'static [ProgType],
+    pub(super) form: Form,
 }
 
 const fn given(name: &'static str, types: &'static [ProgType], form: Form) -> Given {
@@ -37,7 +37,7 @@ const SK_REUSEPORT: &[ProgType] = &[ProgType::SkReuseport];
 const SOCK_OPS: &[ProgType] = &[ProgType::SockOps];
 
 /// All that can be given.
-const GIVEN: &[Given] = &[
+pub(super) const GIVEN: &[Given] = &[
     // The path below `/proc/sys`.
     given("name", SYSCTL, Form::Bytes { min: 1, max: PAGE_BYTES }),
     given("current_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES }),

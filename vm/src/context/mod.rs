@@ -1,5 +1,7 @@
 //! The context of a run: the cells that `r1` points to, and the packet or memory behind it.
 
+#[cfg(test)]
+mod document;
 mod fields;
 mod frame;
 mod given;
@@ -155,6 +157,21 @@ pub enum Data {
     Context,
     /// There are none: the fields are all.
     None,
+}
+
+impl Data {
+    /// The same in words.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Data::Xdp => "an Ethernet frame, metadata before it if the context says so",
+            Data::Skb => "an Ethernet frame",
+            Data::Stream => "bytes of a stream",
+            Data::Message => "a message on its way out",
+            Data::Window => "what lies between the pointers to the data and its end",
+            Data::Context => "the context itself; what is not given is zero",
+            Data::None => "none",
+        }
+    }
 }
 
 /// What the contexts of each type are made of.
