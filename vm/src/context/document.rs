@@ -42,7 +42,8 @@ fn section(text: &mut String, prog_type: ProgType, def: &ContextDef, data: Data)
             (true, true) => "read, write",
             (true, false) => "read",
             (false, true) => "write",
-            (false, false) => "",
+            // What neither can be done with is not there for programs of the type.
+            (false, false) => continue,
         };
         let _ = writeln!(text, "| `{}` | {} | {may} |", field.name, holds(field));
     }
