@@ -10,7 +10,7 @@ use ebpfvm_spec::Errno;
 
 /// Flags of a batch: mostly those that it may have.
 fn flags(numbers: &mut Numbers) -> u64 {
-    [0, 0, 0, 0, 0, 4, 4, 1, 2, 1 << 40][numbers.below(10)]
+    [0, 0, 0, 0, 0, 4, 4, 1, 2, 8, 16, 1 << 40][numbers.below(12)]
 }
 
 /// The outcome of a batch, and how far it came where it began.

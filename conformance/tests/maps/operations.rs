@@ -38,8 +38,8 @@ pub(crate) fn step(case: &Case, our: &Map, their: &KernelMap, numbers: &mut Numb
     let def = &case.def;
     let key = &case.keys[numbers.below(case.keys.len())];
     let value = value(def, our.host_value_bytes(), numbers);
-    let flags = [0, 0, 0, 0, 1, 2, 3, 4, 4, 5, 6, 7, 1 << 40][numbers.below(13)];
-    let lookup_flags = [0, 0, 0, 0, 0, 4, 4, 1, 5, 1 << 40][numbers.below(10)];
+    let flags = [0, 0, 0, 0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 16, 1 << 40][numbers.below(15)];
+    let lookup_flags = [0, 0, 0, 0, 0, 4, 4, 1, 5, 8, 16, 1 << 40][numbers.below(12)];
     // A lookup in a Bloom filter takes a value, which others do not.
     let is_bloom = def.map_type == MapType::BloomFilter;
     match numbers.below(16) {

@@ -25,8 +25,8 @@ impl Pattern {
     /// Checks a map against the pattern (`map_meta_equal`).
     ///
     /// # Errors
-    /// `EINVAL` if it differs in kind, sizes, flags or special fields, and for arrays in its capacity, unless the
-    /// pattern has `BPF_F_INNER_MAP`.
+    /// `EINVAL` if it differs in kind, sizes, flags or special fields, and for arrays in its
+    /// capacity, unless the pattern has `BPF_F_INNER_MAP`.
     fn check(&self, map: &Map) -> Result<(), Errno> {
         let (pattern, def) = (&self.0, map.def());
         let capacity_counts =
