@@ -84,8 +84,8 @@ pub(crate) struct Formatted {
     pub(crate) values: Option<Vec<CpuValue<Value>>>,
 }
 
-/// The entries of a map, sorted by key, of queues and stacks first out first. Arrays show only entries that are not all zero. None if
-/// maps of the kind have no entries to show.
+/// The entries of a map, sorted by key, of queues and stacks first out first. Arrays show only entries
+/// that are not all zero. None if maps of the kind have no entries to show.
 pub(crate) fn entries(btf: Option<&Btf>, map: &Map) -> Option<Vec<MapEntry>> {
     let def = map.def();
     if matches!(def.map_type, MapType::Queue | MapType::Stack) {

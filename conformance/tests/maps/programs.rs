@@ -160,7 +160,8 @@ fn programs_do_the_same() {
             data[KEY..][..key.len()].copy_from_slice(key);
             let bytes = case.def.value_bytes as usize;
             data[packet.value..][..bytes].copy_from_slice(&value(&case.def, bytes, &mut numbers));
-            let flags: u64 = [0, 0, 0, 0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 16, 1 << 40][numbers.below(15)];
+            let flags: u64 =
+                [0, 0, 0, 0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 16, 1 << 40][numbers.below(15)];
             data[packet.flags..].copy_from_slice(&flags.to_ne_bytes());
             let mut context = Context::packet(ProgType::SchedCls, &data).unwrap();
             let got = match numbers.below(2) {
