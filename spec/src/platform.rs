@@ -174,6 +174,21 @@ impl Platform {
         platform
     }
 
+    /// The same with the registers of another machine: what probes and perf events see.
+    pub fn on_arch(mut self, arch: crate::linux::Arch) -> Platform {
+        const TYPES: [ProgType; 2] = [ProgType::Kprobe, ProgType::PerfEvent];
+        for def in crate::linux::prog_types_of(arch) {
+            if TYPES.contains(&def.prog_type) {
+                self.add_context_types(
+                    def.prog_type,
+                    crate::linux::context_types(def.prog_type, arch),
+                );
+                self.add_prog_type(def);
+            }
+        }
+        self
+    }
+
     /// Adds a program type, or replaces the one there was.
     pub fn add_prog_type(&mut self, def: ProgTypeDef) {
         self.prog_types.insert(def.prog_type, def);

@@ -210,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_counts_what_was_added_to_the_pointer_once() {
+        let text = "r3 = r10\nr3 += -8\n*(u64 *)(r3 - 16) = 0\nr0 = 0\nexit";
+        let stored = facts(text, Vec::new()).place(Pc(2)).expect("a store").offset.clone();
+        assert_eq!(stored, -24..=-24);
+    }
+
+    #[test]
     fn a_decided_jump_has_one_way_and_what_is_behind_the_other_is_dead() {
         let text = "r2 = 5\nif r2 == 5 goto out\nr0 = 1\nexit\nout: r0 = 0\nexit";
         let facts = facts(text, Vec::new());

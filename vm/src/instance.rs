@@ -1,6 +1,6 @@
 //! A program bound to its maps and helpers, ready to run.
 
-use crate::context::Context;
+use crate::context::{Context, Room};
 use crate::helper::{Helper, Shortcut};
 use crate::host::Host;
 use crate::interp::exec::exec;
@@ -8,7 +8,7 @@ use crate::interp::lower::{Lowered, lower};
 use crate::interp::op::OpCode;
 use crate::map::{MapRef, Slab};
 use crate::memory::Stack;
-use crate::rewrite::{is_same_map, rewrite};
+use crate::rewrite::{Rewritten, is_same_map, rewrite};
 use crate::run::{Redirect, Run, Trust};
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
@@ -243,8 +243,8 @@ pub struct Instance {
     unchecked: OnceLock<Lowered>,
     /// No access is checked, by the verifier's verdict.
     verified: Option<Lowered>,
-    /// The verdict is about at least so much plain memory.
-    memory_bytes: u64,
+    /// The verdict is about at least so much of what a run is given.
+    needs: Room,
 }
 
 impl Instance {
@@ -277,7 +277,7 @@ impl Instance {
             checked,
             unchecked: OnceLock::new(),
             verified: None,
-            memory_bytes: 0,
+            needs: Room::default(),
         })
     }
 
@@ -315,13 +315,15 @@ impl Instance {
             ebpfvm_spec::linux::HELPERS.contains(proto)
                 || vm.platform().helper_for(proto.id, prog_type, attach) == Some(proto)
         };
-        if let Some(code) = rewritten.filter(|_| instance.helpers.iter().all(is_judged)) {
+        if let Some(Rewritten { code, needs }) =
+            rewritten.filter(|_| instance.helpers.iter().all(is_judged))
+        {
             let helpers = std::mem::take(&mut instance.helpers);
             let mut bindings = Bindings { prog_type, vm, maps, helpers, absent };
             let lowered = lower(&code, &mut bindings, Some(&facts))?;
             instance.helpers = bindings.helpers;
             instance.verified = Some(lowered);
-            instance.memory_bytes = assumed.memory_bytes.into();
+            instance.needs = needs;
         }
         Ok(instance)
     }
@@ -351,6 +353,9 @@ impl Instance {
         trust: Trust,
     ) -> Result<Outcome, Box<Trap>> {
         self.expect_context(ctx)?;
+        if trust == Trust::Verified {
+            self.expect_room(ctx)?;
+        }
         let mut run = Run::new(ctx, self.program.attach_type, fuel, trust);
         // SAFETY: only programs that the verifier accepted run without checks, on the context that
         // their type has in this machine.
@@ -443,6 +448,23 @@ impl Instance {
         Err(self.trap(Pc(0), TrapKind::Unsupported(what)))
     }
 
+    /// Refuses a context that ends before what the program reaches, as Linux does when a program is
+    /// attached or test-run.
+    #[inline]
+    fn expect_room(&self, ctx: &Context) -> Result<(), Box<Trap>> {
+        let (has, needs) = (ctx.room(), self.needs);
+        let short = |what, needed: u32, given: u32| {
+            Err(self.trap(Pc(0), TrapKind::Short { what, needed, given }))
+        };
+        if has.context_bytes < needs.context_bytes {
+            return short("context", needs.context_bytes, has.context_bytes);
+        }
+        if has.buffer_bytes < needs.buffer_bytes {
+            return short("buffer", needs.buffer_bytes, has.buffer_bytes);
+        }
+        Ok(())
+    }
+
     /// Ends a run: a lock that the program holds is given back, and so are records that it reserved
     /// and did not submit.
     #[inline]
@@ -503,11 +525,11 @@ impl Instance {
     }
 
     /// The form of the program that a run takes: with checks if it was not verified, or with more
-    /// memory than there is.
+    /// of what it is given than there is.
     #[inline]
-    pub(crate) fn form(&self, trust: Trust, memory_bytes: u64) -> &Lowered {
+    pub(crate) fn form(&self, trust: Trust, room: &Room) -> &Lowered {
         match trust {
-            Trust::Verified if memory_bytes >= self.memory_bytes => {
+            Trust::Verified if room.holds(&self.needs) => {
                 self.verified.as_ref().unwrap_or(&self.checked)
             }
             Trust::Verified | Trust::Nothing => &self.checked,

@@ -4,16 +4,24 @@
 //! It is the only change between verdict and engines, from the same table that the verifier judged
 //! the accesses by.
 
+use crate::context::Room;
 use crate::map::Map;
 use ebpfvm_asm::{Code, Insn, Size};
 use ebpfvm_spec::context::Direction;
 use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
-use ebpfvm_spec::{ContextAccess, ContextDef, FieldKind, Platform, Program};
+use ebpfvm_spec::{ContextAccess, ContextDef, FieldKind, Platform, ProgType, Program};
 use ebpfvm_verifier::{Target, VerifiedProgram};
+
+/// A program with its accesses to the context rewritten.
+pub(crate) struct Rewritten {
+    pub(crate) code: Code,
+    /// How far it reaches: it needs as much to run without checks.
+    pub(crate) needs: Room,
+}
 
 /// The program with its accesses to the context rewritten. None if the verdict does not hold for
 /// what this machine would do: then the program runs with checks.
-pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option<Code> {
+pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option<Rewritten> {
     // The host's cells are read in parts at the lower end.
     if cfg!(target_endian = "big") {
         return None;
@@ -21,30 +29,41 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
     let program = verified.program();
     let def = platform.prog_type(program.prog_type)?.context.as_ref();
     let mut code = program.code.clone();
+    let memory_bytes = verified.assumptions().memory_bytes.into();
+    let mut needs = Room { memory_bytes, ..Room::default() };
     for (pc, insn) in program.code.iter() {
-        let Some(direction) = direction(insn) else { continue };
+        let Some((direction, size)) = access(insn) else { continue };
         if !verified.facts().is_reached(pc) {
             continue;
         }
-        match verified.facts().target(pc)? {
+        let place = verified.facts().place(pc)?;
+        let end = place.offset.end().saturating_add(size.bytes().into());
+        match place.target {
             Target::Context => {
+                needs.context_bytes = needs.context_bytes.max(u32::try_from(end).ok()?);
                 let insn = to_cells(program, def?, insn, direction)?;
                 code.replace(pc, insn);
             }
+            // It has no other: the context's pointer leads there.
+            Target::Buffer if program.prog_type == ProgType::RawTracepointWritable => {
+                needs.buffer_bytes = needs.buffer_bytes.max(u32::try_from(end).ok()?);
+            }
             target if target.is_plain() => {}
-            // The kernel's struct of a map is not here, and how long a buffer is depends on the run.
+            // The kernel's struct of a map is not here.
             _ => return None,
         }
     }
-    Some(code)
+    Some(Rewritten { code, needs })
 }
 
-/// Whether an instruction loads or stores; none if neither.
-fn direction(insn: &Insn) -> Option<Direction> {
-    match insn {
-        Insn::Load { .. } | Insn::LoadSx { .. } | Insn::LoadAcquire { .. } => Some(Direction::Read),
-        Insn::Store { .. } | Insn::StoreRelease { .. } | Insn::Atomic { .. } => {
-            Some(Direction::Write)
+/// Whether an instruction loads or stores, and how much; none if neither.
+fn access(insn: &Insn) -> Option<(Direction, Size)> {
+    match *insn {
+        Insn::Load { size, .. } | Insn::LoadSx { size, .. } | Insn::LoadAcquire { size, .. } => {
+            Some((Direction::Read, size))
+        }
+        Insn::Store { size, .. } | Insn::StoreRelease { size, .. } | Insn::Atomic { size, .. } => {
+            Some((Direction::Write, size))
         }
         _ => None,
     }

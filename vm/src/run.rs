@@ -1,7 +1,7 @@
 //! The state of one run, and the paths of an access that are not the usual one.
 
 use crate::cells::Cells;
-use crate::context::Context;
+use crate::context::{Context, Room};
 use crate::dynptr::Dynptrs;
 use crate::instance::Instance;
 use crate::interp::op::Op;
@@ -134,8 +134,8 @@ pub(crate) struct Run<'a> {
     pub(crate) redirect: Option<Redirect>,
     /// Which programs run without checks.
     pub(crate) trust: Trust,
-    /// How much plain memory there is; all if programs are given a context instead.
-    pub(crate) memory_bytes: u64,
+    /// How much of everything there is.
+    pub(crate) room: Room,
 }
 
 impl<'a> Run<'a> {
@@ -147,14 +147,14 @@ impl<'a> Run<'a> {
     ) -> Run<'a> {
         let fuel = fuel.min(i64::MAX as u64);
         let window = window(ctx);
+        let room = ctx.room();
         let context = match ctx.def() {
-            Some(def) => {
-                let bytes = def.bytes.into();
+            Some(_) => {
+                let bytes = room.context_bytes.into();
                 Range::new(ctx.registers().0, bytes, true)
             }
             None => Range::default(),
         };
-        let memory_bytes = ctx.memory().map_or(u64::MAX, |memory| memory.len() as u64);
         let mut regions = Regions::new(window, context);
         ctx.shown().iter().for_each(|shown| regions.show(shown));
         Run {
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
             tail_calls: 0,
             redirect: None,
             trust,
-            memory_bytes,
+            room,
         }
     }
 

@@ -62,6 +62,19 @@ pub enum TrapKind {
         /// The field at the offset.
         field: Option<String>,
     },
+    /// The verified program reaches farther than what it was given.
+    #[error(
+        "the program reaches {needed} bytes of its {what}, which has {given}: Linux refuses that too; \
+         give it a longer one"
+    )]
+    Short {
+        /// `context` or `buffer`.
+        what: &'static str,
+        /// How far it reaches, in bytes.
+        needed: u32,
+        /// How much there is, in bytes.
+        given: u32,
+    },
     /// The budget is used up.
     #[error("out of fuel after {0} instructions: the program loops too long")]
     OutOfFuel(u64),

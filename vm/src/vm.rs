@@ -43,6 +43,13 @@ impl Builder {
         self
     }
 
+    /// Sets the machine whose registers probes and perf events see; the default is x86_64. Objects do
+    /// not say which one they were compiled for.
+    pub fn arch(mut self, arch: ebpfvm_spec::linux::Arch) -> Builder {
+        self.parts.platform = self.parts.platform.on_arch(arch);
+        self
+    }
+
     /// Sets the number of slots of per-CPU maps; the host's CPU numbers must be below it.
     pub fn cpus(mut self, cpus: u32) -> Builder {
         self.parts.cpus = cpus.max(1);

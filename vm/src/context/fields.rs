@@ -54,6 +54,7 @@ impl Context {
         }
         self.in_range(name, bytes, value)?;
         self.set_cell(host, bytes, value);
+        self.reach(host + bytes);
         Ok(())
     }
 
@@ -78,12 +79,18 @@ impl Context {
     }
 
     /// All numbers of the context in order: name (`cb[0]` for an element) and value. Those that
-    /// programs see come first, then those that only helpers know.
+    /// programs see come first, then those that only helpers know. Long arrays are left out: they are
+    /// memory, and [`Context::data_out`] shows what programs can write of it.
     pub fn fields(&self) -> Vec<(String, u64)> {
         let mut all = Vec::new();
         let Some(def) = &self.def else { return all };
         for field in def.fields.iter() {
-            if field.kind != FieldKind::Scalar {
+            if field.kind != FieldKind::Scalar || field.bytes / field.unit > MAX_LISTED {
+                continue;
+            }
+            // Of a record, what is there.
+            let there = self.extent.saturating_sub(field.offset).min(field.bytes) / field.unit;
+            if there == 0 {
                 continue;
             }
             let host = first(def, field);
@@ -91,7 +98,7 @@ impl Context {
                 let unit = field.unit;
                 let element = |i| self.get_cell(host + unit * i, unit);
                 let named = |i| (format!("{}[{i}]", field.name), element(i));
-                all.extend((0..field.bytes / unit).map(named));
+                all.extend((0..there).map(named));
             } else {
                 all.push((field.name.to_string(), self.get_cell(host, field.bytes)));
             }
@@ -114,7 +121,14 @@ impl Context {
                 return Ok((field.kind, host + index * element, element));
             }
         }
-        let known: Vec<String> = self.fields().into_iter().map(|(name, _)| name).collect();
+        let known = self.def.iter().flat_map(|def| def.fields.iter());
+        let known = known.filter(|field| field.kind == FieldKind::Scalar).map(|field| {
+            match field.bytes / field.unit {
+                1 => field.name.to_string(),
+                count => format!("{}[0] to [{}]", field.name, count - 1),
+            }
+        });
+        let known: Vec<String> = known.chain(self.numbers().map(|(name, _)| name)).collect();
         Err(ContextError::NoField {
             context: self.context_name(),
             field: name.into(),
@@ -126,6 +140,9 @@ impl Context {
         self.def.as_ref().map_or("raw memory".into(), |d| d.name.to_string())
     }
 }
+
+/// The longest array of which [`Context::fields`] lists the elements.
+const MAX_LISTED: u32 = 64;
 
 /// Where a field begins in the host's context.
 pub(super) fn first(def: &ContextDef, field: &Field) -> u32 {

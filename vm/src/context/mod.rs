@@ -2,12 +2,15 @@
 
 #[cfg(test)]
 mod document;
+mod extent;
 mod fields;
 mod frame;
 mod given;
 mod hook;
 mod message;
 mod socket;
+
+pub(crate) use extent::Room;
 
 use crate::packet::{Packet, PacketError};
 use crate::shown::Shown;
@@ -25,7 +28,7 @@ pub enum ContextError {
     #[error(transparent)]
     Packet(#[from] PacketError),
     /// The program type cannot be run here.
-    #[error("programs of type {0} cannot be run: their context is not available here")]
+    #[error("programs of type {0} cannot be run: {why}", why = why_not(.0))]
     NoContext(&'static str),
     /// The context has no such field.
     #[error("{context} has no field {field}; its fields are {known}")]
@@ -106,6 +109,15 @@ pub enum ContextError {
     OutOfMemory,
 }
 
+fn why_not(prog_type: &str) -> &'static str {
+    const OF_KERNEL_TYPES: [ProgType; 4] =
+        [ProgType::Tracing, ProgType::Lsm, ProgType::StructOps, ProgType::Ext];
+    match OF_KERNEL_TYPES.iter().any(|t| t.name() == prog_type) {
+        true => "their context is made of the types of a kernel, which is not here",
+        false => "their context is not available here",
+    }
+}
+
 /// What is behind a context.
 #[derive(Debug)]
 enum Behind {
@@ -128,6 +140,9 @@ pub struct Context {
     def: Option<Arc<ContextDef>>,
     /// The host's cells, `def.host_bytes()` long.
     cells: Box<[u64]>,
+    kind: Data,
+    /// How much of the program's view there is, in bytes.
+    extent: u32,
     behind: Behind,
     /// Whether programs may write to the bytes behind the context.
     writes: bool,
@@ -153,8 +168,12 @@ pub enum Data {
     Message,
     /// What lies between two pointers of the context: a header, the value of an option.
     Window,
-    /// The context itself: registers, a record, an argument.
+    /// The context itself, which has one size: registers.
     Context,
+    /// The context itself, which is as long as they are: a record, arguments.
+    Record,
+    /// What the context points to: the buffer of a tracepoint.
+    Buffer,
     /// There are none: the fields are all.
     None,
 }
@@ -169,6 +188,8 @@ impl Data {
             Data::Message => "a message on its way out",
             Data::Window => "what lies between the pointers to the data and its end",
             Data::Context => "the context itself; what is not given is zero",
+            Data::Record => "the context itself, which is as long as they are",
+            Data::Buffer => "the buffer that the context points to",
             Data::None => "none",
         }
     }
@@ -192,10 +213,12 @@ const DATA: &[(ProgType, Data)] = &[
     (ProgType::SockOps, Data::Window),
     (ProgType::CgroupSockopt, Data::Window),
     (ProgType::Kprobe, Data::Context),
-    (ProgType::Tracepoint, Data::Context),
-    (ProgType::RawTracepoint, Data::Context),
+    (ProgType::Tracepoint, Data::Record),
+    (ProgType::RawTracepoint, Data::Record),
+    (ProgType::RawTracepointWritable, Data::Buffer),
     (ProgType::PerfEvent, Data::Context),
-    (ProgType::Syscall, Data::Context),
+    (ProgType::LircMode2, Data::Context),
+    (ProgType::Syscall, Data::Record),
     (ProgType::CgroupDevice, Data::None),
     (ProgType::CgroupSock, Data::None),
     (ProgType::CgroupSockAddr, Data::None),
@@ -264,6 +287,32 @@ fn linux_type(prog_type: ProgType) -> Option<&'static Layout> {
     types.iter().find(|linux| linux.prog_type == prog_type)
 }
 
+/// Checks the number of bytes that a context is made of.
+fn expect_bytes(
+    kind: Data,
+    prog_type: ProgType,
+    def: &ContextDef,
+    data: &[u8],
+) -> Result<(), ContextError> {
+    /// A tracepoint's buffer is smaller than a page by far; nobody needs more.
+    const MAX_BUFFER_BYTES: u32 = 1 << 20;
+    let expected = match kind {
+        Data::None if data.is_empty() => return Ok(()),
+        Data::None => "no bytes, only fields".to_string(),
+        _ => {
+            let max = match kind {
+                Data::Buffer => MAX_BUFFER_BYTES,
+                _ => extent::max_bytes(prog_type, def),
+            };
+            if data.len() <= max as usize {
+                return Ok(());
+            }
+            format!("at most {max} bytes")
+        }
+    };
+    Err(ContextError::Size { prog_type: prog_type.name(), expected, got: data.len() })
+}
+
 impl Context {
     /// Plain memory: `r1` is its address, `r2` its length. Without memory both are 0.
     pub fn raw(memory: impl Into<Box<[u8]>>) -> Context {
@@ -271,6 +320,8 @@ impl Context {
             prog_type: ProgType::Raw,
             def: None,
             cells: Box::default(),
+            kind: Data::None,
+            extent: 0,
             behind: Behind::Memory(memory.into()),
             writes: true,
             shown: Vec::new(),
@@ -332,9 +383,11 @@ impl Context {
     /// [`ContextError`] if the bytes are not what the layout takes.
     pub(crate) fn own(layout: &Layout, data: &[u8]) -> Result<Context, ContextError> {
         let has_window = layout.def.fields.iter().any(|f| f.kind == FieldKind::PacketStart);
+        // Of another machine's registers the bytes are as they are of Linux's own.
+        let is_registers = data_of(layout.prog_type) == Some(Data::Context);
         let kind = match has_window {
             true => Data::Window,
-            false if layout.def.translated => Data::None,
+            false if layout.def.translated && !is_registers => Data::None,
             false => Data::Context,
         };
         Context::new(kind, layout, data)
@@ -342,27 +395,24 @@ impl Context {
 
     fn new(kind: Data, layout: &Layout, data: &[u8]) -> Result<Context, ContextError> {
         let Layout { prog_type, def, writes } = layout.clone();
-        let wrong = |expected| {
-            let prog_type = prog_type.name();
-            Err(ContextError::Size { prog_type, expected, got: data.len() })
-        };
         let packet = |packet| Behind::Packet { packet, hidden: 0 };
         let behind = match kind {
             Data::Xdp => packet(Packet::xdp(data)?),
             Data::Skb => packet(Packet::skb(data)?),
             Data::Stream | Data::Window => packet(Packet::window(data)?),
             Data::Message => Behind::Message(Message::new(Packet::window(data)?.data())),
-            Data::Context if data.len() > def.bytes as usize => {
-                return wrong(format!("at most {} bytes", def.bytes));
+            _ => {
+                expect_bytes(kind, prog_type, &def, data)?;
+                Behind::Nothing
             }
-            Data::None if !data.is_empty() => return wrong("no bytes, only fields".into()),
-            Data::Context | Data::None => Behind::Nothing,
         };
         let cells = vec![0; def.host_bytes().div_ceil(8) as usize].into_boxed_slice();
         let mut context = Context {
             prog_type,
             def: Some(def),
             cells,
+            kind,
+            extent: 0,
             behind,
             writes,
             shown: Vec::new(),
@@ -370,42 +420,53 @@ impl Context {
             sockets: socket::Sockets::default(),
             skb: Skb::default(),
         };
-        context.init(kind, data);
+        context.init(data);
         context.point()?;
-        if kind == Data::Skb {
-            context.set_socket_of_test_run()?;
+        match kind {
+            Data::Skb => context.set_socket_of_test_run()?,
+            Data::Buffer => context.set_buffer(data)?,
+            _ => {}
         }
         Ok(context)
     }
 
-    /// Makes the context as new, with other data of the same or a smaller size.
+    /// Makes the context as new, with other data; a packet, of the same or a smaller size.
     ///
     /// # Errors
-    /// [`ContextError`] if the bytes cannot be a packet or do not fit the buffer.
+    /// [`ContextError`] if the bytes are not what the context takes or do not fit the buffer.
     pub fn refill(&mut self, data: &[u8]) -> Result<(), ContextError> {
         match &mut self.behind {
             Behind::Packet { packet, hidden } => {
                 packet.refill(data, crate::packet::XDP_HEADROOM_BYTES)?;
                 *hidden = 0;
                 self.clear();
-                self.init(data_of(self.prog_type).unwrap_or(Data::None), data);
+                self.init(data);
             }
             Behind::Message(message) => {
                 *message = Message::new(Packet::window(data)?.data());
                 self.clear();
-                self.init(Data::Message, data);
+                self.init(data);
             }
             Behind::Memory(memory) => *memory = data.into(),
-            Behind::Nothing => {}
+            Behind::Nothing => {
+                let Some(def) = self.def.clone() else { return Ok(()) };
+                expect_bytes(self.kind, self.prog_type, &def, data)?;
+                self.clear();
+                self.init(data);
+                if self.kind == Data::Buffer {
+                    self.set_buffer(data)?;
+                }
+            }
         }
         Ok(())
     }
 
     /// Sets the fields as the kernel's test-run does (`net/bpf/test_run.c`, Linux 6.18): the
     /// loopback device, number 1, has received the packet.
-    fn init(&mut self, kind: Data, data: &[u8]) {
+    fn init(&mut self, data: &[u8]) {
         const LOOPBACK_IFINDEX: u64 = 1;
-        match kind {
+        self.measure(self.kind, data.len());
+        match self.kind {
             Data::Xdp => self.put("ingress_ifindex", LOOPBACK_IFINDEX),
             Data::Skb => {
                 // Only the classifier sees the Ethernet header.
@@ -420,17 +481,13 @@ impl Context {
                 let hidden = if sees_mac { 0 } else { crate::packet::MIN_BYTES };
                 self.put("wire_len", (data.len() - hidden) as u64);
             }
-            Data::Context => {
-                for (cell, bytes) in self.cells.iter_mut().zip(data.chunks(8)) {
-                    *cell = crate::map::memory::load_word(bytes);
-                }
-            }
+            Data::Context | Data::Record => self.fill(data),
             Data::Window if self.prog_type == ProgType::SockOps => {
                 // Of the TCP header.
                 let flags = data.get(13).copied().unwrap_or(0);
                 self.put("skb_tcp_flags", flags.into());
             }
-            Data::Stream | Data::Message | Data::Window | Data::None => {}
+            Data::Stream | Data::Message | Data::Window | Data::Buffer | Data::None => {}
         }
         self.sync();
     }
@@ -515,14 +572,15 @@ impl Context {
 
     /// The data as the kernel's test-run gives it back (`bpf_test_finish`, Linux 6.18): of XDP the
     /// metadata before the packet and all pieces, and zeros for a header that the program does not see. Plain
-    /// memory as it is.
+    /// memory as it is, and so the argument of a system call's program and the buffer of a writable
+    /// tracepoint.
     pub fn data_out(&self) -> Vec<u8> {
         match &self.behind {
             Behind::Packet { packet, .. } if self.prog_type == ProgType::Xdp => packet.data_out(),
             Behind::Packet { packet, hidden } => [&vec![0; *hidden], packet.data()].concat(),
             Behind::Message(message) => message.bytes().to_vec(),
             Behind::Memory(memory) => memory.to_vec(),
-            Behind::Nothing => Vec::new(),
+            Behind::Nothing => self.written(),
         }
     }
 

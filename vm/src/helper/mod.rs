@@ -406,7 +406,7 @@ impl<'c, 'r> Call<'c, 'r> {
 
     /// The function of the program that an argument names.
     fn function(&self, number: usize) -> Result<Function, TrapKind> {
-        let form = self.instance.form(self.run.trust, self.run.memory_bytes);
+        let form = self.instance.form(self.run.trust, &self.run.room);
         let function = func_of_token(self.arg(number)).and_then(|pc| form.function(pc));
         function.ok_or_else(|| self.bad_arg(number, "is not a function of the program"))
     }

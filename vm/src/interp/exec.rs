@@ -28,7 +28,7 @@ pub(crate) unsafe fn exec(
     entry: &Instance,
     stack: &mut Stack,
 ) -> Result<u64, Box<Trap>> {
-    let form = entry.form(run.trust, run.memory_bytes);
+    let form = entry.form(run.trust, &run.room);
     let mut regs = [0; Reg::COUNT];
     (regs[1], regs[2]) = run.ctx.registers();
     // SAFETY: the caller's promise; the program's first operation.
@@ -49,7 +49,7 @@ pub(crate) unsafe fn exec_function(
     function: Function,
     args: [u64; 5],
 ) -> Result<u64, Box<Trap>> {
-    let form = entry.form(run.trust, run.memory_bytes);
+    let form = entry.form(run.trust, &run.room);
     let mut regs = [0; Reg::COUNT];
     regs[1..6].copy_from_slice(&args);
     let ip = &form.ops[function.op as usize];
@@ -102,7 +102,7 @@ pub(crate) unsafe fn call_back(
     }
     // SAFETY: the instance is alive, see `drive`.
     let instance = unsafe { &*run.instance };
-    let form = instance.form(run.trust, run.memory_bytes);
+    let form = instance.form(run.trust, &run.room);
     let mut regs = [0; Reg::COUNT];
     regs[1..6].copy_from_slice(&args);
     let (ip, may_goto) = (run.ip, run.may_goto);
@@ -164,7 +164,7 @@ unsafe fn drive(run: &mut Run<'_>, regs: &mut [u64; Reg::COUNT]) -> Result<u64, 
     // SAFETY: the entry outlives this call, and an instance that a tail call entered is kept alive
     // by `run.held`.
     let instance = unsafe { &*run.instance };
-    let form = instance.form(run.trust, run.memory_bytes);
+    let form = instance.form(run.trust, &run.room);
     // SAFETY: a handler leaves `ip` at an operation of the instance's form.
     let index = unsafe { run.ip.offset_from(form.ops.as_ptr()) };
     let kind = run.trap.take().unwrap_or(TrapKind::FellOff);
@@ -184,7 +184,7 @@ unsafe fn nest(run: &mut Run<'_>) -> Result<u64, Box<Trap>> {
     let (instance, frames, depth, may_goto) = (run.instance, run.frames, run.depth, run.may_goto);
     let aside = run.regions.put_frames_aside();
     run.depth = 0;
-    run.fuel_left -= next.form(run.trust, run.memory_bytes).pcs.len() as i64;
+    run.fuel_left -= next.form(run.trust, &run.room).pcs.len() as i64;
     run.held.push(next.clone());
     // SAFETY: the caller's promise. At most 33 tail calls nest.
     let result = unsafe { exec(run, &next, &mut Stack::new()) };

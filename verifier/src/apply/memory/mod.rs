@@ -200,7 +200,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
     let target = match pointer.kind {
         Kind::Stack { .. } => {
             stack::access(step, access, usage)?;
-            step.past.facts.access(step.pc, Target::Stack, &pointer, offset.into());
+            step.past.facts.access(step.pc, Target::Stack, &pointer, access.offset.into());
             return Ok(());
         }
         Kind::Ctx => {
@@ -208,7 +208,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
             check::fixed_offset(&pointer, base, false)?;
             let sign_extends = matches!(usage, Use::Load { sign_extends: true, .. });
             let field = check::context(step.subject, access, sign_extends)?;
-            step.past.facts.access(step.pc, Target::Context, &pointer, offset.into());
+            step.past.facts.access(step.pc, Target::Context, &pointer, access.offset.into());
             return load_field(step, usage, bytes, field);
         }
         Kind::MapValue(map) => {
@@ -221,7 +221,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
                 check::known_content(map, (variable as i64).wrapping_add(offset.into()), bytes)
             });
             if let Some(number) = known {
-                step.past.facts.access(step.pc, Target::MapValue, &pointer, offset.into());
+                step.past.facts.access(step.pc, Target::MapValue, &pointer, access.offset.into());
                 let precise = step.unknown().precise;
                 give(step, usage, bytes, Value { precise, ..Value::constant(number) });
                 return Ok(());
@@ -289,7 +289,7 @@ pub(super) fn access(step: &mut Step<'_, '_>, access: &Access, usage: Use) -> Re
             return Err(no_memory());
         }
     };
-    step.past.facts.access(step.pc, target, &pointer, offset.into());
+    step.past.facts.access(step.pc, target, &pointer, access.offset.into());
     let unknown = step.unknown();
     give(step, usage, bytes, unknown);
     Ok(())

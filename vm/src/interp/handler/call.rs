@@ -147,7 +147,7 @@ unsafe fn enter_next(m: &mut Machine) -> Option<*const Op> {
         let next = run.next.take()?;
         run.instance = Arc::as_ptr(&next);
         // A program that was not verified keeps its checks, whoever called it.
-        let lowered = next.form(run.trust, run.memory_bytes);
+        let lowered = next.form(run.trust, &run.room);
         let (ip, bytes) = (lowered.ops.as_ptr(), lowered.stack_bytes);
         m.fuel -= i64::from(lowered.pcs.len() as u32);
         run.may_goto = MAY_GOTO_LOOPS;
