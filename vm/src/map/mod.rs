@@ -37,6 +37,7 @@ pub mod sockets;
 mod special;
 pub mod stack_trace;
 pub mod struct_ops;
+mod sync;
 mod targets;
 pub mod user_ringbuf;
 mod values;

@@ -10,11 +10,11 @@
 use super::MapOps;
 use super::kind::Shape;
 use super::memory::{Memory, OutOfMemory, WORD};
+use super::sync::{AtomicU64, Condvar, Mutex, MutexGuard};
 use ebpfvm_spec::Errno;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes of a record's header, `BPF_RINGBUF_HDR_SZ`.

@@ -103,7 +103,7 @@ impl Special {
 
     /// The spin lock of a value.
     pub(super) fn lock_of<'a>(&self, memory: &'a Memory, word: usize) -> Option<&'a AtomicU32> {
-        Some(&memory.halves()[word * 2 + self.lock()? / 4])
+        Some(memory.spin_lock(word * 2 + self.lock()? / 4))
     }
 
     /// Copies a value in (`copy_map_value`).

@@ -6,7 +6,8 @@
 
 use super::table::{Index, Table};
 use crate::map::memory::{Memory, OutOfMemory};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::map::sync::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The hand, and a bit for each element that was looked up.
 pub(super) struct Clock {

@@ -4,7 +4,9 @@
 //! element indices; the end of a chain names its bucket, so that a reader whose element was recycled
 //! into another bucket under its feet notices and starts again (the kernel's `hlist_nulls`). New
 //! elements go to the head of a chain, therefore a reader that comes back into its bucket by such a
-//! way still meets all elements that were there throughout.
+//! way still meets all elements that were there throughout. A key whose value is replaced moves to the
+//! head in front of a reader who has passed it (there the kernel's finds neither), so a reader who
+//! found nothing looks again, and makes sure that nothing came to the head meanwhile.
 //!
 //! Each element has a version that is odd while its key and value are written. A reader that finds
 //! its key and the version unchanged has read one element's key, not parts of two.
@@ -13,13 +15,13 @@
 
 use crate::map::hash_function::HashFunction;
 use crate::map::memory::{Memory, OutOfMemory, words_for};
+use crate::map::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, fence, spin_loop};
 use crate::map::{BucketError, Entry, Take, Visit};
 use ebpfvm_spec::Errno;
 use smallvec::SmallVec;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Link word of an element: index of the next element or end marker (low half), hash (high half).
 const LINK: usize = 0;
@@ -136,26 +138,72 @@ impl Table {
 
     #[inline(always)]
     fn find_by(&self, hash: u32, has_key: impl Fn(Index) -> bool) -> Option<Index> {
-        'again: loop {
-            let bucket = self.bucket(hash);
-            let mut link = self.head(bucket);
-            while link & END == 0 {
-                let word = self.word(link, LINK).load(Acquire);
-                if (word >> 32) as u32 == hash {
-                    let version = self.version(link);
-                    if has_key(link) {
-                        if self.is_unchanged(link, version) {
-                            return Some(link);
-                        }
-                        continue 'again;
-                    }
-                }
-                link = word as u32;
-            }
-            if link == END | bucket {
+        let bucket = self.bucket(hash);
+        let first = self.head(bucket);
+        match self.follow(first, hash, &has_key) {
+            Ok(found) => Some(found),
+            Err(_) if first & END != 0 => None,
+            Err(_) => self.find_surely(bucket, hash, has_key),
+        }
+    }
+
+    /// Finds a key, or makes sure that it was not there at some time since the call.
+    ///
+    /// That is so after a walk to the bucket's own end during which its first element was not allocated
+    /// and no other came before it: a key that is replaced comes to the head and stays before the
+    /// elements that were there. The version is read before the head is seen to be that element, lest
+    /// it was already on its way to be inserted again.
+    #[inline(never)]
+    fn find_surely(
+        &self,
+        bucket: u32,
+        hash: u32,
+        has_key: impl Fn(Index) -> bool,
+    ) -> Option<Index> {
+        loop {
+            let first = self.head(bucket);
+            if first & END != 0 {
                 return None;
             }
+            let version = self.version(first);
+            if self.head(bucket) == first {
+                match self.follow(first, hash, &has_key) {
+                    Ok(found) => return Some(found),
+                    Err(end) => {
+                        fence(Acquire);
+                        let same = self.head(bucket) == first && self.version(first) == version;
+                        if same && end == END | bucket {
+                            return None;
+                        }
+                    }
+                }
+            }
+            spin_loop();
         }
+    }
+
+    /// Follows links from one on to the element of a key.
+    ///
+    /// # Errors
+    /// The link at which the chain ends, or 0 if an element was written meanwhile.
+    #[inline(always)]
+    fn follow(
+        &self,
+        mut link: u32,
+        hash: u32,
+        has_key: impl Fn(Index) -> bool,
+    ) -> Result<Index, u32> {
+        while link & END == 0 {
+            let word = self.word(link, LINK).load(Acquire);
+            if (word >> 32) as u32 == hash {
+                let version = self.version(link);
+                if has_key(link) {
+                    return if self.is_unchanged(link, version) { Ok(link) } else { Err(0) };
+                }
+            }
+            link = word as u32;
+        }
+        Err(link)
     }
 
     /// Finds a key and gives what `read` makes of its element while it is the key's.
@@ -168,6 +216,7 @@ impl Table {
             if same && self.is_unchanged(index, version) {
                 return Some(out);
             }
+            spin_loop();
         }
     }
 
@@ -438,7 +487,7 @@ impl FreeList {
                     return index;
                 }
                 // All are used at least once, and one is free: another thread is about to push it.
-                std::hint::spin_loop();
+                spin_loop();
             }
         }
     }
