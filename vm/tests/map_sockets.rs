@@ -136,6 +136,7 @@ fn a_socket_is_in_one_reuseport_array_only() {
     assert_eq!(cookie(&first, 2), Err(Errno::ENOENT));
     let hash = create(MapType::Sockhash, 8);
     assert_eq!(set(&hash, 0, &socket, 0), Ok(()));
+    assert_eq!(set(&first, 0, &socket, 0), Err(Errno::EBUSY), "it is in a map of the other sort");
     assert_eq!(set(&hash, 1, &socket, 0), Ok(()));
     hash.as_kind::<SocketHash>().unwrap().forget_socket(socket.cookie());
     assert_eq!(hash.next_key(None).unwrap_err().errno(), Errno::ENOENT);

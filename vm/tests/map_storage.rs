@@ -148,7 +148,7 @@ fn threads_have_their_own_values() {
             scope.spawn(move || {
                 let values = map.as_kind::<LocalStorage>().unwrap();
                 for round in 0..2000u64 {
-                    let owner = OwnerId(thread << 32 | round % 7);
+                    let owner = OwnerId((thread << 32) | (round % 7));
                     let mine = thread << 32 | round;
                     values.set(owner, &mine.to_ne_bytes(), UpdateFlags::ANY).unwrap();
                     assert_eq!(values.value(owner), Some(mine.to_ne_bytes().into()));

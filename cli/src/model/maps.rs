@@ -91,7 +91,8 @@ pub(crate) fn entries(btf: Option<&Btf>, map: &Map) -> Option<Vec<MapEntry>> {
     if matches!(def.map_type, MapType::Queue | MapType::Stack) {
         return Some(map.values().iter().map(|value| entry(btf, map, &[], value)).collect());
     }
-    if def.key_bytes == 0 || def.map_type == MapType::PerfEventArray {
+    let unreadable = [MapType::PerfEventArray, MapType::CgroupArray];
+    if def.key_bytes == 0 || unreadable.contains(&def.map_type) {
         return None;
     }
     let is_array = matches!(def.map_type, MapType::Array | MapType::PercpuArray);
@@ -114,7 +115,7 @@ pub(crate) fn is_filled(map: &Map) -> bool {
     let mut values = map.entries().take(LOOKED_AT).map(|(_, value)| value);
     match (&def.origin, def.map_type) {
         (MapOrigin::Section { data, .. }, _) => values.any(|value| value != data[..]),
-        (_, MapType::Array | MapType::PercpuArray) => {
+        (_, MapType::Array | MapType::PercpuArray | MapType::StructOps) => {
             values.any(|value| value.iter().any(|byte| *byte != 0))
         }
         (_, MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps) => false,

@@ -13,6 +13,8 @@
 //! - [`map`]: creating and accessing maps
 //! - [`ring`]: consuming a ring buffer
 //! - [`btf`]: loading type information
+//! - [`user_ring`]: producing into a ring buffer of user space
+//! - [`socket`]: sockets that share a port
 //! - [`task`]: processes as owners of storage
 //! - [`stats`]: the verifier's statistics, as read from its log
 //!
@@ -24,9 +26,11 @@ mod privileges;
 pub mod prog;
 pub mod ring;
 mod skip;
+pub mod socket;
 pub mod stats;
 mod sys;
 pub mod task;
+pub mod user_ring;
 
 pub use btf::Btf;
 pub use map::{Map, MapError, MapRequest};
@@ -36,6 +40,7 @@ pub use ring::RingBuffer;
 pub use skip::{kernel_or_skip, linux_6_18_or_skip, report_skip};
 pub use stats::VerifierStats;
 pub use task::Task;
+pub use user_ring::UserRingBuffer;
 
 use ebpfvm_spec::{Errno, ProgType};
 use std::sync::Arc;

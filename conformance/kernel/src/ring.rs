@@ -21,9 +21,9 @@ pub struct RingBuffer {
     data_bytes: usize,
 }
 
-const BUSY: u32 = 1 << 31;
-const DISCARDED: u32 = 1 << 30;
-const HEADER_BYTES: usize = 8;
+pub(crate) const BUSY: u32 = 1 << 31;
+pub(crate) const DISCARDED: u32 = 1 << 30;
+pub(crate) const HEADER_BYTES: usize = 8;
 
 impl RingBuffer {
     /// Maps the ring buffer of a map.

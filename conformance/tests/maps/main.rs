@@ -9,4 +9,7 @@ mod nested;
 mod operations;
 mod owners;
 mod programs;
+mod sockets;
+mod streams;
+mod struct_ops;
 mod typed;

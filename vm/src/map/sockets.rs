@@ -80,6 +80,44 @@ fn check_reuseport(socket: &Socket) -> Result<(), Errno> {
     }
 }
 
+/// What a map does with a socket that comes and goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Redirect,
+    Reuseport,
+}
+
+/// The place of a socket in a map, which it leaves when this is dropped.
+struct Place {
+    socket: Arc<Socket>,
+    sort: Sort,
+}
+
+impl Place {
+    /// # Errors
+    /// `EBUSY` if the socket is in a map of the other sort, or in a `reuseport_sockarray` already.
+    fn enter(socket: Arc<Socket>, sort: Sort) -> Result<Arc<Place>, Errno> {
+        let entered = match sort {
+            Sort::Redirect => socket.enter_sockmap(),
+            Sort::Reuseport => socket.enter_reuseport_array(),
+        };
+        if entered { Ok(Arc::new(Place { socket, sort })) } else { Err(Errno::EBUSY) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        match self.sort {
+            Sort::Redirect => self.socket.leave_sockmap(),
+            Sort::Reuseport => self.socket.leave_reuseport_array(),
+        }
+    }
+}
+
+fn socket_in(slot: &ArcSwapOption<Place>) -> Option<Arc<Socket>> {
+    slot.load().as_ref().map(|place| place.socket.clone())
+}
+
 /// An update with a number in place of a socket, which no number is.
 fn write_number(value: &[u8]) -> Errno {
     let number = match *value {
@@ -98,14 +136,14 @@ fn cookie(value_bytes: usize, socket: Option<Arc<Socket>>) -> Result<Vec<u8>, Er
 }
 
 fn slot_bytes(count: u64) -> u64 {
-    count * size_of::<ArcSwapOption<Socket>>() as u64
+    count * size_of::<ArcSwapOption<Place>>() as u64
 }
 
 /// `sockmap` and `reuseport_sockarray`.
 pub struct SocketArray {
-    slots: Box<[ArcSwapOption<Socket>]>,
+    slots: Box<[ArcSwapOption<Place>]>,
     value_bytes: usize,
-    reuseport: bool,
+    sort: Sort,
     /// Held while a slot changes.
     changing: Mutex<()>,
 }
@@ -119,7 +157,10 @@ impl SocketArray {
         Ok(Box::new(SocketArray {
             slots: slots(shape.def.max_entries as usize, ArcSwapOption::empty)?,
             value_bytes: shape.def.value_bytes as usize,
-            reuseport: shape.def.map_type == MapType::ReuseportSockarray,
+            sort: match shape.def.map_type {
+                MapType::ReuseportSockarray => Sort::Reuseport,
+                _ => Sort::Redirect,
+            },
             changing: Mutex::new(()),
         }))
     }
@@ -134,72 +175,54 @@ impl SocketArray {
     pub fn forget_socket(&self, cookie: u64) {
         for slot in &self.slots {
             let _only = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            if slot.load().as_ref().is_some_and(|socket| socket.cookie() == cookie) {
-                self.replace(slot, None);
+            if socket_in(slot).is_some_and(|socket| socket.cookie() == cookie) {
+                slot.store(None);
             }
         }
     }
 
-    /// Changes a slot. Whether there was a socket.
-    fn replace(&self, slot: &ArcSwapOption<Socket>, socket: Option<Arc<Socket>>) -> bool {
-        let old = slot.swap(socket);
-        if let Some(old) = &old
-            && self.reuseport
-        {
-            old.leave_reuseport_array();
-        }
-        old.is_some()
-    }
-
-    fn slot(&self, key: &[u8]) -> Option<&ArcSwapOption<Socket>> {
+    fn slot(&self, key: &[u8]) -> Option<&ArcSwapOption<Place>> {
         Some(&self.slots[existing(self.slots.len() as u32, key)?])
-    }
-}
-
-impl Drop for SocketArray {
-    fn drop(&mut self) {
-        for slot in &self.slots {
-            self.replace(slot, None);
-        }
     }
 }
 
 impl MapOps for SocketArray {
     fn socket(&self, key: &[u8]) -> Option<Arc<Socket>> {
-        self.slot(key)?.load_full()
+        socket_in(self.slot(key)?)
     }
 
     fn set_socket(&self, key: &[u8], socket: Arc<Socket>, flags: UpdateFlags) -> Result<(), Errno> {
         // Each kind asks in its own order.
-        if !self.reuseport {
+        let redirect = self.sort == Sort::Redirect;
+        if redirect {
             check_suitable(&socket)?;
         }
         flags.check()?;
         let slot = self.slot(key).ok_or(Errno::E2BIG)?;
+        let mut place =
+            if redirect { Some(Place::enter(socket.clone(), self.sort)?) } else { None };
         let _only = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match (slot.load().is_some(), flags) {
             (true, UpdateFlags::NOEXIST) => return Err(Errno::EEXIST),
             (false, UpdateFlags::EXIST) => return Err(Errno::ENOENT),
             _ => {}
         }
-        if self.reuseport {
+        if !redirect {
             check_reuseport(&socket)?;
-            if !socket.enter_reuseport_array() {
-                return Err(Errno::EBUSY);
-            }
+            place = Some(Place::enter(socket, self.sort)?);
         }
-        self.replace(slot, Some(socket));
+        slot.store(place);
         Ok(())
     }
 
     fn delete(&self, key: &[u8]) -> Result<(), Errno> {
-        let (out_of_range, empty) = match self.reuseport {
-            true => (Errno::E2BIG, Errno::ENOENT),
-            false => (Errno::EINVAL, Errno::EINVAL),
+        let (out_of_range, empty) = match self.sort {
+            Sort::Reuseport => (Errno::E2BIG, Errno::ENOENT),
+            Sort::Redirect => (Errno::EINVAL, Errno::EINVAL),
         };
         let slot = self.slot(key).ok_or(out_of_range)?;
         let _only = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.replace(slot, None) { Ok(()) } else { Err(empty) }
+        slot.swap(None).map(drop).ok_or(empty)
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
@@ -215,7 +238,7 @@ impl MapOps for SocketArray {
     }
 
     fn write(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), Errno> {
-        if !self.reuseport {
+        if self.sort == Sort::Redirect {
             return Err(write_number(value));
         }
         flags.check()?;
@@ -229,7 +252,7 @@ impl MapOps for SocketArray {
 pub struct SocketHash {
     table: Table,
     /// The socket of each element of the table.
-    slots: Box<[ArcSwapOption<Socket>]>,
+    slots: Box<[ArcSwapOption<Place>]>,
     value_bytes: usize,
 }
 
@@ -262,7 +285,7 @@ impl SocketHash {
         }
     }
 
-    fn slot(&self, index: Index) -> &ArcSwapOption<Socket> {
+    fn slot(&self, index: Index) -> &ArcSwapOption<Place> {
         &self.slots[index as usize]
     }
 }
@@ -274,20 +297,21 @@ fn layout(shape: &Shape<'_>) -> Layout {
 impl MapOps for SocketHash {
     fn socket(&self, key: &[u8]) -> Option<Arc<Socket>> {
         // A slot that is empty already belongs to an entry that is being removed.
-        self.table.read(key, |index| self.slot(index).load_full()).flatten()
+        self.table.read(key, |index| socket_in(self.slot(index))).flatten()
     }
 
     fn set_socket(&self, key: &[u8], socket: Arc<Socket>, flags: UpdateFlags) -> Result<(), Errno> {
         check_suitable(&socket)?;
         flags.check()?;
+        let place = Some(Place::enter(socket, Sort::Redirect)?);
         let bucket = self.table.lock(self.table.hash(key));
         match bucket.find(key) {
             Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
             None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
-            Some(index) => self.slot(index).store(Some(socket)),
+            Some(index) => self.slot(index).store(place),
             None if !self.table.count_one() => return Err(Errno::E2BIG),
             None => {
-                let new = self.table.allocate(key, |index| self.slot(index).store(Some(socket)));
+                let new = self.table.allocate(key, |index| self.slot(index).store(place));
                 bucket.insert(new);
             }
         }

@@ -15,7 +15,7 @@ use facts::{Fact, Facts};
 use options::Options;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// `AF_INET`
@@ -48,9 +48,13 @@ pub mod state {
 pub struct Socket {
     cookie: u64,
     state: Mutex<State>,
-    /// It is in a `reuseport_sockarray`, of which it can be in one only.
-    in_reuseport_array: AtomicBool,
+    /// Which maps hold it: in how many places of a `sockmap` or `sockhash` it is, or
+    /// [`IN_REUSEPORT_ARRAY`].
+    places: AtomicU32,
 }
+
+/// Stands for the one place that a socket can have in a `reuseport_sockarray`.
+const IN_REUSEPORT_ARRAY: u32 = u32::MAX;
 
 /// What is known of a socket.
 #[derive(Clone, Default)]
@@ -93,7 +97,7 @@ impl Socket {
 
     /// A socket with a cookie that the host chooses, for runs that are to be repeated.
     pub fn with_cookie(cookie: u64) -> Socket {
-        Socket { cookie, state: Mutex::default(), in_reuseport_array: AtomicBool::new(false) }
+        Socket { cookie, state: Mutex::default(), places: AtomicU32::new(0) }
     }
 
     /// The socket of packets in the kernel's test-run: of no family, not connected
@@ -260,14 +264,27 @@ impl Socket {
         debug_assert!(set.is_ok(), "{set:?}");
     }
 
-    /// Says that the socket is in a `reuseport_sockarray` from now on; false if it was in one.
+    /// Says that the socket is in a `reuseport_sockarray` from now on; false if it is in one or in a
+    /// map of another sort (`sk_user_data`).
     pub(crate) fn enter_reuseport_array(&self) -> bool {
-        !self.in_reuseport_array.swap(true, AcqRel)
+        self.places.compare_exchange(0, IN_REUSEPORT_ARRAY, AcqRel, Relaxed).is_ok()
     }
 
     /// Says that the socket is in no `reuseport_sockarray` any more.
     pub(crate) fn leave_reuseport_array(&self) {
-        self.in_reuseport_array.store(false, Release);
+        self.places.store(0, Release);
+    }
+
+    /// Says that the socket is in one more place of a `sockmap` or `sockhash`; false if it is in a
+    /// `reuseport_sockarray`.
+    pub(crate) fn enter_sockmap(&self) -> bool {
+        let more = |places: u32| places.checked_add(1).filter(|sum| *sum < IN_REUSEPORT_ARRAY);
+        self.places.fetch_update(AcqRel, Relaxed, more).is_ok()
+    }
+
+    /// Says that the socket is in one place less.
+    pub(crate) fn leave_sockmap(&self) {
+        self.places.fetch_sub(1, AcqRel);
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -26,6 +26,10 @@ pub(crate) fn pidfd(_: u32) -> Result<Fd, Errno> {
     Err(Errno::ENOSYS)
 }
 
+pub(crate) fn shared_port(_: bool) -> Result<Fd, Errno> {
+    Err(Errno::ENOSYS)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protection {
     Read,

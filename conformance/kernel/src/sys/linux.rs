@@ -86,6 +86,43 @@ pub(crate) fn pidfd(pid: u32) -> Result<Fd, Errno> {
     Ok(Fd(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
 
+/// A socket of IPv4 at a free port of the loopback device, which others may share (`SO_REUSEPORT`).
+/// One of streams listens.
+///
+/// # Errors
+/// The kernel's error number.
+pub(crate) fn shared_port(stream: bool) -> Result<Fd, Errno> {
+    let kind = if stream { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
+    // SAFETY: the call takes numbers and touches no memory.
+    let fd = unsafe { libc::socket(libc::AF_INET, kind | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(last_error());
+    }
+    // SAFETY: the kernel made this descriptor for us, nobody else has it.
+    let owned = Fd(unsafe { OwnedFd::from_raw_fd(fd) });
+    let done = |result: i32| if result == 0 { Ok(()) } else { Err(last_error()) };
+    let on: libc::c_int = 1;
+    let bytes = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option is a number that lives through the call and has the length given.
+    done(unsafe {
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, (&raw const on).cast(), bytes)
+    })?;
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: u32::from(std::net::Ipv4Addr::LOCALHOST).to_be() },
+        sin_zero: [0; 8],
+    };
+    let bytes = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: the address lives through the call and has the length given.
+    done(unsafe { libc::bind(fd, (&raw const address).cast(), bytes) })?;
+    if stream {
+        // SAFETY: the call takes numbers and touches no memory.
+        done(unsafe { libc::listen(fd, 1) })?;
+    }
+    Ok(owned)
+}
+
 /// Which accesses a [`Mapping`] allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protection {
