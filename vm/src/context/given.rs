@@ -36,6 +36,15 @@ const SK_LOOKUP: &[ProgType] = &[ProgType::SkLookup];
 const SK_REUSEPORT: &[ProgType] = &[ProgType::SkReuseport];
 const SOCK_OPS: &[ProgType] = &[ProgType::SockOps];
 
+const KPROBE: &[ProgType] = &[ProgType::Kprobe];
+const ATTACHED: &[ProgType] = &[
+    ProgType::Kprobe,
+    ProgType::Tracepoint,
+    ProgType::RawTracepoint,
+    ProgType::RawTracepointWritable,
+    ProgType::PerfEvent,
+];
+
 /// All that can be given.
 pub(super) const GIVEN: &[Given] = &[
     // The path below `/proc/sys`.
@@ -55,6 +64,10 @@ pub(super) const GIVEN: &[Given] = &[
     given("remaining_opt_len", SOCK_OPS, Form::Number(1)),
     // The frame that asks for the connection, where a request is.
     given("syn", SOCK_OPS, Form::Bytes { min: 54, max: PAGE_BYTES }),
+    // Where the probed function begins.
+    given("func_ip", KPROBE, Form::Number(8)),
+    // What the program was attached with.
+    given("cookie", ATTACHED, Form::Number(8)),
 ];
 
 /// What was given with one context.
@@ -147,7 +160,7 @@ impl Context {
     }
 
     /// Such a number; 0 if nobody has set it.
-    pub(super) fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         get(&self.gifts.numbers, name).copied().unwrap_or(0)
     }
 

@@ -7,13 +7,15 @@
 
 use super::Bytes;
 use super::string::is_space;
+use crate::host::Space;
 use ebpfvm_spec::Errno;
 
 /// Reads the program's memory: a string up to its zero byte, or a number of bytes.
 pub(super) trait Memory {
-    /// The string at an address, cut to `max` bytes; none if it is not all there.
-    fn string(&mut self, address: u64, max: usize) -> Option<Bytes>;
-    /// The bytes at an address.
+    /// The string at an address, cut to `max` bytes; none if it is not all there. Whose it is, if the
+    /// format says so.
+    fn string(&mut self, space: Option<Space>, address: u64, max: usize) -> Option<Bytes>;
+    /// The bytes at an address of the kernel.
     fn bytes(&mut self, address: u64, bytes: usize) -> Option<Bytes>;
 }
 
@@ -126,12 +128,12 @@ impl Args<'_> {
     }
 
     /// A string in the program's memory; an address without one gives an empty string.
-    fn string(&mut self, memory: &mut dyn Memory) -> Result<Bytes, Errno> {
+    fn string(&mut self, memory: &mut dyn Memory, space: Option<Space>) -> Result<Bytes, Errno> {
         let left = self.left();
         if left == 0 {
             return Err(Errno::ENOSPC);
         }
-        let text = memory.string(self.next(), left - 1).unwrap_or_default();
+        let text = memory.string(space, self.next(), left - 1).unwrap_or_default();
         self.take(text.len() + 1)?;
         Ok(text)
     }
@@ -266,7 +268,7 @@ fn conversion(
         }
         b's' if format.ends(1) => {
             format.at += 1;
-            field.text(out, &args.string(memory)?);
+            field.text(out, &args.string(memory, None)?);
             Ok(())
         }
         b'c' => {
@@ -327,12 +329,13 @@ fn pointer(
 ) -> Result<(), Errno> {
     match (format.peek(0), format.peek(1)) {
         _ if format.ends(0) => field.address(out, hashed(args.number(8)?)),
-        (b'k' | b'u', b's') => {
+        (whose @ (b'k' | b'u'), b's') => {
             format.at += 2;
             if !format.ends(0) {
                 return Err(Errno::EINVAL);
             }
-            out.put(&args.string(memory)?);
+            let space = if whose == b'k' { Space::Kernel } else { Space::User };
+            out.put(&args.string(memory, Some(space))?);
         }
         (b'K', _) => field.address(out, hashed(args.number(8)?)),
         (b'x', _) => field.address(out, args.number(8)?),
@@ -370,7 +373,7 @@ mod tests {
     struct One(&'static [u8]);
 
     impl Memory for One {
-        fn string(&mut self, address: u64, max: usize) -> Option<Bytes> {
+        fn string(&mut self, _: Option<Space>, address: u64, max: usize) -> Option<Bytes> {
             (address == 1).then(|| self.0[..self.0.len().min(max)].into())
         }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Call, Helper, HelperCode, Shortcut, callback, checksum, dynptr, host, lock, maps, mtu, output,
-    print, probe, redirect, result, skb, skb_shape, string, tail_call, xdp,
+    print, probe, redirect, result, skb, skb_shape, stack, string, tail_call, task, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;
@@ -55,12 +55,20 @@ code! {
     "strtol" => string::strtol,
     "strtoul" => string::strtoul,
     "strncmp" => string::strncmp,
-    "probe_read" => probe::read_kernel,
-    "probe_read_str" => probe::read_kernel_str,
+    "probe_read" => probe::read,
+    "probe_read_str" => probe::read_str,
     "probe_read_kernel" => probe::read_kernel,
     "probe_read_kernel_str" => probe::read_kernel_str,
     "probe_read_user" => probe::read_user,
-    "probe_read_user_str" => probe::read_user,
+    "probe_read_user_str" => probe::read_user_str,
+    "copy_from_user" => probe::copy_from_user,
+    "get_stack" => stack::get_stack,
+    "get_stackid" => stack::get_stackid,
+    "get_ns_current_pid_tgid" => task::ns_pid_tgid,
+    "get_current_ancestor_cgroup_id" => task::ancestor_cgroup_id,
+    "current_task_under_cgroup" => task::under_cgroup,
+    "get_func_ip" => task::func_ip,
+    "get_attach_cookie" => task::attach_cookie,
     "tail_call" => tail_call::tail_call,
     "csum_diff" => checksum::diff,
     "csum_update" => checksum::update,
@@ -127,6 +135,23 @@ pub const REFUSED: &[(&str, &[&str])] = &[
             "btf_find_by_name_kind",
         ],
     ),
+    (
+        "it takes a structure of the kernel, of which there is none here",
+        &[
+            "get_task_stack",
+            "seq_printf",
+            "seq_write",
+            "seq_printf_btf",
+            "xdp_output",
+            "skb_output",
+        ],
+    ),
+    ("it shows a value by the types of the kernel, which is not here", &["snprintf_btf"]),
+    (
+        "it is for programs that are attached to a function of the kernel by its type",
+        &["get_func_arg", "get_func_ret", "get_func_arg_cnt"],
+    ),
+    ("it takes a variable of the kernel", &["per_cpu_ptr", "this_cpu_ptr"]),
     ("it calls the kernel's bpf() for the program", &["sys_bpf", "sys_close"]),
     (
         "it reads or changes what only the kernel or the hardware has",

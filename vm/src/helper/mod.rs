@@ -22,8 +22,10 @@ mod probe;
 mod redirect;
 mod skb;
 mod skb_shape;
+mod stack;
 mod string;
 mod tail_call;
+mod task;
 mod xdp;
 
 pub(crate) use linux::absent;
@@ -307,19 +309,6 @@ impl<'c, 'r> Call<'c, 'r> {
         let mut out = SmallVec::from_elem(0, bytes);
         // SAFETY: found in the program's memory just now.
         unsafe { copy_from(address, &mut out) };
-        Some(out)
-    }
-
-    /// Copies a string up to its zero byte, which is not part of the result, but at most `max`
-    /// bytes; none where memory ends before that.
-    pub fn probe_str(&mut self, address: u64, max: usize) -> Option<Bytes> {
-        let mut out = Bytes::new();
-        while out.len() < max {
-            match self.probe(address.wrapping_add(out.len() as u64), 1)?[0] {
-                0 => break,
-                byte => out.push(byte),
-            }
-        }
         Some(out)
     }
 

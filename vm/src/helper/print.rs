@@ -3,16 +3,17 @@
 use super::format::{Memory, Printed, bprintf};
 use super::string::const_str;
 use super::{Bytes, Call, Outcome, Stop};
+use crate::host::Space;
 use ebpfvm_spec::{Direction, Errno};
 
-/// The program's memory, for `%s` and `%pI4`.
+/// The memory of the program and of the world, for `%s` and `%pI4`.
 impl Memory for Call<'_, '_> {
-    fn string(&mut self, address: u64, max: usize) -> Option<Bytes> {
-        self.probe_str(address, max)
+    fn string(&mut self, space: Option<Space>, address: u64, max: usize) -> Option<Bytes> {
+        self.probe_str(space, address, max)
     }
 
     fn bytes(&mut self, address: u64, bytes: usize) -> Option<Bytes> {
-        self.probe(address, bytes)
+        self.probe_in(Space::Kernel, address, bytes)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Numbers and strings (`kernel/bpf/helpers.c`).
 
 use super::{Call, Outcome, Stop};
+use crate::host::Space;
 use ebpfvm_spec::{Direction, Errno};
 
 /// A number as text: its magnitude, whether a minus stands before it, and the bytes it takes.
@@ -111,7 +112,7 @@ pub(super) fn strncmp(call: &mut Call<'_, '_>) -> Outcome {
 pub(super) fn const_str(call: &mut Call<'_, '_>, number: usize) -> Result<super::Bytes, Stop> {
     /// No value of a map is larger.
     const MAX_BYTES: usize = 1 << 30;
-    let text = call.probe_str(call.arg(number), MAX_BYTES);
+    let text = call.probe_str(Some(Space::Kernel), call.arg(number), MAX_BYTES);
     Ok(text.ok_or_else(|| call.bad_arg(number, "is not a zero-terminated string"))?)
 }
 

@@ -8,6 +8,7 @@ pub use system::SystemHost;
 pub use world::World;
 
 use crate::map::Cpu;
+use crate::map::stack_trace::FilePosition;
 use crate::socket::Socket;
 use crate::socket::query::SocketQuery;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,6 +103,26 @@ pub trait Host: Send + Sync {
         None
     }
 
+    /// Copies memory that is not the program's; whether all of it is there. A part that is copied
+    /// nevertheless is not seen.
+    fn read_memory(&self, space: Space, address: u64, out: &mut [u8]) -> bool {
+        let _ = (space, address, out);
+        false
+    }
+
+    /// The addresses on the stack of the kernel or of the current process where the program runs,
+    /// the innermost first.
+    fn stack(&self, space: Space) -> Vec<u64> {
+        let _ = space;
+        Vec::new()
+    }
+
+    /// The file of the current process that an address on its stack is in, and where in it.
+    fn file_position(&self, address: u64) -> Option<FilePosition> {
+        let _ = address;
+        None
+    }
+
     /// What hash functions of maps are drawn from; none if from chance, so that nobody can prepare
     /// keys that collide.
     fn map_seed(&self) -> Option<u64> {
@@ -145,6 +166,15 @@ pub trait Host: Send + Sync {
     fn print(&self, line: &str) {
         let _ = line;
     }
+}
+
+/// Whose memory an address is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    /// The kernel's.
+    Kernel,
+    /// The current process's.
+    User,
 }
 
 /// Numbers of a thread and of its group, which is what user space calls a process.

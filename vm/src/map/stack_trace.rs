@@ -24,12 +24,12 @@ pub const FAST_STACK_CMP: u64 = 1 << 9;
 pub const REUSE_STACKID: u64 = 1 << 10;
 
 /// `PERF_MAX_STACK_DEPTH`, the default of `kernel.perf_event_max_stack`: so many frames at most.
-const MAX_FRAMES: usize = 127;
+pub(crate) const MAX_FRAMES: usize = 127;
 
 /// Size of an instruction's address.
 const IP_BYTES: usize = 8;
 /// Size of `struct bpf_stack_build_id`: a status of 4 bytes, a build id of 20, an offset of 8.
-const BUILD_ID_FRAME_BYTES: usize = 32;
+pub(crate) const BUILD_ID_FRAME_BYTES: usize = 32;
 /// `BPF_STACK_BUILD_ID_VALID`: the build id of a file and an offset in it.
 const BUILD_ID_VALID: u32 = 1;
 /// `BPF_STACK_BUILD_ID_IP`: an address.
@@ -179,7 +179,7 @@ impl StackTrace {
 }
 
 /// A `struct bpf_stack_build_id`.
-fn frame(ip: u64, position: Option<FilePosition>) -> [u8; BUILD_ID_FRAME_BYTES] {
+pub(crate) fn frame(ip: u64, position: Option<FilePosition>) -> [u8; BUILD_ID_FRAME_BYTES] {
     let (status, build_id, offset) = match position {
         Some(FilePosition { build_id, offset }) => (BUILD_ID_VALID, build_id, offset),
         None => (BUILD_ID_IP, [0; 20], ip),

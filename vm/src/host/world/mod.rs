@@ -5,14 +5,16 @@
 //! programs in one world, who asks first is theirs.
 
 mod clock;
+mod memory;
 mod sockets;
 mod task;
 
 pub use clock::Clock;
+pub use memory::{Memory, Piece};
 pub use sockets::Sockets;
 pub use task::{Cgroup, PidNamespace, Task};
 
-use super::{Host, Lines, PidTgid, Random};
+use super::{Host, Lines, PidTgid, Random, Space};
 use crate::map::Cpu;
 use crate::socket::Socket;
 use crate::socket::query::SocketQuery;
@@ -46,6 +48,9 @@ pub struct World {
     cpu: Cpu,
     numa_node: u32,
     task: Task,
+    memory: Memory,
+    kernel_stack: Vec<u64>,
+    user_stack: Vec<u64>,
     sockets: Sockets,
     lines: Lines,
 }
@@ -67,6 +72,9 @@ impl World {
             cpu: Cpu(0),
             numa_node: 0,
             task: Task::default(),
+            memory: Memory::default(),
+            kernel_stack: Vec::new(),
+            user_stack: Vec::new(),
             sockets: Sockets::default(),
             lines: Lines::default(),
         }
@@ -107,6 +115,21 @@ impl World {
     /// Sets the sockets that programs can find.
     pub fn sockets(mut self, sockets: Sockets) -> World {
         self.sockets = sockets;
+        self
+    }
+
+    /// Adds memory that helpers can read: of the kernel or of the current process.
+    pub fn memory(mut self, space: Space, address: u64, bytes: impl Into<Vec<u8>>) -> World {
+        self.memory.pieces.push(Piece { space, address, bytes: bytes.into() });
+        self
+    }
+
+    /// Sets the addresses on the stack of the kernel or of the current process, the innermost first.
+    pub fn stack(mut self, space: Space, ips: impl Into<Vec<u64>>) -> World {
+        match space {
+            Space::Kernel => self.kernel_stack = ips.into(),
+            Space::User => self.user_stack = ips.into(),
+        }
         self
     }
 
@@ -185,6 +208,17 @@ impl Host for World {
     fn ns_pid_tgid(&self, dev: u64, ino: u64) -> Option<PidTgid> {
         let namespace = self.task.pid_namespace?;
         (namespace.dev == dev && namespace.ino == ino).then_some(namespace.id)
+    }
+
+    fn read_memory(&self, space: Space, address: u64, out: &mut [u8]) -> bool {
+        self.memory.read(space, address, out)
+    }
+
+    fn stack(&self, space: Space) -> Vec<u64> {
+        match space {
+            Space::Kernel => self.kernel_stack.clone(),
+            Space::User => self.user_stack.clone(),
+        }
     }
 
     fn map_seed(&self) -> Option<u64> {
