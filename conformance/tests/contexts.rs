@@ -150,11 +150,15 @@ fn touching(touch: Touch, size: Size, offset: i16, value: i64) -> Builder {
 /// Known differences: here the table refuses what the kernel accepts.
 ///
 /// Of the buffer's address at the start of a writable tracepoint's arguments the kernel refuses parts
-/// at the first byte only.
+/// at the first byte only. The fields of a netfilter program's context point to structs of the
+/// kernel, which are not here.
 fn is_known(access: &ContextAccess) -> bool {
-    access.prog_type == ProgType::RawTracepointWritable
-        && access.direction == Direction::Read
-        && (1..8).contains(&access.offset)
+    let refused = match access.prog_type {
+        ProgType::RawTracepointWritable => (1..8).contains(&access.offset),
+        ProgType::Netfilter => [0, 8].contains(&access.offset) && access.bytes == 8,
+        _ => false,
+    };
+    refused && access.direction == Direction::Read
 }
 
 #[test]

@@ -44,6 +44,24 @@ impl Fields {
         Fields { def, bytes }
     }
 
+    /// Takes the bytes of a struct, as many as it has.
+    pub(crate) fn fill(&mut self, bytes: &[u8]) {
+        let taken = bytes.len().min(self.bytes.len());
+        self.bytes[..taken].copy_from_slice(&bytes[..taken]);
+    }
+
+    /// All numbers in order, `ipv6[0]` for an element.
+    pub(crate) fn all(&self) -> Vec<(String, u64)> {
+        let names = self.def.fields.iter().flat_map(|field| {
+            let elements = field.bytes / field.unit;
+            (0..elements).map(move |i| match elements {
+                1 => field.name.to_string(),
+                _ => format!("{}[{i}]", field.name),
+            })
+        });
+        names.filter_map(|name| self.get(&name).map(|value| (name, value))).collect()
+    }
+
     /// The whole struct.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -9,12 +9,14 @@ use crate::interp::op::OpCode;
 use crate::map::{MapRef, Slab};
 use crate::memory::Stack;
 use crate::rewrite::{Rewritten, is_same_map, rewrite};
-use crate::run::{Redirect, Run, Trust};
+use crate::run::{PacketClone, Redirect, Run, Trust};
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Insn, Pc};
 use ebpfvm_loader::Absent;
-use ebpfvm_spec::{Arg, Effect, HelperProto, MapUse, ProgType, ProgTypeSet, Program, Ret};
+use ebpfvm_spec::{
+    Arg, AttachType, Effect, HelperProto, MapUse, ProgType, ProgTypeSet, Program, Ret,
+};
 use ebpfvm_verifier::VerifiedProgram;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -132,6 +134,7 @@ pub(crate) fn func_of_token(token: u64) -> Option<Pc> {
 /// What lowering needs to bind a program.
 pub(crate) struct Bindings<'a> {
     prog_type: ProgType,
+    attach_type: AttachType,
     vm: &'a Vm,
     maps: &'a [MapRef],
     helpers: Vec<Helper>,
@@ -148,12 +151,18 @@ impl Bindings<'_> {
         let index = match self.helpers.iter().position(|h| h.proto.id == id) {
             Some(index) => index,
             None => {
-                let helper = self.vm.helper(id)?;
+                let mut helper = self.vm.helper(id)?.clone();
                 if !helper.proto.allowed.contains(self.prog_type) {
-                    let (name, prog_type) = (helper.proto.name.to_string(), self.prog_type);
-                    return Err(LinkErrorKind::HelperNotAllowed { id, name, prog_type });
+                    // Some have another prototype for other types.
+                    let platform = self.vm.platform();
+                    let Some(other) = platform.helper_for(id, self.prog_type, self.attach_type)
+                    else {
+                        let (name, prog_type) = (helper.proto.name.to_string(), self.prog_type);
+                        return Err(LinkErrorKind::HelperNotAllowed { id, name, prog_type });
+                    };
+                    helper.proto = other.clone();
                 }
-                self.helpers.push(helper.clone());
+                self.helpers.push(helper);
                 self.helpers.len() - 1
             }
         };
@@ -221,6 +230,8 @@ pub struct Outcome {
     pub retval: u64,
     /// Where it sent its packet.
     pub redirect: Option<Redirect>,
+    /// Copies of its packet that it sent, in order.
+    pub clones: Vec<PacketClone>,
     /// Fuel used. The number of instructions executed is not above it by more than the program's
     /// length: loops and calls cost fuel, one pass over the program is free.
     pub fuel_used: u64,
@@ -262,8 +273,9 @@ impl Instance {
         if program.code.is_empty() {
             return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
         }
-        let prog_type = program.prog_type;
-        let mut bindings = Bindings { prog_type, vm, maps, helpers: Vec::new(), absent };
+        let (prog_type, attach_type) = (program.prog_type, program.attach_type);
+        let mut bindings =
+            Bindings { prog_type, attach_type, vm, maps, helpers: Vec::new(), absent };
         let checked = lower(&program.code, &mut bindings, None)?;
         let helpers = bindings.helpers;
         let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
@@ -309,17 +321,17 @@ impl Instance {
         }
         // The verdict is about the prototypes that the platform has for this program. Those of Linux
         // differ between program types, and its helpers know it; an embedder's has one.
-        let (prog_type, attach) = (instance.program.prog_type, instance.program.attach_type);
+        let (prog_type, attach_type) = (instance.program.prog_type, instance.program.attach_type);
         let is_judged = |helper: &Helper| {
             let proto = &helper.proto;
             ebpfvm_spec::linux::HELPERS.contains(proto)
-                || vm.platform().helper_for(proto.id, prog_type, attach) == Some(proto)
+                || vm.platform().helper_for(proto.id, prog_type, attach_type) == Some(proto)
         };
         if let Some(Rewritten { code, needs }) =
             rewritten.filter(|_| instance.helpers.iter().all(is_judged))
         {
             let helpers = std::mem::take(&mut instance.helpers);
-            let mut bindings = Bindings { prog_type, vm, maps, helpers, absent };
+            let mut bindings = Bindings { prog_type, attach_type, vm, maps, helpers, absent };
             let lowered = lower(&code, &mut bindings, Some(&facts))?;
             instance.helpers = bindings.helpers;
             instance.verified = Some(lowered);
@@ -474,13 +486,15 @@ impl Instance {
         result: Result<u64, Box<Trap>>,
     ) -> Result<Outcome, Box<Trap>> {
         run.lock = None;
+        run.ctx.end();
         for address in run.regions.granted() {
             let programs = std::iter::once(self).chain(run.held.iter().map(|i| &**i));
             let maps = programs.flat_map(|i| &i.maps).chain(&run.inner_maps);
             maps.for_each(|map| map.take_back(address));
         }
         let (fuel_used, redirect) = (run.fuel_used(), run.redirect.take());
-        Ok(Outcome { retval: result?, redirect, fuel_used })
+        let clones = std::mem::take(&mut run.clones);
+        Ok(Outcome { retval: result?, redirect, clones, fuel_used })
     }
 
     /// A number that no other instance of this process has.

@@ -41,6 +41,7 @@ mod shown;
 mod skb;
 pub mod socket;
 pub mod trap;
+mod tunnel;
 mod vm;
 
 pub use context::{Context, ContextError};
@@ -55,7 +56,7 @@ pub use loaded::{LoadOptions, Loaded, LoadedError};
 pub use map::{Map, MapRef};
 pub use packet::Packet;
 pub use pin::{PinError, PinRoot};
-pub use run::Redirect;
+pub use run::{PacketClone, Redirect};
 pub use socket::Socket;
 pub use trap::{Trap, TrapKind};
 pub use vm::{Builder, Vm};

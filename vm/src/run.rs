@@ -40,6 +40,18 @@ pub enum Redirect {
     },
 }
 
+/// A copy of a packet that a program has sent elsewhere (`bpf_clone_redirect`). Recorded, not
+/// performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketClone {
+    /// The number of the device.
+    pub ifindex: u32,
+    /// `BPF_F_INGRESS` or 0.
+    pub flags: u64,
+    /// The packet as it was then, with its link-layer header.
+    pub packet: Vec<u8>,
+}
+
 /// Where offsets of legacy packet loads count from the network header (`linux/filter.h`).
 const SKF_NET_OFF: i32 = -0x10_0000;
 /// Where they count from the link-layer header.
@@ -132,6 +144,10 @@ pub(crate) struct Run<'a> {
     /// How many tail calls there were.
     pub(crate) tail_calls: u32,
     pub(crate) redirect: Option<Redirect>,
+    /// Copies that were sent.
+    pub(crate) clones: Vec<PacketClone>,
+    /// The memory that they take.
+    pub(crate) clone_bytes: usize,
     /// Which programs run without checks.
     pub(crate) trust: Trust,
     /// How much of everything there is.
@@ -146,6 +162,7 @@ impl<'a> Run<'a> {
         trust: Trust,
     ) -> Run<'a> {
         let fuel = fuel.min(i64::MAX as u64);
+        ctx.begin(attach_type);
         let window = window(ctx);
         let room = ctx.room();
         let context = match ctx.def() {
@@ -179,6 +196,8 @@ impl<'a> Run<'a> {
             dynptrs: Dynptrs::default(),
             tail_calls: 0,
             redirect: None,
+            clones: Vec::new(),
+            clone_bytes: 0,
             trust,
             room,
         }

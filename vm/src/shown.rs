@@ -61,6 +61,15 @@ impl Shown {
         matches!(self.pointee, Pointee::FlowKeys | Pointee::TpBuffer)
     }
 
+    /// Puts bytes at its start, at most as many as there are.
+    ///
+    /// # Panics
+    /// If there are more.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.bytes);
+        self.memory.write(0, bytes);
+    }
+
     /// The bytes as they are now.
     pub(crate) fn content(&self) -> Vec<u8> {
         let mut out = vec![0; self.bytes];

@@ -1,6 +1,8 @@
 //! What the kernel knows of a packet besides its bytes and the fields that programs see: the parts
 //! of `struct sk_buff` that only helpers use.
 
+use crate::tunnel::Tunnel;
+
 /// What is known of the transport checksum (`ip_summed`, `csum_level`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Checksum {
@@ -47,6 +49,8 @@ pub(crate) struct Skb {
     pub(crate) hash_known: bool,
     /// Whether a tunnel header was put before the packet.
     pub(crate) encapsulated: bool,
+    /// The tunnel that it came through or goes through.
+    pub(crate) tunnel: Option<Tunnel>,
 }
 
 impl Skb {

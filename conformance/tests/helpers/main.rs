@@ -106,6 +106,15 @@ const HOSTED: &[&str] = &[
     "get_current_uid_gid",
     "get_current_comm",
     "get_current_cgroup_id",
+    "skb_cgroup_id",
+    "skb_ancestor_cgroup_id",
+    // Of program types without a test-run.
+    "get_retval",
+    "set_retval",
+    "sysctl_get_name",
+    "sysctl_get_current_value",
+    "sysctl_get_new_value",
+    "sysctl_set_new_value",
     // The same code as probe_read_kernel and its form for strings, for types without a test-run.
     "probe_read",
     "probe_read_str",

@@ -57,6 +57,9 @@ const DISSECTOR_VERDICTS: Verdicts =
 /// `enum sk_action` of `include/uapi/linux/bpf.h`.
 const SK_VERDICTS: Verdicts = &[(0, "SK_DROP"), (1, "SK_PASS")];
 
+/// `NF_*` of `include/uapi/linux/netfilter.h`, those that programs may return.
+const NF_VERDICTS: Verdicts = &[(0, "NF_DROP"), (1, "NF_ACCEPT")];
+
 /// The range for all attach types.
 const fn within(min: i64, max: i64) -> ReturnRange {
     ReturnRange { attach_types: AttachTypeSet::ALL, min, max }
@@ -184,6 +187,9 @@ pub fn prog_types_of(arch: Arch) -> Vec<ProgTypeDef> {
         def(T::SkLookup, contexts::sk_lookup(), SK_VERDICTS)
             .returning(BOOLEAN)
             .attached(&[AttachType::SK_LOOKUP]),
+        def(T::Netfilter, contexts::nf(), NF_VERDICTS)
+            .returning(BOOLEAN)
+            .attached(&[AttachType::NETFILTER]),
         plain(T::Syscall, contexts::syscall()).attached(&[AttachType(0)]),
         ProgTypeDef { packet: Store, ..ProgTypeDef::new(T::Raw, None) },
     ]

@@ -5,7 +5,10 @@ use ebpfvm_spec::{ContextDef, Field, FieldKind};
 
 impl Context {
     /// Sets a field that the context has; of one that it has not, nothing happens.
-    pub(super) fn put(&mut self, name: &str, value: u64) {
+    pub(crate) fn put(&mut self, name: &str, value: u64) {
+        if let Some((name, _)) = self.given_number(name) {
+            return self.put_number(name, value);
+        }
         if let Some((at, bytes)) = self.def.as_ref().and_then(|def| {
             let field = def.field(name)?;
             Some((first(def, field), field.bytes))
@@ -47,12 +50,16 @@ impl Context {
             self.put_number(name, value);
             return Ok(());
         }
+        if let Some(done) = self.set_flow_key(name, value) {
+            return done;
+        }
         let (kind, host, bytes) = self.locate(name)?;
         if kind != FieldKind::Scalar {
             let context = self.context_name();
             return Err(ContextError::FieldFixed { context, field: name.into() });
         }
         self.in_range(name, bytes, value)?;
+        self.contradicts(name, value)?;
         self.set_cell(host, bytes, value);
         self.reach(host + bytes);
         Ok(())
@@ -73,6 +80,9 @@ impl Context {
     pub fn field(&self, name: &str) -> Result<u64, ContextError> {
         if let Some((name, _)) = self.given_number(name) {
             return Ok(self.number(name));
+        }
+        if let Some(value) = self.get_flow_key(name) {
+            return Ok(value);
         }
         let (kind, host, bytes) = self.locate(name)?;
         Ok(self.get_cell(host, if kind == FieldKind::Scalar { bytes } else { 8 }))
@@ -103,6 +113,7 @@ impl Context {
                 all.push((field.name.to_string(), self.get_cell(host, field.bytes)));
             }
         }
+        all.extend(self.all_flow_keys());
         all.extend(self.numbers());
         all
     }
@@ -121,6 +132,10 @@ impl Context {
                 return Ok((field.kind, host + index * element, element));
             }
         }
+        Err(self.no_field(name))
+    }
+
+    pub(super) fn no_field(&self, name: &str) -> ContextError {
         let known = self.def.iter().flat_map(|def| def.fields.iter());
         let known = known.filter(|field| field.kind == FieldKind::Scalar).map(|field| {
             match field.bytes / field.unit {
@@ -128,12 +143,14 @@ impl Context {
                 count => format!("{}[0] to [{}]", field.name, count - 1),
             }
         });
-        let known: Vec<String> = known.chain(self.numbers().map(|(name, _)| name)).collect();
-        Err(ContextError::NoField {
+        let keys = self.all_flow_keys().into_iter().map(|(name, _)| name);
+        let known = known.chain(keys).chain(self.numbers().map(|(name, _)| name));
+        let known: Vec<String> = known.collect();
+        ContextError::NoField {
             context: self.context_name(),
             field: name.into(),
             known: if known.is_empty() { "none".into() } else { known.join(", ") },
-        })
+        }
     }
 
     pub(super) fn context_name(&self) -> String {

@@ -4,6 +4,8 @@
 //! It is set and read by name like the fields; which there are is one table.
 
 use super::{Context, ContextError};
+use crate::helper::XFRM_STATE_BYTES;
+use crate::tunnel::KEY_BYTES;
 use ebpfvm_spec::ProgType;
 
 /// What a name stands for.
@@ -11,8 +13,8 @@ use ebpfvm_spec::ProgType;
 pub(super) enum Form {
     /// A number of at most so many bytes.
     Number(u32),
-    /// At most so many bytes, or exactly so many.
-    Bytes { min: usize, max: usize },
+    /// So many bytes, a multiple of `unit`.
+    Bytes { min: usize, max: usize, unit: usize },
 }
 
 /// Something given with contexts of these types.
@@ -29,6 +31,13 @@ const fn given(name: &'static str, types: &'static [ProgType], form: Form) -> Gi
 /// A page, to which the kernel cuts the texts of system parameters.
 const PAGE_BYTES: usize = 4096;
 
+/// Programs whose system call gives back what they set. Of socket options it is a field.
+const WITH_RETVAL: &[ProgType] = &[
+    ProgType::CgroupSysctl,
+    ProgType::CgroupDevice,
+    ProgType::CgroupSock,
+    ProgType::CgroupSockAddr,
+];
 const SYSCTL: &[ProgType] = &[ProgType::CgroupSysctl];
 const CLASSIFIERS: &[ProgType] = &[ProgType::SchedCls, ProgType::SchedAct];
 const SK_MSG: &[ProgType] = &[ProgType::SkMsg];
@@ -45,12 +54,41 @@ const ATTACHED: &[ProgType] = &[
     ProgType::PerfEvent,
 ];
 
+/// Programs that set and read tunnels, and those that know the packet's socket.
+const TUNNELLED: &[ProgType] = &[ProgType::SchedCls, ProgType::SchedAct, ProgType::LwtXmit];
+const WITH_SOCKET: &[ProgType] = &[
+    ProgType::SchedCls,
+    ProgType::SchedAct,
+    ProgType::CgroupSkb,
+    ProgType::LwtIn,
+    ProgType::LwtOut,
+    ProgType::LwtXmit,
+    ProgType::LwtSeg6local,
+];
+
+/// The most levels of cgroups, far more than the kernel's limit of memory for paths allows.
+const CGROUP_LEVELS: usize = 512;
+
 /// All that can be given.
 pub(super) const GIVEN: &[Given] = &[
+    given("retval", WITH_RETVAL, Form::Number(4)),
+    // `struct bpf_tunnel_key` with its flags, as received; afterwards what a program has set.
+    given("tunnel_key", TUNNELLED, Form::Bytes { min: KEY_BYTES, max: KEY_BYTES, unit: 1 }),
+    given("tunnel_is_ipv6", TUNNELLED, Form::Number(1)),
+    given("tunnel_options", TUNNELLED, Form::Bytes { min: 0, max: 255, unit: 1 }),
+    // One `struct bpf_xfrm_state` after the other.
+    given(
+        "xfrm_states",
+        CLASSIFIERS,
+        Form::Bytes { min: 0, max: 6 * XFRM_STATE_BYTES, unit: XFRM_STATE_BYTES },
+    ),
+    // Numbers of 8 bytes: the cgroups of the packet's socket, the root first.
+    given("cgroup_ids", WITH_SOCKET, Form::Bytes { min: 8, max: 8 * CGROUP_LEVELS, unit: 8 }),
+    given("cgroup_classid", CLASSIFIERS, Form::Number(4)),
     // The path below `/proc/sys`.
-    given("name", SYSCTL, Form::Bytes { min: 1, max: PAGE_BYTES }),
-    given("current_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES }),
-    given("new_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES }),
+    given("name", SYSCTL, Form::Bytes { min: 1, max: PAGE_BYTES, unit: 1 }),
+    given("current_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES, unit: 1 }),
+    given("new_value", SYSCTL, Form::Bytes { min: 0, max: PAGE_BYTES, unit: 1 }),
     // Whether the packet is on its way in, where sockets can be assigned to it.
     given("at_ingress", CLASSIFIERS, Form::Number(1)),
     // For how many bytes the verdict is, and from how many on the next is asked for.
@@ -59,11 +97,11 @@ pub(super) const GIVEN: &[Given] = &[
     // Whether a group of sockets that share an address is not asked (`BPF_SK_LOOKUP_F_NO_REUSEPORT`).
     given("no_reuseport", SK_LOOKUP, Form::Number(1)),
     // The headers before the bytes that the program sees, from the link-layer header on.
-    given("headers", SK_REUSEPORT, Form::Bytes { min: 14, max: PAGE_BYTES }),
+    given("headers", SK_REUSEPORT, Form::Bytes { min: 14, max: PAGE_BYTES, unit: 1 }),
     // The bytes of options that can still be reserved or written.
     given("remaining_opt_len", SOCK_OPS, Form::Number(1)),
     // The frame that asks for the connection, where a request is.
-    given("syn", SOCK_OPS, Form::Bytes { min: 54, max: PAGE_BYTES }),
+    given("syn", SOCK_OPS, Form::Bytes { min: 54, max: PAGE_BYTES, unit: 1 }),
     // Where the probed function begins.
     given("func_ip", KPROBE, Form::Number(8)),
     // What the program was attached with.
@@ -102,7 +140,7 @@ impl Context {
     /// # Errors
     /// [`ContextError`] if nothing of this name can be given, or not as many bytes.
     pub fn set_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), ContextError> {
-        let Some((name, Form::Bytes { min, max })) = self.given(name) else {
+        let Some((name, Form::Bytes { min, max, unit })) = self.can_give(name) else {
             let mut known: Vec<&str> = Vec::new();
             let is_bytes = |given: &&Given| matches!(given.form, Form::Bytes { .. });
             known.extend(self.all_given().filter(is_bytes).map(|given| given.name));
@@ -112,12 +150,13 @@ impl Context {
                 known: if known.is_empty() { "nothing".into() } else { known.join(", ") },
             });
         };
-        if !(min..=max).contains(&bytes.len()) {
+        if !(min..=max).contains(&bytes.len()) || !bytes.len().is_multiple_of(unit) {
             return Err(ContextError::BytesRange {
                 context: self.context_name(),
                 name: name.into(),
                 min,
                 max,
+                unit,
                 got: bytes.len(),
             });
         }
@@ -137,7 +176,7 @@ impl Context {
     }
 
     /// What can be given under this name.
-    fn given(&self, name: &str) -> Option<(&'static str, Form)> {
+    fn can_give(&self, name: &str) -> Option<(&'static str, Form)> {
         self.all_given().find(|given| given.name == name).map(|given| (given.name, given.form))
     }
 
@@ -148,7 +187,7 @@ impl Context {
 
     /// The name and the size in bytes of a number that no field shows.
     pub(super) fn given_number(&self, name: &str) -> Option<(&'static str, u32)> {
-        match self.given(name)? {
+        match self.can_give(name)? {
             (name, Form::Number(bytes)) => Some((name, bytes)),
             (_, Form::Bytes { .. }) => None,
         }
@@ -162,6 +201,11 @@ impl Context {
     /// Such a number; 0 if nobody has set it.
     pub(crate) fn number(&self, name: &str) -> u64 {
         get(&self.gifts.numbers, name).copied().unwrap_or(0)
+    }
+
+    /// Such a number, if somebody has set it.
+    pub(crate) fn given(&self, name: &str) -> Option<u64> {
+        get(&self.gifts.numbers, name).copied()
     }
 
     /// All such numbers, in order.
@@ -205,7 +249,10 @@ mod tests {
         let error = context.set_bytes("nam", b"x").unwrap_err().to_string();
         assert_eq!(error, "bpf_sysctl is given no nam; it is given name, current_value, new_value");
         let error = context.set_bytes("name", &[]).unwrap_err().to_string();
-        assert_eq!(error, "bpf_sysctl takes 1 to 4096 bytes as name; 0 were given");
+        assert_eq!(
+            error,
+            "bpf_sysctl takes 1 to 4096 bytes as name, a multiple of 1; 0 were given"
+        );
         let error = Context::raw([]).set_bytes("name", b"x").unwrap_err().to_string();
         assert_eq!(error, "raw memory is given no name; it is given nothing");
     }

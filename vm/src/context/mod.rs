@@ -1,23 +1,27 @@
 //! The context of a run: the cells that `r1` points to, and the packet or memory behind it.
 
+mod cgroup;
 #[cfg(test)]
 mod document;
 mod extent;
 mod fields;
+mod flow;
 mod frame;
 mod given;
 mod hook;
 mod message;
 mod socket;
 
+pub use cgroup::SockoptResult;
 pub(crate) use extent::Room;
 
 use crate::packet::{Packet, PacketError};
 use crate::shown::Shown;
 use crate::skb::Skb;
+use crate::tunnel::Tunnel;
 use ebpfvm_spec::context::Pointee;
 use ebpfvm_spec::platform::PacketAccess;
-use ebpfvm_spec::{ContextDef, FieldKind, Platform, ProgType};
+use ebpfvm_spec::{AttachType, ContextDef, FieldKind, Platform, ProgType};
 use message::Message;
 use std::sync::{Arc, OnceLock};
 
@@ -81,7 +85,9 @@ pub enum ContextError {
         known: String,
     },
     /// Too few or too many bytes for what is given with the context.
-    #[error("{context} takes {min} to {max} bytes as {name}; {got} were given")]
+    #[error(
+        "{context} takes {min} to {max} bytes as {name}, a multiple of {unit}; {got} were given"
+    )]
     BytesRange {
         /// Name of the context struct.
         context: String,
@@ -91,8 +97,22 @@ pub enum ContextError {
         min: usize,
         /// The most bytes.
         max: usize,
+        /// What their number is a multiple of.
+        unit: usize,
         /// How many there are.
         got: usize,
+    },
+    /// The value contradicts what the field means.
+    #[error("{context}.{field} cannot be {value}: {why}")]
+    Contradiction {
+        /// Name of the context struct.
+        context: String,
+        /// Name of the field.
+        field: String,
+        /// The value.
+        value: u64,
+        /// What it can be.
+        why: &'static str,
     },
     /// The bytes have the wrong size.
     #[error("programs of type {prog_type} take {expected}; {got} bytes were given")]
@@ -151,6 +171,8 @@ pub struct Context {
     /// What belongs to it though no field shows it.
     gifts: given::Gifts,
     sockets: socket::Sockets,
+    /// The value of a socket option, of which programs see a page at most.
+    original: Box<[u8]>,
     /// What helpers know of a socket buffer.
     pub(crate) skb: Skb,
 }
@@ -162,6 +184,8 @@ pub enum Data {
     Xdp,
     /// An Ethernet frame in a socket buffer.
     Skb,
+    /// A packet that begins with its IP header, of which programs see nothing directly.
+    Network,
     /// Bytes of a stream in a socket buffer.
     Stream,
     /// A message on its way out.
@@ -184,6 +208,7 @@ impl Data {
         match self {
             Data::Xdp => "an Ethernet frame, metadata before it if the context says so",
             Data::Skb => "an Ethernet frame",
+            Data::Network => "a packet from its IP header on",
             Data::Stream => "bytes of a stream",
             Data::Message => "a message on its way out",
             Data::Window => "what lies between the pointers to the data and its end",
@@ -208,6 +233,7 @@ const DATA: &[(ProgType, Data)] = &[
     (ProgType::SkSkb, Data::Stream),
     (ProgType::FlowDissector, Data::Skb),
     (ProgType::Xdp, Data::Xdp),
+    (ProgType::Netfilter, Data::Network),
     (ProgType::SkMsg, Data::Message),
     (ProgType::SkReuseport, Data::Window),
     (ProgType::SockOps, Data::Window),
@@ -313,6 +339,17 @@ fn expect_bytes(
     Err(ContextError::Size { prog_type: prog_type.name(), expected, got: data.len() })
 }
 
+/// The smallest IP header.
+const IPV4_BYTES: usize = 20;
+
+/// The part of the bytes that programs of the type see.
+fn shown(prog_type: ProgType, data: &[u8]) -> &[u8] {
+    match prog_type {
+        ProgType::CgroupSockopt => &data[..data.len().min(cgroup::OPTVAL_MAX_BYTES)],
+        _ => data,
+    }
+}
+
 impl Context {
     /// Plain memory: `r1` is its address, `r2` its length. Without memory both are 0.
     pub fn raw(memory: impl Into<Box<[u8]>>) -> Context {
@@ -327,13 +364,14 @@ impl Context {
             shown: Vec::new(),
             gifts: given::Gifts::default(),
             sockets: socket::Sockets::default(),
+            original: Box::default(),
             skb: Skb::default(),
         }
     }
 
     /// Whether contexts of this program type can be made of a packet.
     pub fn takes_packet(prog_type: ProgType) -> bool {
-        matches!(data_of(prog_type), Some(Data::Xdp | Data::Skb | Data::Stream))
+        matches!(data_of(prog_type), Some(Data::Xdp | Data::Skb | Data::Stream | Data::Network))
     }
 
     /// The context of a packet program of Linux, as the kernel's test-run makes it.
@@ -399,7 +437,14 @@ impl Context {
         let behind = match kind {
             Data::Xdp => packet(Packet::xdp(data)?),
             Data::Skb => packet(Packet::skb(data)?),
-            Data::Stream | Data::Window => packet(Packet::window(data)?),
+            Data::Network if data.len() < IPV4_BYTES => {
+                let expected = format!("a packet of at least {IPV4_BYTES} bytes, its IP header");
+                let prog_type = prog_type.name();
+                return Err(ContextError::Size { prog_type, expected, got: data.len() });
+            }
+            Data::Stream | Data::Window | Data::Network => {
+                packet(Packet::window(shown(prog_type, data))?)
+            }
             Data::Message => Behind::Message(Message::new(Packet::window(data)?.data())),
             _ => {
                 expect_bytes(kind, prog_type, &def, data)?;
@@ -418,6 +463,7 @@ impl Context {
             shown: Vec::new(),
             gifts: given::Gifts::default(),
             sockets: socket::Sockets::default(),
+            original: Box::default(),
             skb: Skb::default(),
         };
         context.init(data);
@@ -437,7 +483,13 @@ impl Context {
     pub fn refill(&mut self, data: &[u8]) -> Result<(), ContextError> {
         match &mut self.behind {
             Behind::Packet { packet, hidden } => {
-                packet.refill(data, crate::packet::XDP_HEADROOM_BYTES)?;
+                let min = match self.kind {
+                    Data::Xdp | Data::Skb => crate::packet::MIN_BYTES,
+                    Data::Network => IPV4_BYTES,
+                    _ => 0,
+                };
+                let part = shown(self.prog_type, data);
+                packet.refill(part, min, crate::packet::XDP_HEADROOM_BYTES)?;
                 *hidden = 0;
                 self.clear();
                 self.init(data);
@@ -469,8 +521,11 @@ impl Context {
         match self.kind {
             Data::Xdp => self.put("ingress_ifindex", LOOPBACK_IFINDEX),
             Data::Skb => {
-                // Only the classifier sees the Ethernet header.
-                let sees_mac = matches!(self.prog_type, ProgType::SchedCls | ProgType::SchedAct);
+                // Only classifiers and flow dissectors see the Ethernet header.
+                let sees_mac = matches!(
+                    self.prog_type,
+                    ProgType::SchedCls | ProgType::SchedAct | ProgType::FlowDissector
+                );
                 if !sees_mac {
                     self.hide(crate::packet::MIN_BYTES);
                 }
@@ -487,7 +542,16 @@ impl Context {
                 let flags = data.get(13).copied().unwrap_or(0);
                 self.put("skb_tcp_flags", flags.into());
             }
-            Data::Stream | Data::Message | Data::Window | Data::Buffer | Data::None => {}
+            Data::Window if self.prog_type == ProgType::CgroupSockopt => {
+                self.original = data.into();
+                self.put("optlen", data.len() as u64);
+            }
+            Data::Stream
+            | Data::Message
+            | Data::Window
+            | Data::Network
+            | Data::Buffer
+            | Data::None => {}
         }
         self.sync();
     }
@@ -562,6 +626,14 @@ impl Context {
         }
     }
 
+    /// How many first bytes of the packet the program does not see.
+    pub(crate) fn hidden_bytes(&self) -> usize {
+        match &self.behind {
+            Behind::Packet { hidden, .. } => *hidden,
+            Behind::Message(_) | Behind::Memory(_) | Behind::Nothing => 0,
+        }
+    }
+
     /// The packet as the program sees it.
     pub fn visible_packet(&self) -> Option<&Packet> {
         match &self.behind {
@@ -571,11 +643,14 @@ impl Context {
     }
 
     /// The data as the kernel's test-run gives it back (`bpf_test_finish`, Linux 6.18): of XDP the
-    /// metadata before the packet and all pieces, and zeros for a header that the program does not see. Plain
-    /// memory as it is, and so the argument of a system call's program and the buffer of a writable
-    /// tracepoint.
+    /// metadata before the packet and all pieces, of flow dissectors the keys, and zeros for a header
+    /// that the program does not see. Plain memory as it is, and so the argument of a system call's
+    /// program and the buffer of a writable tracepoint.
     pub fn data_out(&self) -> Vec<u8> {
         match &self.behind {
+            _ if self.prog_type == ProgType::FlowDissector => {
+                self.flow_keys().map(|keys| keys.bytes().to_vec()).unwrap_or_default()
+            }
             Behind::Packet { packet, .. } if self.prog_type == ProgType::Xdp => packet.data_out(),
             Behind::Packet { packet, hidden } => [&vec![0; *hidden], packet.data()].concat(),
             Behind::Message(message) => message.bytes().to_vec(),
@@ -675,6 +750,47 @@ impl Context {
             Behind::Memory(memory) if memory.is_empty() => (0, 0),
             Behind::Memory(memory) => (memory.as_mut_ptr() as u64, memory.len() as u64),
         }
+    }
+
+    /// What the kernel does with the context before a program of this attach type runs.
+    pub(crate) fn begin(&mut self, attach_type: AttachType) {
+        match self.prog_type {
+            ProgType::CgroupSockopt => self.begin_sockopt(attach_type),
+            ProgType::FlowDissector => self.begin_flow(),
+            _ => self.begin_tunnel(),
+        }
+    }
+
+    /// What the kernel does with the context when a program has run.
+    pub(crate) fn end(&mut self) {
+        match self.prog_type {
+            ProgType::FlowDissector => self.end_flow(),
+            _ => self.end_tunnel(),
+        }
+    }
+
+    /// Takes the tunnel that a packet has come through from what was given with it.
+    fn begin_tunnel(&mut self) {
+        if self.skb.tunnel.is_some() {
+            return;
+        }
+        let Some(Ok(key)) = self.bytes("tunnel_key").map(TryInto::try_into) else { return };
+        let mut tunnel = Tunnel::received(key, self.number("tunnel_is_ipv6") != 0);
+        if let Some(options) = self.bytes("tunnel_options") {
+            tunnel.options = options.to_vec();
+            tunnel.flags |= if options.is_empty() { 0 } else { Tunnel::OPTIONS };
+        }
+        self.skb.tunnel = Some(tunnel);
+    }
+
+    /// Shows the tunnel that a program has set in place of the one that was given.
+    fn end_tunnel(&mut self) {
+        let Some(tunnel) = self.skb.tunnel.as_ref().filter(|tunnel| tunnel.is_own) else { return };
+        let (key, is_ipv6, options) = (tunnel.sent(), tunnel.is_ipv6, tunnel.options.clone());
+        self.put("tunnel_is_ipv6", is_ipv6.into());
+        // The sizes are those that the table takes.
+        let _ = self.set_bytes("tunnel_key", &key);
+        let _ = self.set_bytes("tunnel_options", &options);
     }
 
     /// The memory that the program may access directly: its address and length.

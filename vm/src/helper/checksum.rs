@@ -37,6 +37,11 @@ impl Sum {
     }
 }
 
+/// The checksum of an IP header whose own field is zero.
+pub(super) fn of_header(header: &[u8]) -> u16 {
+    u16::from_be(!Sum(0).words(header).fold())
+}
+
 /// `csum_diff(from, from_size, to, to_size, seed)`: what a checksum changes by when `from` is
 /// replaced by `to`, in 16 bits. Older kernels wanted sizes that are
 /// multiples of 4 and gave 32 bits.

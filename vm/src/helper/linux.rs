@@ -1,8 +1,9 @@
 //! Linux's helpers: which code belongs to which prototype.
 
 use super::{
-    Call, Helper, HelperCode, Shortcut, callback, checksum, dynptr, host, lock, maps, mtu, output,
-    print, probe, redirect, result, skb, skb_shape, stack, string, tail_call, task, xdp,
+    Call, Helper, HelperCode, Shortcut, callback, cgroup, checksum, dynptr, fib, host, lock, lwt,
+    maps, mtu, output, packet_cgroup, print, probe, redirect, result, skb, skb_shape, stack,
+    string, syncookie_raw, tail_call, task, tunnel, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;
@@ -97,6 +98,28 @@ code! {
     "xdp_get_buff_len" => xdp::buff_len,
     "xdp_load_bytes" => xdp::load_bytes,
     "xdp_store_bytes" => xdp::store_bytes,
+    "get_retval" => cgroup::get_retval,
+    "set_retval" => cgroup::set_retval,
+    "sysctl_get_name" => cgroup::sysctl_name,
+    "sysctl_get_current_value" => cgroup::sysctl_current,
+    "sysctl_get_new_value" => cgroup::sysctl_new,
+    "sysctl_set_new_value" => cgroup::sysctl_set_new,
+    "fib_lookup" => fib::lookup,
+    "skb_get_tunnel_key" => tunnel::get_key,
+    "skb_set_tunnel_key" => tunnel::set_key,
+    "skb_get_tunnel_opt" => tunnel::get_options,
+    "skb_set_tunnel_opt" => tunnel::set_options,
+    "skb_get_xfrm_state" => tunnel::xfrm_state,
+    "skb_cgroup_id" => packet_cgroup::id,
+    "skb_ancestor_cgroup_id" => packet_cgroup::ancestor_id,
+    "skb_cgroup_classid" => packet_cgroup::classid,
+    "get_cgroup_classid" => packet_cgroup::task_classid,
+    "lwt_push_encap" => lwt::push_encap,
+    "tcp_raw_gen_syncookie_ipv4" => syncookie_raw::make_ipv4,
+    "tcp_raw_gen_syncookie_ipv6" => syncookie_raw::make_ipv6,
+    "tcp_raw_check_syncookie_ipv4" => syncookie_raw::check_ipv4,
+    "tcp_raw_check_syncookie_ipv6" => syncookie_raw::check_ipv6,
+    "clone_redirect" => redirect::clone,
     "redirect" => redirect::redirect,
     "redirect_peer" => redirect::redirect_peer,
     "redirect_neigh" => redirect::redirect_neigh,

@@ -8,15 +8,19 @@
 //! in the file of its family, a row in `linux.rs`.
 
 mod callback;
+mod cgroup;
 mod checksum;
 mod dynptr;
+mod fib;
 mod format;
 mod host;
 mod linux;
 mod lock;
+mod lwt;
 mod maps;
 mod mtu;
 mod output;
+mod packet_cgroup;
 mod print;
 mod probe;
 mod redirect;
@@ -24,12 +28,15 @@ mod skb;
 mod skb_shape;
 mod stack;
 mod string;
+mod syncookie_raw;
 mod tail_call;
 mod task;
+mod tunnel;
 mod xdp;
 
 pub(crate) use linux::absent;
 pub use linux::{REFUSED, linux, refusal};
+pub(crate) use tunnel::XFRM_STATE_BYTES;
 
 use crate::cells::Cell;
 use crate::context::Context;
@@ -41,7 +48,7 @@ use crate::interp::lower::Function;
 use crate::map::lock::WAIT;
 use crate::map::{Cpu, Map, MapRef};
 use crate::memory::{copy_from, copy_to};
-use crate::run::{HeldLock, Redirect, Run};
+use crate::run::{HeldLock, PacketClone, Redirect, Run};
 use crate::shown::Shown;
 use crate::socket::Socket;
 use crate::trap::TrapKind;
@@ -375,6 +382,11 @@ impl<'c, 'r> Call<'c, 'r> {
         Ok(self.run.ctx)
     }
 
+    /// The context of the run, for helpers that are not given it.
+    pub(crate) fn own_ctx(&mut self) -> &mut Context {
+        self.run.ctx
+    }
+
     /// Tells the machine that the packet was changed: its addresses are taken anew.
     pub fn packet_changed(&mut self) {
         self.run.packet_changed();
@@ -546,6 +558,21 @@ impl<'c, 'r> Call<'c, 'r> {
     /// The maps that the program can have records of: its own and those found in others.
     pub(crate) fn maps(&self) -> impl Iterator<Item = &MapRef> {
         self.instance.maps().iter().chain(&self.run.inner_maps)
+    }
+
+    /// Records a copy of the packet that goes elsewhere.
+    ///
+    /// # Errors
+    /// `ENOMEM` if the copies of this run take too much memory.
+    pub(crate) fn send_clone(&mut self, clone: PacketClone) -> Result<(), Errno> {
+        const MAX_BYTES: usize = 64 << 20;
+        let bytes = self.run.clone_bytes + size_of::<PacketClone>() + clone.packet.len();
+        if bytes > MAX_BYTES {
+            return Err(Errno::ENOMEM);
+        }
+        self.run.clone_bytes = bytes;
+        self.run.clones.push(clone);
+        Ok(())
     }
 
     /// Records where the packet goes, or that it goes nowhere, in place of any redirect before.

@@ -1,8 +1,8 @@
 //! Sending packets elsewhere: recorded, not performed (`net/core/filter.c`).
 
-use super::{Call, Outcome};
-use crate::run::Redirect;
-use ebpfvm_spec::{MapType, ProgType};
+use super::{Call, Outcome, skb};
+use crate::run::{PacketClone, Redirect};
+use ebpfvm_spec::{Errno, MapType, ProgType};
 
 const XDP_ABORTED: u64 = 0;
 const XDP_REDIRECT: u64 = 4;
@@ -17,6 +17,23 @@ pub(super) fn redirect(call: &mut Call<'_, '_>) -> Outcome {
         _ => (INGRESS, TC_ACT_SHOT, TC_ACT_REDIRECT),
     };
     to_interface(call, 2, known, 0, refused, done)
+}
+
+/// `clone_redirect(skb, ifindex, flags)`: a copy of the packet, with its link-layer header, goes to
+/// a device.
+pub(super) fn clone(call: &mut Call<'_, '_>) -> Outcome {
+    const INGRESS: u64 = 1 << 0;
+    skb::packet(call, 1)?;
+    let (ifindex, flags) = (call.arg_u32(2), call.flags(3, INGRESS)?);
+    // What kind of segments a packet stands for is not known here, as in a test-run.
+    if skb::field(call.ctx(1)?, "gso_size") != 0 {
+        return Err(Errno::EBADMSG.into());
+    }
+    call.host().device(ifindex).ok_or(Errno::EINVAL)?;
+    let packet = call.ctx(1)?.packet_data().unwrap_or_default().to_vec();
+    call.send_clone(PacketClone { ifindex, flags, packet })?;
+    call.packet_changed();
+    Ok(0)
 }
 
 /// Records a redirect to the interface of argument 1 if the flags of argument `number` are known.

@@ -4,7 +4,7 @@
 use super::{Call, Outcome, Stop};
 use crate::context::Context;
 use crate::packet::Packet;
-use ebpfvm_spec::{Direction, Errno};
+use ebpfvm_spec::{Direction, Errno, ProgType};
 
 /// `ETH_P_IP`, `ETH_P_IPV6` and the tags of VLANs (`ETH_P_8021Q`, `ETH_P_8021AD`).
 pub(super) const ETH_IP: u16 = 0x0800;
@@ -38,6 +38,19 @@ pub(super) fn change<R>(
     let result = call.ctx(number)?.change_packet(change).ok_or(trap)?;
     call.packet_changed();
     Ok(result)
+}
+
+/// Puts zeros before the first byte that programs see; a header that they do not see stays before
+/// that.
+pub(super) fn push_front(call: &mut Call<'_, '_>, number: usize, bytes: usize) -> Result<(), Stop> {
+    let ctx = call.ctx(number)?;
+    let hidden = ctx.hidden_bytes();
+    change(call, number, |packet| {
+        if packet.shift_start(-(hidden as i32)) {
+            packet.insert(hidden, bytes);
+            packet.shift_start(hidden as i32);
+        }
+    })
 }
 
 /// A field of the context; 0 if it has none of that name.
@@ -92,10 +105,15 @@ fn part(data: &[u8], offset: usize, len: usize) -> Option<super::Bytes> {
     data.get(offset..offset.checked_add(len)?).map(Into::into)
 }
 
-/// `skb_load_bytes(skb, offset, to, len)`
+/// `skb_load_bytes(skb, offset, to, len)`. A flow dissector has a window of bytes but no socket
+/// buffer, as in a test-run (`bpf_flow_dissector_load_bytes`).
 pub(super) fn load_bytes(call: &mut Call<'_, '_>) -> Outcome {
     let (offset, len) = (call.arg_u32(2) as usize, call.size(4)?);
-    load(call, 3, len, |call| Ok(part(packet(call, 1)?.data(), offset, len)))
+    let has_buffer = call.prog_type() != ProgType::FlowDissector;
+    load(call, 3, len, |call| {
+        let data = packet(call, 1)?.data();
+        Ok(if has_buffer { part(data, offset, len) } else { None })
+    })
 }
 
 /// `skb_load_bytes_relative(skb, offset, to, len, start_header)`

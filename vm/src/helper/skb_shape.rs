@@ -3,7 +3,7 @@
 
 use super::skb::{
     ETH_8021AD, ETH_8021Q, ETH_IP, ETH_IPV6, IPV4_BYTES, IPV6_BYTES, change, clear_hash, field,
-    packet, protocol, set_field, set_protocol,
+    packet, protocol, push_front, set_field, set_protocol,
 };
 use super::{Call, Outcome, Stop};
 use crate::packet::SKB_MAX_BYTES;
@@ -123,7 +123,7 @@ pub(super) fn change_head(call: &mut Call<'_, '_>) -> Outcome {
         // The kernel would try to find that much memory in one piece.
         return Err(Errno::ENOMEM.into());
     }
-    change(call, 1, |packet| packet.insert(0, room as usize))?;
+    push_front(call, 1, room as usize)?;
     let skb = &mut call.ctx(1)?.skb;
     skb.network += room as usize;
     skb.transport = skb.transport.map(|at| at + room as usize);

@@ -1,9 +1,11 @@
 //! What the machine asks of the world that it runs in: the process itself ([`SystemHost`]), or one in
 //! which everything is given ([`World`]).
 
+mod network;
 mod system;
 pub mod world;
 
+pub use network::{Device, Route, RouteKind, RouteQuery};
 pub use system::SystemHost;
 pub use world::World;
 
@@ -11,6 +13,7 @@ use crate::map::Cpu;
 use crate::map::stack_trace::FilePosition;
 use crate::socket::Socket;
 use crate::socket::query::SocketQuery;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -135,9 +138,31 @@ pub trait Host: Send + Sync {
     }
 
     /// The largest packet after the link-layer header, in bytes, that an Ethernet device sends; none
-    /// if there is no such device. The default knows the loopback device, number 1.
+    /// if there is no such device.
     fn mtu(&self, ifindex: u32) -> Option<u32> {
-        (ifindex == 1).then_some(65536)
+        self.device(ifindex).map(|device| device.mtu)
+    }
+
+    /// The network device with this number. The default knows the loopback device.
+    fn device(&self, ifindex: u32) -> Option<Device> {
+        (ifindex == 1).then(Device::loopback)
+    }
+
+    /// The route that a packet takes; none if it has none.
+    fn route(&self, query: &RouteQuery) -> Option<Route> {
+        let _ = query;
+        None
+    }
+
+    /// The link-layer address of a neighbour at a device; none if it is not known.
+    fn neighbour(&self, ifindex: u32, address: IpAddr) -> Option<[u8; 6]> {
+        let _ = (ifindex, address);
+        None
+    }
+
+    /// The class that the current task's packets have (`net_cls.classid`).
+    fn cgroup_classid(&self) -> u32 {
+        0
     }
 
     /// The number of the device with this name. The default knows the loopback device.

@@ -157,10 +157,10 @@ impl Packet {
     /// Puts other data into the same buffer, as it was when new.
     ///
     /// # Errors
-    /// [`PacketError`] if the data is too short or longer than this buffer takes.
-    pub fn refill(&mut self, data: &[u8], headroom: usize) -> Result<(), PacketError> {
+    /// [`PacketError`] if the data is shorter than `min` or longer than this buffer takes.
+    pub fn refill(&mut self, data: &[u8], min: usize, headroom: usize) -> Result<(), PacketError> {
         let max = self.limit - headroom.min(self.limit);
-        if data.len() < MIN_BYTES {
+        if data.len() < min {
             return Err(PacketError::TooShort(data.len()));
         }
         let (first, rest) = data.split_at(data.len().min(max));

@@ -11,7 +11,7 @@ mod xdp;
 
 pub(super) use cgroup::{cgroup_dev, sockopt, sysctl};
 pub(super) use shown::objects;
-pub(super) use skb::sk_buff;
+pub(super) use skb::{nf, sk_buff};
 pub(super) use sock::{sk_lookup, sk_msg, sk_reuseport, sock, sock_addr, sock_ops};
 pub(super) use trace::{
     lirc, perf_event, pt_regs, raw_tracepoint, raw_tracepoint_writable, syscall, tracepoint,

@@ -113,6 +113,12 @@ static SK_BUFF: [Field; 34] = [
     whole(184, 8, "hwtstamp", Sizes::DWORD, CLS_CGROUP, NOBODY),
 ];
 
+/// `struct bpf_nf_ctx`: both of its fields point to structs of the kernel, which are not here, so
+/// that programs may read neither.
+pub(crate) fn nf() -> ContextDef {
+    layout("bpf_nf_ctx", 16, &[])
+}
+
 /// `struct __sk_buff`
 pub(crate) fn sk_buff() -> ContextDef {
     layout("__sk_buff", 192, &SK_BUFF)

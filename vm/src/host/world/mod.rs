@@ -6,18 +6,21 @@
 
 mod clock;
 mod memory;
+mod routes;
 mod sockets;
 mod task;
 
 pub use clock::Clock;
 pub use memory::{Memory, Piece};
+pub use routes::{Neighbour, Network, Rule};
 pub use sockets::Sockets;
 pub use task::{Cgroup, PidNamespace, Task};
 
-use super::{Host, Lines, PidTgid, Random, Space};
+use super::{Device, Host, Lines, PidTgid, Random, Route, RouteQuery, Space};
 use crate::map::Cpu;
 use crate::socket::Socket;
 use crate::socket::query::SocketQuery;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +55,8 @@ pub struct World {
     kernel_stack: Vec<u64>,
     user_stack: Vec<u64>,
     sockets: Sockets,
+    network: Network,
+    cgroup_classid: u32,
     lines: Lines,
 }
 
@@ -76,6 +81,8 @@ impl World {
             kernel_stack: Vec::new(),
             user_stack: Vec::new(),
             sockets: Sockets::default(),
+            network: Network::default(),
+            cgroup_classid: 0,
             lines: Lines::default(),
         }
     }
@@ -130,6 +137,18 @@ impl World {
             Space::Kernel => self.kernel_stack = ips.into(),
             Space::User => self.user_stack = ips.into(),
         }
+        self
+    }
+
+    /// Sets the network.
+    pub fn network(mut self, network: Network) -> World {
+        self.network = network;
+        self
+    }
+
+    /// Sets the class that the current task's packets have.
+    pub fn cgroup_classid(mut self, class: u32) -> World {
+        self.cgroup_classid = class;
         self
     }
 
@@ -219,6 +238,22 @@ impl Host for World {
             Space::Kernel => self.kernel_stack.clone(),
             Space::User => self.user_stack.clone(),
         }
+    }
+
+    fn device(&self, ifindex: u32) -> Option<Device> {
+        self.network.device(ifindex).cloned()
+    }
+
+    fn route(&self, query: &RouteQuery) -> Option<Route> {
+        self.network.route(query).cloned()
+    }
+
+    fn neighbour(&self, ifindex: u32, address: IpAddr) -> Option<[u8; 6]> {
+        self.network.neighbour(ifindex, address)
+    }
+
+    fn cgroup_classid(&self) -> u32 {
+        self.cgroup_classid
     }
 
     fn map_seed(&self) -> Option<u64> {
