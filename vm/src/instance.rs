@@ -3,13 +3,15 @@
 use crate::context::{Context, Room};
 use crate::helper::{Helper, Shortcut};
 use crate::host::Host;
-use crate::interp::exec::exec;
+use crate::interp::exec::{exec, exec_function};
 use crate::interp::lower::{Lowered, lower};
 use crate::interp::op::OpCode;
 use crate::map::{MapRef, Slab};
 use crate::memory::Stack;
+use crate::packet::MIN_BYTES;
 use crate::rewrite::{Rewritten, is_same_map, rewrite};
 use crate::run::{PacketClone, Redirect, Run, Trust};
+use crate::timer::Firing;
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Insn, Pc};
@@ -19,7 +21,7 @@ use ebpfvm_spec::{
 };
 use ebpfvm_verifier::VerifiedProgram;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Why a program cannot be bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -245,6 +247,8 @@ pub struct Instance {
     id: u32,
     program: Program,
     vm: Vm,
+    /// Itself, as it is shared.
+    this: Weak<Instance>,
     maps: Vec<MapRef>,
     helpers: Vec<Helper>,
     slabs: Vec<Slab>,
@@ -282,7 +286,8 @@ impl Instance {
         Ok(Instance {
             id: NEXT_ID.fetch_add(1, Relaxed),
             program,
-            vm: vm.clone(),
+            vm: vm.for_program(),
+            this: Weak::new(),
             maps: maps.to_vec(),
             helpers,
             slabs,
@@ -373,6 +378,70 @@ impl Instance {
         // their type has in this machine.
         let result = unsafe { exec(&mut run, self, &mut Stack::new()) };
         self.finish(&mut run, result)
+    }
+
+    /// Runs a function of the program for a timer: `callback(map, key, value)`. Returns the fuel used
+    /// as well.
+    pub(crate) fn run_timer(
+        &self,
+        function: Pc,
+        map: &MapRef,
+        key: &[u8],
+        value: usize,
+        firing: Firing,
+        fuel: u64,
+    ) -> (Result<Outcome, Box<Trap>>, u64) {
+        let prog_type = self.prog_type();
+        // The function is not given the context; a packet has at least its link-layer header.
+        let blank = self.vm.context(prog_type, &[]);
+        let blank = blank.or_else(|_| self.vm.context(prog_type, &[0; MIN_BYTES]));
+        let stop = |what: String| (Err(self.trap(function, TrapKind::Unsupported(what))), 0);
+        let mut ctx = match blank {
+            Ok(ctx) => ctx,
+            Err(error) => return stop(error.to_string()),
+        };
+        if let Err(trap) = self.expect_context(&mut ctx) {
+            return (Err(trap), 0);
+        }
+        let mut run = Run::new(&mut ctx, self.program.attach_type, fuel, Trust::Verified);
+        run.firing = Some(firing);
+        let Ok(cell) = run.cells.take(key.len()) else {
+            return stop("there is no memory left for the key".into());
+        };
+        run.cells.write(cell, key);
+        let key_at = run.cells.address(cell);
+        run.regions.lend("map key", key_at, key.len() as u64, false);
+        if !self.maps.iter().any(|held| Arc::ptr_eq(held, map)) {
+            run.regions.add_slabs(map.slabs());
+            run.inner_maps.push(map.clone());
+        }
+        let Some(entry) = self.form(run.trust, &run.room).function(function) else {
+            return stop("the timer's function is not there".into());
+        };
+        run.fuel_left -= i64::from(entry.slots);
+        let args = [Arc::as_ptr(map) as u64, key_at, value as u64, 0, 0];
+        let result = match run.fuel_left {
+            // SAFETY: as in `run_trusting`; the verifier judged the function with these arguments.
+            0.. => unsafe { exec_function(&mut run, self, &mut Stack::new(), entry, args) },
+            _ => Err(self.trap(function, TrapKind::OutOfFuel(fuel))),
+        };
+        let fuel_used = run.fuel_used();
+        (self.finish(&mut run, result), fuel_used)
+    }
+
+    /// Shares the instance: from then on it can be held.
+    pub(crate) fn share(self) -> Arc<Instance> {
+        Arc::new_cyclic(|this| Instance { this: this.clone(), ..self })
+    }
+
+    /// The instance, to hold; none if it is about to go.
+    pub(crate) fn to_hold(&self) -> Option<Arc<Instance>> {
+        self.this.upgrade()
+    }
+
+    /// The machine as the program holds it.
+    pub(crate) fn vm(&self) -> &Vm {
+        &self.vm
     }
 
     /// Whether the program runs without checks because the verifier accepted it.

@@ -40,6 +40,7 @@ mod run;
 mod shown;
 mod skb;
 pub mod socket;
+pub mod timer;
 pub mod trap;
 mod tunnel;
 mod vm;

@@ -223,7 +223,7 @@ impl Loaded {
         match judgement.verdict {
             Ok(verified) => {
                 let instance = Instance::link_verified(&self.vm, verified, &self.maps, absent);
-                Ok(instance.map(Arc::new))
+                Ok(instance.map(Instance::share))
             }
             Err(rejection) => Err(LoadedError::NotAccepted {
                 file: self.object.file().into(),

@@ -10,6 +10,7 @@ use crate::map::lock::{self, Guard};
 use crate::memory::{Range, Regions};
 use crate::packet::MIN_BYTES;
 use crate::shown::Shown;
+use crate::timer::Firing;
 use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::semantics::zero_extend;
 use ebpfvm_asm::{AtomicOp, RmwOp, Size};
@@ -141,6 +142,8 @@ pub(crate) struct Run<'a> {
     pub(crate) cells: Cells,
     /// The dynptrs that the program has made.
     pub(crate) dynptrs: Dynptrs,
+    /// The timer whose callback this is.
+    pub(crate) firing: Option<Firing>,
     /// How many tail calls there were.
     pub(crate) tail_calls: u32,
     pub(crate) redirect: Option<Redirect>,
@@ -194,6 +197,7 @@ impl<'a> Run<'a> {
             shown: Vec::new(),
             cells: Cells::default(),
             dynptrs: Dynptrs::default(),
+            firing: None,
             tail_calls: 0,
             redirect: None,
             clones: Vec::new(),

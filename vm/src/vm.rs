@@ -5,11 +5,12 @@ use crate::helper::Helper;
 use crate::host::{Host, SystemHost};
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::map::{Budget, CreateError, Map, MapLimits, MapRef};
+use crate::timer::Timers;
 use ebpfvm_loader::Absent;
 use ebpfvm_spec::{MapDef, MapType, Platform, ProgType, Program};
 use ebpfvm_verifier::{Judgement, Options, VerifiedProgram};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Makes a [`Vm`].
 pub struct Builder {
@@ -27,6 +28,8 @@ struct Parts {
     layouts: BTreeMap<ProgType, Layout>,
     /// What the maps of this machine have.
     map_budget: Arc<Budget>,
+    /// Set when the machine is built.
+    timers: Weak<Timers>,
 }
 
 impl Builder {
@@ -67,13 +70,19 @@ impl Builder {
         let platform = &self.parts.platform;
         let layout = |t: &ProgType| Some((*t, Layout::of(platform, *t)?));
         self.parts.layouts = ProgType::ALL.iter().filter_map(layout).collect();
-        Vm(Arc::new(self.parts))
+        let timers = Arc::default();
+        self.parts.timers = Arc::downgrade(&timers);
+        Vm { parts: Arc::new(self.parts), timers: Some(timers) }
     }
 }
 
 /// A machine: what programs may rely on, with code. Cheap to clone, shared between threads.
 #[derive(Clone)]
-pub struct Vm(Arc<Parts>);
+pub struct Vm {
+    parts: Arc<Parts>,
+    /// None in the hands of programs, which timers hold.
+    timers: Option<Arc<Timers>>,
+}
 
 impl Vm {
     /// A machine with Linux's program types and helpers. A helper that is not available stops the
@@ -89,6 +98,7 @@ impl Vm {
                 map_limits: MapLimits::default(),
                 layouts: BTreeMap::new(),
                 map_budget: Arc::default(),
+                timers: Weak::new(),
             },
         }
     }
@@ -103,7 +113,7 @@ impl Vm {
 
     /// What programs may rely on.
     pub fn platform(&self) -> &Platform {
-        &self.0.platform
+        &self.parts.platform
     }
 
     /// The context of a program of this type, as the platform has it: [`Context::linux`] for what is
@@ -124,21 +134,31 @@ impl Vm {
 
     /// What programs of this type are given; none if it is plain memory.
     pub(crate) fn layout(&self, prog_type: ProgType) -> Option<&Layout> {
-        self.0.layouts.get(&prog_type)
+        self.parts.layouts.get(&prog_type)
+    }
+
+    /// The machine as programs hold it: its timers end with the last that others hold.
+    pub(crate) fn for_program(&self) -> Vm {
+        Vm { parts: self.parts.clone(), timers: None }
+    }
+
+    /// The timers; none if only programs hold the machine.
+    pub(crate) fn timers(&self) -> Option<Arc<Timers>> {
+        self.timers.clone().or_else(|| self.parts.timers.upgrade())
     }
 
     /// The world outside.
     pub fn host(&self) -> &dyn Host {
-        &*self.0.host
+        &*self.parts.host
     }
 
     /// The number of slots of per-CPU maps.
     pub fn cpus(&self) -> u32 {
-        self.0.cpus
+        self.parts.cpus
     }
 
     pub(crate) fn helper(&self, id: u32) -> Result<&Helper, LinkErrorKind> {
-        self.0.helpers.get(&id).ok_or(LinkErrorKind::UnknownHelper(id))
+        self.parts.helpers.get(&id).ok_or(LinkErrorKind::UnknownHelper(id))
     }
 
     /// Makes a map. A `perf_event_array` without a capacity gets a slot for each CPU, as libbpf
@@ -148,7 +168,7 @@ impl Vm {
     /// [`CreateError`] if the definition is not one that the kernel takes, or too large for itself or
     /// beside the other maps.
     pub fn create_map(&self, def: &MapDef) -> Result<MapRef, CreateError> {
-        let Parts { cpus, map_limits: limits, map_budget: budget, host, .. } = &*self.0;
+        let Parts { cpus, map_limits: limits, map_budget: budget, host, .. } = &*self.parts;
         if def.map_type == MapType::PerfEventArray && def.max_entries == 0 {
             let def = MapDef { max_entries: *cpus, ..def.clone() };
             return Map::create_counted(&def, *cpus, limits, host.map_seed(), budget);
@@ -158,7 +178,7 @@ impl Vm {
 
     /// The bytes of the maps that this machine has made and that are still there.
     pub fn map_bytes(&self) -> u64 {
-        self.0.map_budget.in_use()
+        self.parts.map_budget.in_use()
     }
 
     /// Binds a program to its maps, in the order in which it names them.
@@ -180,7 +200,7 @@ impl Vm {
         maps: &[MapRef],
         absent: &[Absent],
     ) -> Result<Arc<Instance>, LinkError> {
-        Instance::link(self, program, maps, absent).map(Arc::new)
+        Instance::link(self, program, maps, absent).map(Instance::share)
     }
 
     /// Judges a program as Linux would, by what programs may rely on here.
@@ -199,6 +219,6 @@ impl Vm {
         program: VerifiedProgram,
         maps: &[MapRef],
     ) -> Result<Arc<Instance>, LinkError> {
-        Instance::link_verified(self, program, maps, &[]).map(Arc::new)
+        Instance::link_verified(self, program, maps, &[]).map(Instance::share)
     }
 }

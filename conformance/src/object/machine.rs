@@ -2,6 +2,7 @@
 
 use super::{Contents, Input, ObjectError, Observation, SKB_FIELDS, Side, View, for_host, view};
 use ebpfvm::map::{Cpu, Ringbuf, UpdateFlags};
+use ebpfvm::timer::TimerRun;
 use ebpfvm::{Context, DEFAULT_FUEL, Host, LoadOptions, Loaded, LoadedError, MapRef, Vm};
 use ebpfvm_loader::Object;
 use ebpfvm_spec::{MapDef, ProgType};
@@ -58,6 +59,11 @@ impl Machine {
     /// The definitions of the maps, as they were created.
     pub fn defs(&self) -> Vec<MapDef> {
         self.loaded.maps().iter().map(|map| map.def().clone()).collect()
+    }
+
+    /// Fires the timers that programs have started and that are due then; the clock stands at 0.
+    pub fn fire_timers(&self, until_ns: u64) -> TimerRun {
+        self.loaded.vm().fire_timers(until_ns, DEFAULT_FUEL)
     }
 
     fn map(&self, name: &str) -> Result<&MapRef, ObjectError> {

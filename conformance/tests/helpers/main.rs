@@ -132,7 +132,7 @@ fn helpers_called(code: &Code) -> Vec<u32> {
 /// The programs that call helpers with functions, and with what only functions have; the tests of
 /// objects compare them with the kernel (`tests/objects`).
 fn programs_of_objects() -> impl Iterator<Item = Code> {
-    ["callbacks", "dynptrs"].into_iter().flat_map(|name| {
+    ["callbacks", "dynptrs", "timers"].into_iter().flat_map(|name| {
         let path = file(&format!("../../objects/{name}.bpf.o"));
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let object = Object::parse(&bytes, name).unwrap_or_else(|e| panic!("{e}"));

@@ -3,7 +3,7 @@
 use super::{
     Call, Helper, HelperCode, Shortcut, callback, cgroup, checksum, dynptr, fib, host, lock, lwt,
     maps, mtu, output, packet_cgroup, print, probe, redirect, result, skb, skb_shape, stack,
-    string, syncookie_raw, tail_call, task, tunnel, xdp,
+    string, syncookie_raw, tail_call, task, timer, tunnel, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;
@@ -35,6 +35,10 @@ code! {
     "spin_lock" => lock::lock,
     "spin_unlock" => lock::unlock,
     "loop" => callback::call_loop,
+    "timer_init" => timer::init,
+    "timer_set_callback" => timer::set_callback,
+    "timer_start" => timer::start,
+    "timer_cancel" => timer::cancel,
     "for_each_map_elem" => callback::for_each,
     "ktime_get_ns" => host::ktime_get,
     "ktime_get_boot_ns" => host::ktime_get_boot,

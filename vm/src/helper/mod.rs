@@ -31,6 +31,7 @@ mod string;
 mod syncookie_raw;
 mod tail_call;
 mod task;
+mod timer;
 mod tunnel;
 mod xdp;
 
@@ -46,12 +47,15 @@ use crate::instance::{Instance, func_of_token};
 use crate::interp::exec::call_back;
 use crate::interp::lower::Function;
 use crate::map::lock::WAIT;
-use crate::map::{Cpu, Map, MapRef};
+use crate::map::{Cpu, Map, MapRef, Slab};
 use crate::memory::{copy_from, copy_to};
-use crate::run::{HeldLock, PacketClone, Redirect, Run};
+use crate::run::{HeldLock, PacketClone, Redirect, Run, atomic};
 use crate::shown::Shown;
 use crate::socket::Socket;
+use crate::timer::{Firing, TimerId, Timers};
 use crate::trap::TrapKind;
+use ebpfvm_asm::{AtomicOp, Pc, Size};
+use ebpfvm_spec::btf::SpecialKind;
 use ebpfvm_spec::context::{Direction, Pointee};
 use ebpfvm_spec::{Arg, Errno, HelperProto, ProgType};
 use smallvec::SmallVec;
@@ -269,6 +273,83 @@ impl<'c, 'r> Call<'c, 'r> {
     /// Whether the program holds a spin lock.
     pub(crate) fn holds_lock(&self) -> bool {
         self.run.lock.is_some()
+    }
+
+    /// As [`Call::map`], to hold.
+    ///
+    /// # Errors
+    /// As [`Call::map`].
+    pub(crate) fn map_ref(&self, number: usize) -> Result<MapRef, TrapKind> {
+        let token = self.arg(number);
+        let found = self.maps().find(|map| Arc::as_ptr(map) as u64 == token);
+        found.cloned().ok_or_else(|| self.bad_arg(number, "is not a map of the program"))
+    }
+
+    /// Where the value of the map begins in whose timer field an argument points to.
+    ///
+    /// # Errors
+    /// A trap if it does not point to one.
+    pub(crate) fn timer_value(&self, number: usize, map: &Map) -> Result<usize, TrapKind> {
+        let address = self.arg(number) as usize;
+        let field = map.def().special.iter().find(|field| field.kind == SpecialKind::Timer);
+        let value = field.and_then(|field| {
+            let start = |slab: &Slab| slab.value_at(address, field.bytes as usize);
+            let (start, _) = map.slabs().iter().find_map(start)?;
+            (start + field.offset as usize == address).then_some(start)
+        });
+        value.ok_or_else(|| self.bad_arg(number, "is not the timer in a value of the map"))
+    }
+
+    /// Marks the timer field that an argument points to as made. The caller has found it with
+    /// [`Call::timer_value`].
+    ///
+    /// # Errors
+    /// A trap if programs may not write there.
+    pub(crate) fn mark_timer(&mut self, number: usize, id: TimerId) -> Result<(), TrapKind> {
+        self.check(number, 8, Direction::Write)?;
+        let address = self.arg(number);
+        // SAFETY: 8 bytes of a map's value, checked above or by the verifier. The map, which may take
+        // the number away at any time, uses it as an atomic too.
+        unsafe { atomic(AtomicOp::Xchg, Size::Dw, address, id.0, 0) };
+        Ok(())
+    }
+
+    /// Checks that an argument may be a timer: no more is needed, for they are known by address.
+    ///
+    /// # Errors
+    /// A trap if it points to nothing that programs may write.
+    pub(crate) fn check_timer(&mut self, number: usize) -> Result<(), TrapKind> {
+        self.check(number, 16, Direction::Write)
+    }
+
+    /// The timers of the machine; none if nobody can fire them any more.
+    pub(crate) fn timers(&self) -> Option<Arc<Timers>> {
+        self.instance.vm().timers()
+    }
+
+    /// The timer in whose callback this is.
+    pub(crate) fn firing(&self) -> Option<Firing> {
+        self.run.firing
+    }
+
+    /// The time that timers count from: it may be later than the host's when they fire ahead of it.
+    pub(crate) fn timer_now(&self) -> u64 {
+        let due = self.run.firing.map_or(0, |firing| firing.due_ns);
+        self.host().monotonic_ns().max(due)
+    }
+
+    /// The function of the program that an argument names, to be called when the helper is long
+    /// done; no program if it is about to go.
+    ///
+    /// # Errors
+    /// A trap if the argument is no function of the program.
+    pub(crate) fn callback_later(
+        &self,
+        number: usize,
+    ) -> Result<(Option<Arc<Instance>>, Pc), TrapKind> {
+        self.function(number)?;
+        let function = func_of_token(self.arg(number)).unwrap_or_default();
+        Ok((self.instance.to_hold(), function))
     }
 
     /// Copies `bytes` bytes from where an argument points to.

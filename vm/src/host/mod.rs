@@ -39,6 +39,18 @@ pub trait Host: Send + Sync {
         self.monotonic_ns()
     }
 
+    /// Nanoseconds since 1970 (`CLOCK_REALTIME`), for timers. The default is what the international
+    /// atomic time is less since 2017.
+    fn realtime_ns(&self) -> u64 {
+        self.tai_ns().saturating_sub(37_000_000_000)
+    }
+
+    /// Lets time pass until the monotonic clock shows this; does nothing if that is past. A clock
+    /// that runs by itself does nothing either: nobody waits.
+    fn wait_until(&self, monotonic_ns: u64) {
+        let _ = monotonic_ns;
+    }
+
     /// The monotonic time of the last timer tick (`CLOCK_MONOTONIC_COARSE`): a multiple of
     /// [`TICK_NS`].
     fn coarse_ns(&self) -> u64 {

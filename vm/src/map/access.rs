@@ -112,6 +112,11 @@ impl Map {
         self.slabs().iter().find_map(start).is_some_and(|(start, _)| start + offset == address)
     }
 
+    /// The key of the element whose value lies at an address; none if no value does.
+    pub(crate) fn key_of(&self, value: usize) -> Option<Vec<u8>> {
+        self.ops.key_of(value)
+    }
+
     /// Takes back a record that a run has left behind: [`MapOps::take_back`].
     pub(crate) fn take_back(&self, address: u64) {
         self.ops.take_back(address);

@@ -103,6 +103,10 @@ impl MapOps for Array {
         Ok(())
     }
 
+    fn key_of(&self, value: usize) -> Option<Vec<u8>> {
+        Some((self.slabs[0].index_of(value)? as u32).to_ne_bytes().to_vec())
+    }
+
     fn slabs(&self) -> &[Slab] {
         &self.slabs
     }

@@ -135,6 +135,12 @@ pub struct Slab {
 }
 
 impl Slab {
+    /// Which value an address lies in.
+    fn index_of(&self, addr: usize) -> Option<usize> {
+        let index = addr.checked_sub(self.base)?.checked_div(self.stride)?;
+        (index < self.count).then_some(index)
+    }
+
     /// The first address and the size of the value that has all of `bytes` bytes at `addr`.
     #[inline]
     pub fn value_at(&self, addr: usize, bytes: usize) -> Option<(usize, usize)> {
@@ -322,6 +328,13 @@ pub trait MapOps: Any + Send + Sync {
     fn set_socket(&self, key: &[u8], socket: Arc<Socket>, flags: UpdateFlags) -> Result<(), Errno> {
         let _ = (key, socket, flags);
         Err(Errno::EINVAL)
+    }
+
+    /// The key of the element whose value lies at an address. Of one that was removed it is the last
+    /// key that it had.
+    fn key_of(&self, value: usize) -> Option<Vec<u8>> {
+        let _ = value;
+        None
     }
 
     /// Takes back memory that a program got from this map and still holds when its run ends: a

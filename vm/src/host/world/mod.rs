@@ -181,6 +181,12 @@ impl Host for World {
         self.clock.tai_ns.wrapping_add(self.elapsed())
     }
 
+    fn wait_until(&self, monotonic_ns: u64) {
+        if let Some(elapsed) = monotonic_ns.checked_sub(self.clock.monotonic_ns) {
+            self.elapsed_ns.fetch_max(elapsed, Ordering::Relaxed);
+        }
+    }
+
     fn numa_node(&self) -> u32 {
         self.numa_node
     }

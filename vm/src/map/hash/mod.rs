@@ -259,6 +259,10 @@ impl MapOps for Hash {
         bucket.visit(visit, value, |index| self.values.free_all(index as usize))
     }
 
+    fn key_of(&self, value: usize) -> Option<Vec<u8>> {
+        Some(self.table.key(self.slabs[0].index_of(value)? as Index))
+    }
+
     fn slabs(&self) -> &[Slab] {
         &self.slabs
     }

@@ -367,7 +367,8 @@ impl Table {
         self.elements.equals(index as usize * self.layout.stride() + KEY, key)
     }
 
-    fn key(&self, index: Index) -> Vec<u8> {
+    /// The key of an element.
+    pub(in crate::map) fn key(&self, index: Index) -> Vec<u8> {
         let mut key = vec![0; self.layout.key_bytes];
         self.elements.read(index as usize * self.layout.stride() + KEY, &mut key);
         key
