@@ -133,7 +133,7 @@ impl Table {
     #[inline(always)]
     pub(in crate::map) fn find_word(&self, key: u64) -> Option<Index> {
         let hash = self.hash_function.hash_word(key) as u32;
-        self.find_by(hash, |index| self.word(index, KEY).load(Relaxed) == key)
+        self.find_by(hash, move |index| self.word(index, KEY).load(Relaxed) == key)
     }
 
     #[inline(always)]
