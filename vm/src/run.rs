@@ -10,6 +10,7 @@ use crate::map::lock::{self, Guard};
 use crate::memory::{Range, Regions};
 use crate::packet::MIN_BYTES;
 use crate::shown::Shown;
+use crate::socket::Socket;
 use crate::timer::Firing;
 use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::semantics::zero_extend;
@@ -37,6 +38,15 @@ pub enum Redirect {
         /// Index of the entry.
         index: u64,
         /// `BPF_F_BROADCAST` and the like.
+        flags: u64,
+    },
+    /// To a socket in a map (`bpf_sk_redirect_map`, `bpf_msg_redirect_map` and those of hashes).
+    Socket {
+        /// Name of the map.
+        map: String,
+        /// Cookie of the socket.
+        cookie: u64,
+        /// `BPF_F_INGRESS` for what the socket receives, 0 for what it sends.
         flags: u64,
     },
 }
@@ -144,6 +154,8 @@ pub(crate) struct Run<'a> {
     pub(crate) dynptrs: Dynptrs,
     /// The timer whose callback this is.
     pub(crate) firing: Option<Firing>,
+    /// Sockets that the program has references to.
+    pub(crate) acquired: Vec<Arc<Socket>>,
     /// How many tail calls there were.
     pub(crate) tail_calls: u32,
     pub(crate) redirect: Option<Redirect>,
@@ -198,6 +210,7 @@ impl<'a> Run<'a> {
             cells: Cells::default(),
             dynptrs: Dynptrs::default(),
             firing: None,
+            acquired: Vec::new(),
             tail_calls: 0,
             redirect: None,
             clones: Vec::new(),

@@ -10,7 +10,7 @@ mod frame;
 mod given;
 mod hook;
 mod message;
-mod socket;
+pub(crate) mod socket;
 
 pub use cgroup::SockoptResult;
 pub(crate) use extent::Room;
@@ -22,7 +22,7 @@ use crate::tunnel::Tunnel;
 use ebpfvm_spec::context::Pointee;
 use ebpfvm_spec::platform::PacketAccess;
 use ebpfvm_spec::{AttachType, ContextDef, FieldKind, Platform, ProgType};
-use message::Message;
+pub(crate) use message::Message;
 use std::sync::{Arc, OnceLock};
 
 /// Why a context cannot be made or changed.

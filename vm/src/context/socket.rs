@@ -97,10 +97,13 @@ impl Context {
             None => return Err(self.no_socket(name, "a socket")),
             // A request is told to programs without a pointer to it.
             Some(socket) if self.prog_type == ProgType::SockOps && !socket.is_full() => 0,
-            Some(socket) => match Shown::socket(pointee, socket.clone()) {
-                None => return Err(self.no_socket(name, "another kind of socket")),
-                Some(Err(_)) => return Err(ContextError::OutOfMemory),
-                Some(Ok(shown)) => self.show(shown),
+            Some(socket) => match self.shows(pointee, socket) {
+                Some(address) => address,
+                None => match Shown::socket(pointee, socket.clone()) {
+                    None => return Err(self.no_socket(name, "another kind of socket")),
+                    Some(Err(_)) => return Err(ContextError::OutOfMemory),
+                    Some(Ok(shown)) => self.show(shown),
+                },
             },
         };
         self.set_cell(host, 8, address);
@@ -109,6 +112,17 @@ impl Context {
             self.derive();
         }
         Ok(())
+    }
+
+    /// The pointer of this kind that already shows the socket, as it is now.
+    fn shows(&self, pointee: Pointee, socket: &Arc<Socket>) -> Option<u64> {
+        let is_this = |shown: &&Shown| {
+            shown.pointee() == pointee && shown.as_socket().is_some_and(|s| Arc::ptr_eq(s, socket))
+        };
+        // One that is no longer of the kind is refused with a new one.
+        let shown = self.shown.iter().find(is_this).filter(|_| socket.image(pointee).is_some())?;
+        shown.refresh(socket);
+        Some(shown.address())
     }
 
     fn no_socket(&self, name: &str, expected: &'static str) -> ContextError {
@@ -221,13 +235,6 @@ impl Context {
         if self.sockets.about.as_ref().is_some_and(|about| Arc::ptr_eq(about, socket)) {
             self.derive();
         }
-    }
-
-    /// Whether the context shows a socket that is locked: not a request, and not in a callback of
-    /// time stamps.
-    pub(crate) fn is_locked(&self) -> bool {
-        let full = self.sockets.about.as_ref().is_some_and(|socket| socket.is_full());
-        full && self.field("op").unwrap_or(0) <= LAST_LOCKED_OP
     }
 
     /// Divides the message of a program of type `sk_msg` into parts of these lengths, the rest into

@@ -26,11 +26,17 @@ mod probe;
 mod redirect;
 mod skb;
 mod skb_shape;
+mod sock;
+mod sock_find;
+mod sock_map;
+mod sock_options;
 mod stack;
 mod string;
+mod syncookie;
 mod syncookie_raw;
 mod tail_call;
 mod task;
+mod tcp_options;
 mod timer;
 mod tunnel;
 mod xdp;
@@ -40,7 +46,7 @@ pub use linux::{REFUSED, linux, refusal};
 pub(crate) use tunnel::XFRM_STATE_BYTES;
 
 use crate::cells::Cell;
-use crate::context::Context;
+use crate::context::{Context, ContextError};
 use crate::dynptr::{DYNPTR_BYTES, Dynptr, Slice};
 use crate::host::Host;
 use crate::instance::{Instance, func_of_token};
@@ -601,6 +607,60 @@ impl<'c, 'r> Call<'c, 'r> {
                 Ok(address)
             }
         }
+    }
+
+    /// Shows a socket as [`Call::show_socket`] does, with a reference that the program releases.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub fn acquire_socket(&mut self, pointee: Pointee, socket: &Arc<Socket>) -> Result<u64, Errno> {
+        let address = self.show_socket(pointee, socket)?;
+        if address != 0 {
+            self.run.acquired.push(socket.clone());
+        }
+        Ok(address)
+    }
+
+    /// Releases the reference to the socket that an argument points to.
+    ///
+    /// # Errors
+    /// A trap if the argument is no socket, or one that the program has not acquired.
+    pub fn release_socket(&mut self, number: usize) -> Result<(), TrapKind> {
+        let socket = self.socket(number)?;
+        let is_this = |held: &Arc<Socket>| socket.as_ref().is_some_and(|s| Arc::ptr_eq(s, held));
+        match self.run.acquired.iter().position(is_this) {
+            Some(at) => {
+                self.run.acquired.swap_remove(at);
+                Ok(())
+            }
+            None if self.checked => {
+                Err(self.bad_arg(number, "is not a socket that the program has acquired"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a socket behind a pointer of the context, or nothing.
+    ///
+    /// # Errors
+    /// `EINVAL` if the pointer takes no such socket, `ENOMEM`.
+    pub(crate) fn set_context_socket(
+        &mut self,
+        name: &str,
+        socket: Option<Arc<Socket>>,
+    ) -> Result<(), Errno> {
+        self.run.ctx.set_socket(name, socket).map_err(|error| match error {
+            ContextError::OutOfMemory => Errno::ENOMEM,
+            _ => Errno::EINVAL,
+        })?;
+        self.run.ctx.shown().iter().for_each(|shown| self.run.regions.show(shown));
+        Ok(())
+    }
+
+    /// Shows a socket as it is now, wherever the program has a pointer to it.
+    pub(crate) fn refresh_socket(&mut self, socket: &Arc<Socket>) {
+        self.run.shown.iter().for_each(|shown| shown.refresh(socket));
+        self.run.ctx.refresh_socket(socket);
     }
 
     /// The socket that an argument points to; none if it is null.

@@ -122,9 +122,19 @@ pub(super) fn load_bytes_relative(call: &mut Call<'_, '_>) -> Outcome {
     const HDR_START_NET: u32 = 1;
     let (offset, len, header) = (call.arg_u32(2) as usize, call.size(4)?, call.arg_u32(5));
     load(call, 3, len, |call| {
+        const ETHERNET_BYTES: usize = 14;
         let packet = packet(call, 1)?.data().len();
         let ctx = call.ctx(1)?;
         let whole = ctx.packet_data().unwrap_or_default();
+        if let (Some(headers), ProgType::SkReuseport) = (ctx.bytes("headers"), ctx.prog_type()) {
+            let start = match header {
+                HDR_START_MAC => 0,
+                HDR_START_NET => ETHERNET_BYTES,
+                _ => return Ok(None),
+            };
+            let frame = [headers, whole].concat();
+            return Ok(if offset > 0xffff { None } else { part(&frame, start + offset, len) });
+        }
         let start = match header {
             HDR_START_MAC => 0,
             HDR_START_NET => whole.len() - packet + ctx.skb.network,

@@ -8,7 +8,7 @@ use super::skb::{
 use super::{Call, Outcome, Stop};
 use crate::packet::SKB_MAX_BYTES;
 use crate::skb::Checksum;
-use ebpfvm_spec::Errno;
+use ebpfvm_spec::{Errno, ProgType};
 
 /// The longest packet that helpers make (`SKB_MAX_ALLOC`: four pages less the kernel's own part).
 const MAX_BYTES: usize = 16384 - 320;
@@ -196,6 +196,9 @@ mod room {
 /// `skb_adjust_room(skb, len_diff, mode, flags)`: adds or removes bytes after the Ethernet header
 /// or after the network header.
 pub(super) fn adjust_room(call: &mut Call<'_, '_>) -> Outcome {
+    if call.prog_type() == ProgType::SkSkb {
+        return adjust_room_of_stream(call);
+    }
     const MODE_NET: u32 = 0;
     const MODE_MAC: u32 = 1;
     const MAX_DIFFERENCE: u32 = 0xfff;
@@ -312,4 +315,25 @@ fn grow_at(
     }
     set_protocol(ctx, outer);
     Ok(())
+}
+
+/// Of a stream: bytes before the first are added, as zeros, or removed (`sk_skb_adjust_room`).
+fn adjust_room_of_stream(call: &mut Call<'_, '_>) -> Outcome {
+    const MAX_DIFFERENCE: u32 = 0xfff;
+    let difference = call.arg(2) as i32;
+    if call.arg_u32(3) != 0 || call.arg(4) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if difference.unsigned_abs() > MAX_DIFFERENCE {
+        return Err(Errno::EFAULT.into());
+    }
+    let bytes = difference.unsigned_abs() as usize;
+    let done = change(call, 1, |packet| match difference < 0 {
+        true => packet.remove(0, bytes),
+        false => {
+            packet.insert(0, bytes);
+            true
+        }
+    })?;
+    if done { Ok(0) } else { Err(Errno::ENOMEM.into()) }
 }

@@ -182,6 +182,11 @@ pub trait Host: Send + Sync {
         (name == "lo").then_some(1)
     }
 
+    /// Whether sockets can be bound to an address. The default knows those of the loopback device.
+    fn is_local_address(&self, ip: IpAddr) -> bool {
+        ip.is_unspecified() || ip.to_canonical().is_loopback()
+    }
+
     /// The socket that user space knows by a number, as a file descriptor.
     fn socket(&self, handle: u32) -> Option<Arc<Socket>> {
         let _ = handle;
