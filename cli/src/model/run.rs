@@ -105,6 +105,13 @@ impl From<&Redirect> for RedirectTo {
                 index: Some(*index),
                 flags: *flags,
             },
+            // The socket is told by its cookie.
+            Redirect::Socket { map, cookie, flags } => RedirectTo {
+                ifindex: None,
+                map: Some(map.clone()),
+                index: Some(*cookie),
+                flags: *flags,
+            },
         }
     }
 }

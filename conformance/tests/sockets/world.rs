@@ -69,10 +69,13 @@ impl Pairs {
     fn connect(&mut self, listener: &TcpListener, to: SocketAddr) {
         let client = TcpStream::connect(to).expect("a connection");
         let (server, _) = listener.accept().expect("its other end");
-        for stream in [client, server] {
+        for (stream, accepted) in [(client, false), (server, true)] {
             let (own, far) = (stream.local_addr(), stream.peer_addr());
             let (own, far) = (own.expect("its address"), far.expect("its peer"));
-            let likeness = Socket::connected(IPPROTO_TCP, own, far);
+            let likeness = match accepted {
+                true => Socket::accepted(own, far),
+                false => Socket::connected(IPPROTO_TCP, own, far),
+            };
             self.add(stream.as_raw_fd(), Open::Stream(stream), likeness);
         }
     }

@@ -2,14 +2,19 @@
 
 use super::{Call, Outcome};
 use crate::map::{Cpu, Map, UpdateFlags};
+use ebpfvm_spec::context::Pointee;
 use ebpfvm_spec::{Direction, Errno, MapType};
 
-/// `map_lookup_elem(map, key)`: the address of the value, or the map that is the value, or 0.
+/// `map_lookup_elem(map, key)`: the address of the value, or the map or socket that is the value, or
+/// 0.
 pub(super) fn lookup(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(1)?;
     let key = call.map_key(2, map)?;
     if matches!(map.def().map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
         return Ok(map.inner(&key).map_or(0, |inner| call.give_map(inner)));
+    }
+    if let Some(socket) = map.socket(&key) {
+        return Ok(call.acquire_socket(Pointee::Sock, &socket)?);
     }
     Ok(map.lookup(&key, call.cpu()).map_or(0, |value| value.as_ptr() as u64))
 }

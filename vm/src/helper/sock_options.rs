@@ -103,6 +103,7 @@ pub(super) fn bind(call: &mut Call<'_, '_>) -> Outcome {
     };
     check()?;
     socket.set_local(address);
+    socket.bound_to(address.ip());
     call.refresh_socket(&socket);
     Ok(0)
 }

@@ -41,6 +41,7 @@ impl Socket {
     pub fn bound(protocol: u64, local: SocketAddr) -> Socket {
         let socket = Socket::new();
         socket.set_inet(protocol, local);
+        socket.bound_to(local.ip());
         let listens = protocol == IPPROTO_TCP;
         socket.put("state", if listens { state::LISTEN } else { state::CLOSE });
         socket
@@ -52,7 +53,38 @@ impl Socket {
         socket.set_inet(protocol, local);
         socket.set_remote(remote);
         socket.put("state", state::ESTABLISHED);
+        if protocol == IPPROTO_TCP {
+            // Connections of IPv4 show the addresses in IPv6 too (`sk_rcv_saddr_set`).
+            for (end, ip) in [(End::Local, local.ip()), (End::Remote, remote.ip())] {
+                if let IpAddr::V4(v4) = ip {
+                    socket.put_ip6(end, v4.to_ipv6_mapped());
+                }
+            }
+        }
         socket
+    }
+
+    /// A connection of TCP that a listener has accepted. It differs from one that was asked for in
+    /// what an IPv6 socket shows as IPv4 address of the other end.
+    pub fn accepted(local: SocketAddr, remote: SocketAddr) -> Socket {
+        let socket = Socket::connected(IPPROTO_TCP, local, remote);
+        if remote.is_ipv6() && remote.ip().to_canonical().is_ipv6() {
+            socket.put("dst_ip4", u32::from_ne_bytes(LOOPBACK4_IPV6.octets()).into());
+        }
+        socket
+    }
+
+    fn put_ip6(&self, end: End, ip: Ipv6Addr) {
+        for (i, word) in ip.octets().as_chunks::<4>().0.iter().enumerate() {
+            self.put(&format!("{}[{i}]", end.names()[1]), u32::from_ne_bytes(*word).into());
+        }
+    }
+
+    /// A socket that is bound to an address of IPv6 takes nothing of IPv4 (`__inet6_bind`).
+    pub(crate) fn bound_to(&self, ip: IpAddr) {
+        if !ip.is_unspecified() && ip.to_canonical().is_ipv6() {
+            self.put(Fact::OnlyIpv6.name(), 1);
+        }
     }
 
     fn set_inet(&self, protocol: u64, local: SocketAddr) {
@@ -65,6 +97,8 @@ impl Socket {
             _ => SOCK_RAW,
         };
         self.put("type", kind);
+        // No queue has received anything for it (`NO_QUEUE_MAPPING`).
+        self.put("rx_queue_mapping", u32::MAX.into());
         self.put("protocol", protocol & u64::from(u32::MAX));
         self.put("family", if local.is_ipv4() { AF_INET } else { AF_INET6 });
         self.set_local(local);
@@ -91,7 +125,7 @@ impl Socket {
     }
 
     fn set_end(&self, end: End, address: SocketAddr) {
-        let [ip4, ip6, port] = end.names();
+        let [ip4, _, port] = end.names();
         let v6 = match address.ip() {
             // What a socket of IPv6 shows of a packet of IPv4.
             IpAddr::V4(v4) if self.known("family") == AF_INET6 && !v4.is_unspecified() => {
@@ -104,15 +138,12 @@ impl Socket {
             IpAddr::V4(v4) => v4,
             IpAddr::V6(v6) => match (v6.to_ipv4_mapped(), end) {
                 (Some(v4), _) => v4,
-                (None, _) if v6.is_unspecified() => Ipv4Addr::UNSPECIFIED,
-                (None, _) => LOOPBACK4_IPV6,
+                (None, End::Local) if !v6.is_unspecified() => LOOPBACK4_IPV6,
+                (None, _) => Ipv4Addr::UNSPECIFIED,
             },
         };
         self.put(ip4, u32::from_ne_bytes(v4.octets()).into());
-        let words = v6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets();
-        for (i, word) in words.as_chunks::<4>().0.iter().enumerate() {
-            self.put(&format!("{ip6}[{i}]"), u32::from_ne_bytes(*word).into());
-        }
+        self.put_ip6(end, v6.unwrap_or(Ipv6Addr::UNSPECIFIED));
         let number = address.port();
         self.put(
             port,
@@ -172,7 +203,8 @@ mod tests {
         assert_eq!(socket.known("src_port"), 80);
         assert_eq!((socket.known("dst_port") as u32).to_ne_bytes(), [0x12, 0x34, 0, 0]);
         assert_eq!((socket.known("dst_ip4") as u32).to_ne_bytes(), [192, 168, 0, 2]);
-        assert_eq!(socket.known("src_ip6[3]"), 0);
+        assert_eq!(socket.known("src_ip6[3]"), socket.known("src_ip4"));
+        assert_eq!(Socket::bound(IPPROTO_TCP, local).known("src_ip6[3]"), 0);
     }
 
     #[test]

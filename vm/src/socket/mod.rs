@@ -107,6 +107,7 @@ impl Socket {
         let make = || {
             let socket = Socket::with_cookie(1);
             socket.put("state", state::CLOSE);
+            socket.put("rx_queue_mapping", u32::MAX.into());
             Arc::new(socket)
         };
         SOCKET.get_or_init(make).clone()

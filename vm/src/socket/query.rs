@@ -80,6 +80,12 @@ impl SocketQuery {
                 else {
                     return None;
                 };
+                // Connections of IPv4 are kept apart, whatever family their sockets are of.
+                let connected = self.protocol == IPPROTO_TCP && !other.is_unspecified();
+                let of_ip4 = connected && other.to_ipv4_mapped().is_some();
+                if of_ip4 || socket.known("family") != super::AF_INET6 {
+                    return None;
+                }
                 (
                     Match::of(own == local, own.is_unspecified()),
                     Match::of(other == remote, other.is_unspecified()),
