@@ -185,7 +185,7 @@ pub const REFUSED: &[(&str, &[&str])] = &[
         &["send_signal", "send_signal_thread", "probe_write_user", "copy_from_user_task"],
     ),
     (
-        "it returns or takes a structure of the kernel, of which there is none here",
+        "it returns a structure of the kernel, of which there is none here",
         &[
             "get_current_task",
             "get_current_task_btf",
@@ -200,7 +200,6 @@ pub const REFUSED: &[(&str, &[&str])] = &[
             "skc_to_udp6_sock",
             "skc_to_unix_sock",
             "skc_to_mptcp_sock",
-            "tcp_send_ack",
             "kallsyms_lookup_name",
             "btf_find_by_name_kind",
         ],
@@ -209,6 +208,7 @@ pub const REFUSED: &[(&str, &[&str])] = &[
         "it takes a structure of the kernel, of which there is none here",
         &[
             "get_task_stack",
+            "tcp_send_ack",
             "seq_printf",
             "seq_write",
             "seq_printf_btf",
