@@ -1,8 +1,9 @@
 //! Flow dissectors: what goes in and what is left of the keys; netfilter programs: their verdict.
 
 use crate::draw::Draw;
-use crate::sides::{Trial, kernel};
+use crate::sides::Trial;
 use ebpfvm::Context;
+use ebpfvm_kernel::linux_6_18_or_skip;
 use ebpfvm_spec::linux::helper_id;
 use ebpfvm_spec::{AttachType, ProgType};
 use std::fmt::Write as _;
@@ -46,7 +47,8 @@ fn source(draw: &mut Draw, bytes: usize) -> String {
 
 #[test]
 fn flow_dissectors_leave_the_keys_that_the_kernels_leave() {
-    let Some(kernel) = kernel("flow_dissectors_leave_the_keys_that_the_kernels_leave") else {
+    let Some(kernel) = linux_6_18_or_skip("flow_dissectors_leave_the_keys_that_the_kernels_leave")
+    else {
         return;
     };
     for seed in 0..TRIALS {
@@ -76,7 +78,7 @@ fn flow_dissectors_leave_the_keys_that_the_kernels_leave() {
 
 #[test]
 fn netfilter_programs_give_their_verdict() {
-    let Some(kernel) = kernel("netfilter_programs_give_their_verdict") else { return };
+    let Some(kernel) = linux_6_18_or_skip("netfilter_programs_give_their_verdict") else { return };
     let random = helper_id("map_lookup_elem").expect("a helper");
     for bytes in [0, 19, 20, 21, 60, 1500, 3000] {
         for verdict in [0, 1] {
