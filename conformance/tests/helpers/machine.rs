@@ -2,16 +2,25 @@
 
 use crate::case::{Case, Outcome, RESULTS};
 use ebpfvm::map::UpdateFlags;
-use ebpfvm::{Context, DEFAULT_FUEL, MapRef, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, MapRef, Vm, World};
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{MapDef, MapFlags, MapType, Program};
+use std::sync::Arc;
 
 /// Runs a case.
 ///
 /// # Errors
 /// What cannot be linked or traps.
 pub(crate) fn run(case: &Case) -> Result<Outcome, String> {
-    let vm = Vm::linux().build();
+    run_in(World::new(), case)
+}
+
+/// Runs a case in a world.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_in(world: World, case: &Case) -> Result<Outcome, String> {
+    let vm = Vm::linux().host(Arc::new(world)).build();
     let create = |def: &MapDef| vm.create_map(def).map_err(|e| e.to_string());
     let text = if case.text.is_empty() { vec![0] } else { case.text.clone() };
     let mut text_def = MapDef::new("text", MapType::Array, 4, text.len() as u32, 1);

@@ -8,6 +8,7 @@ mod allowed;
 mod case;
 mod kernel;
 mod machine;
+mod random;
 
 use case::{Case, Outcome};
 use ebpfvm::helper::{self, Helper};
@@ -93,7 +94,8 @@ fn the_expected_outcomes_are_the_kernels() {
     assert!(text == read("expected.txt"), "expected.txt differs; EBPFVM_BLESS=1 writes it anew");
 }
 
-/// Helpers whose results the host gives or that act on the host; `vm/tests/helpers.rs` calls them.
+/// Helpers whose results the host gives or that act on the host; `vm/tests/helpers.rs` and
+/// `vm/tests/tracing_helpers.rs` call them.
 const HOSTED: &[&str] = &[
     "ktime_get_ns",
     "ktime_get_boot_ns",
@@ -151,6 +153,15 @@ const HOSTED: &[&str] = &[
     "reserve_hdr_opt",
     "tcp_check_syncookie",
     "tcp_gen_syncookie",
+    "get_current_ancestor_cgroup_id",
+    "get_ns_current_pid_tgid",
+    "current_task_under_cgroup",
+    "get_stack",
+    "get_stackid",
+    "get_func_ip",
+    "get_attach_cookie",
+    // The same code as probe_read_user, for programs that may sleep.
+    "copy_from_user",
     // The same code as probe_read_kernel and its form for strings, for types without a test-run.
     "probe_read",
     "probe_read_str",
