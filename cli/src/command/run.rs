@@ -9,7 +9,7 @@ use crate::input::value::Json;
 use crate::input::{context, file, globals, hex, map, object, world};
 use crate::model::disasm::Names;
 use crate::model::maps::{entries, is_filled};
-use crate::model::run::{Before, RedirectTo, RunReport, records};
+use crate::model::run::{Before, FiredTimer, RedirectTo, RunReport, records};
 use crate::output::{Format, Output};
 use crate::render;
 use ebpfvm::map::{Cpu, PerfEventArray};
@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Run programs without judging them first: every access is checked while they run
     #[arg(long)]
     unverified: bool,
+    /// Fire the timers that are due so many nanoseconds after the run, in order of time
+    #[arg(long, value_name = "NS")]
+    timers: Option<u64>,
     /// The most instructions of one run
     #[arg(long, value_name = "N", default_value_t = DEFAULT_FUEL)]
     fuel: u64,
@@ -92,9 +95,18 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     if let Some(path) = &args.data_out {
         file::write(path, &context.data_out())?;
     }
+    let fired = args.timers.map_or_else(Vec::new, |ns| {
+        let until = vm.host().monotonic_ns().saturating_add(ns);
+        let run = vm.fire_timers(until, args.fuel);
+        if run.fuel_left == 0 {
+            output.note("note: the timers have used up their fuel: allow more with --fuel N");
+        }
+        run.fired.iter().map(FiredTimer::from).collect()
+    });
     let all_maps = args.dump_maps || output.format() == Format::Json;
     let mut report = subject.report(args, &context, before, &outcome, mean);
     subject.show_maps(&mut report, all_maps);
+    report.timers = fired;
     report.output = around.take_lines();
     match output.format() {
         Format::Json => output.json(&report)?,
@@ -248,6 +260,7 @@ impl Subject {
             maps: BTreeMap::new(),
             events,
             lost_events: lost,
+            timers: Vec::new(),
             output: Vec::new(),
             shown: before.compared(context, !verdicts.is_empty(), args.dump_maps),
         }

@@ -3,6 +3,7 @@
 use super::maps::MapEntry;
 use crate::render::hex;
 use ebpfvm::map::{PerfEventArray, Ringbuf};
+use ebpfvm::timer::Fired;
 use ebpfvm::{Context, Redirect};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -36,11 +37,38 @@ pub(crate) struct RunReport {
     /// Records that found no room.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) lost_events: BTreeMap<String, u64>,
+    /// The timers that fired after the run, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) timers: Vec<FiredTimer>,
     /// What the program printed.
     pub(crate) output: Vec<String>,
     /// What is for the text only.
     #[serde(skip)]
     pub(crate) shown: Shown,
+}
+
+/// A timer that fired.
+#[derive(Serialize)]
+pub(crate) struct FiredTimer {
+    /// Name of the map, and the key of the element in hex.
+    pub(crate) map: String,
+    pub(crate) key: String,
+    /// When it was due, on the monotonic clock.
+    pub(crate) due_ns: u64,
+    /// What stopped its function, if something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trap: Option<String>,
+}
+
+impl From<&Fired> for FiredTimer {
+    fn from(fired: &Fired) -> FiredTimer {
+        FiredTimer {
+            map: fired.map.clone(),
+            key: hex::string(&fired.key),
+            due_ns: fired.due_ns,
+            trap: fired.outcome.as_ref().err().map(ToString::to_string),
+        }
+    }
 }
 
 /// Where the packet was sent.

@@ -21,6 +21,13 @@ pub(crate) fn text(report: &RunReport, loaded: Option<&Loaded>) -> String {
     for (name, old, new) in &report.shown.fields {
         let _ = writeln!(text, "context: {name} {old} -> {new}");
     }
+    for timer in &report.timers {
+        let (map, key, due) = (&timer.map, spaced(&timer.key), timer.due_ns);
+        let _ = match &timer.trap {
+            None => writeln!(text, "timer: {map}[{key}] fired at {due} ns"),
+            Some(trap) => writeln!(text, "timer: {map}[{key}] at {due} ns: {trap}"),
+        };
+    }
     for (map, records) in &report.events {
         for record in records {
             let _ = writeln!(text, "event: {map}: {}", spaced(record));

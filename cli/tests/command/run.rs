@@ -246,3 +246,22 @@ fn events_that_find_no_room_are_counted() {
     let text = stable(&ebpfvm(&format!("run {args}")).out);
     assert!(text.contains(&format!("event: connections: {} more found no room", 5000 - kept)));
 }
+
+#[test]
+fn timers_fire_when_they_are_asked_to() {
+    const TIMERS: &str = "conformance/objects/timers.bpf.o -p clocks --clock 0";
+    let run = format!("run {TIMERS} --packet {REQUEST}");
+    let none = ebpfvm(&format!("{run} --json")).json();
+    assert_eq!(none.get("timers"), None);
+    let report = ebpfvm(&format!("{run} --timers 25000000 --json")).json();
+    let fired = json!([
+        {"map": "array", "key": "02000000", "due_ns": 10_000_000},
+        {"map": "array", "key": "01000000", "due_ns": 20_000_000},
+    ]);
+    assert_eq!(report["timers"], fired);
+    let text = ebpfvm(&format!("{run} --timers 300000000")).well();
+    assert!(text.contains("timer: hash[0a 00 00 00] fired at 205000000 ns\n"), "{text}");
+    assert_eq!(text.matches("timer: ").count(), 15, "{text}");
+    let stopped = ebpfvm(&format!("{run} --timers 300000000 --fuel 300"));
+    assert!(stopped.err.contains("--fuel"), "{}", stopped.err);
+}
