@@ -4,12 +4,16 @@ use super::{Done, disasm};
 use crate::failure::Failure;
 use crate::input::object::Choice;
 use crate::input::pins::Pins;
+use crate::input::socket::Find;
 use crate::input::target::Target;
 use crate::input::value::Json;
+use crate::input::world::Around;
 use crate::input::{context, file, globals, hex, map, object, world};
+use crate::model::data;
 use crate::model::disasm::Names;
+use crate::model::effects::{self, Before};
 use crate::model::maps::{entries, is_filled};
-use crate::model::run::{Before, FiredTimer, RedirectTo, RunReport, records};
+use crate::model::run::{CloneTo, FiredTimer, RedirectTo, RunReport, SystemCall, records};
 use crate::output::{Format, Output};
 use crate::render;
 use ebpfvm::map::{Cpu, PerfEventArray};
@@ -17,7 +21,7 @@ use ebpfvm::{Context, DEFAULT_FUEL, Instance, LoadOptions, Loaded, Outcome, Trap
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::Object;
 use ebpfvm_spec::map::InitialValue;
-use ebpfvm_spec::{MapDef, ProgType, Program};
+use ebpfvm_spec::{AttachType, MapDef, ProgType, Program};
 use ebpfvm_verifier::Options;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,12 +85,13 @@ const PERF_BYTES: usize = 1 << 20;
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let around = args.world.read()?;
     let vm = Vm::linux().cpus(around.cpus()).host(around.host()).build();
-    let subject = Subject::load(args, &vm)?;
+    let find = |handle| around.host().socket(handle);
+    let subject = Subject::load(args, &vm, &find)?;
     for note in &subject.not_kept {
         output.note(&format!("note: {note}"));
     }
-    let mut context = context::make(&args.context, &vm, subject.instance.program())?;
-    let before = Before::of(&context);
+    let mut context = context::make(&args.context, &vm, subject.instance.program(), &find)?;
+    let before = Before::of(&context, &around);
     let outcome = repeat(args, &subject.instance, &mut context);
     let (outcome, mean) = outcome.map_err(|trap| subject.stopped(*trap, around.take_lines()))?;
     if let Some(loaded) = &subject.loaded {
@@ -104,7 +109,8 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
         run.fired.iter().map(FiredTimer::from).collect()
     });
     let all_maps = args.dump_maps || output.format() == Format::Json;
-    let mut report = subject.report(args, &context, before, &outcome, mean);
+    let mut report = subject.report(args, &around, &context, before, &outcome, mean);
+    report.shown.timer_is_due = vm.next_timer_ns().is_some();
     subject.show_maps(&mut report, all_maps);
     report.timers = fired;
     report.output = around.take_lines();
@@ -125,13 +131,13 @@ struct Subject {
 }
 
 impl Subject {
-    fn load(args: &Args, vm: &Vm) -> Result<Subject, Failure> {
+    fn load(args: &Args, vm: &Vm, find: Find<'_>) -> Result<Subject, Failure> {
         let file = file::name(&args.file);
         let content = file::read(&args.file)?;
         if object::is_elf(&content) {
             let mut object = object::parse(&content, &file)?;
             args.target.configure(&mut object)?;
-            return Subject::of_object(args, vm, file, object);
+            return Subject::of_object(args, vm, file, object, find);
         }
         for (given, option) in [
             (args.choice.program.is_some(), "--program"),
@@ -164,7 +170,13 @@ impl Subject {
         Ok(Subject { file, loaded: None, instance, not_kept: Vec::new() })
     }
 
-    fn of_object(args: &Args, vm: &Vm, file: String, object: Object) -> Result<Subject, Failure> {
+    fn of_object(
+        args: &Args,
+        vm: &Vm,
+        file: String,
+        object: Object,
+        find: Find<'_>,
+    ) -> Result<Subject, Failure> {
         let program = args.choice.one(&object)?.name.clone();
         let mut defs = object.maps().to_vec();
         for argument in &args.globals {
@@ -195,7 +207,7 @@ impl Subject {
         let not_kept = args.pins.load(&loaded)?;
         let instance = loaded.program(&program)?;
         for (index, json) in entries {
-            map::fill(&loaded, &loaded.maps()[index], &json)?;
+            map::fill(&loaded, &loaded.maps()[index], &json, find)?;
         }
         // As user space does that listens: a slot for each CPU.
         for array in loaded.maps().iter().filter_map(|map| map.as_kind::<PerfEventArray>()) {
@@ -216,15 +228,16 @@ impl Subject {
             let style = ebpfvm_asm::text::Style::PseudoC;
             ebpfvm_asm::text::print(insn, trap.pc, style, &Names(Some(program)))
         });
-        let hint = hint(&trap.kind).map(String::from);
+        let hint = hint(&trap.kind, program.prog_type);
         Failure::Trap { file: self.file.clone(), trap: Box::new(trap), insn, output, hint }
     }
 
     fn report(
         &self,
         args: &Args,
+        around: &Around,
         context: &Context,
-        before: Before,
+        mut before: Before,
         outcome: &Outcome,
         mean: Duration,
     ) -> RunReport {
@@ -245,7 +258,10 @@ impl Subject {
         }
         let platform = ebpfvm_spec::Platform::linux();
         let verdicts = platform.prog_type(prog_type).map(|def| def.verdicts.clone());
-        let verdicts = verdicts.unwrap_or_default();
+        // A parser says how long the next message is.
+        let parses = program.attach_type == AttachType::SK_SKB_STREAM_PARSER;
+        let verdicts = verdicts.filter(|_| !parses).unwrap_or_default();
+        let sockets = before.sockets(context, around);
         RunReport {
             program: self.loaded.as_ref().map(|_| program.name.clone()),
             prog_type: prog_type.name(),
@@ -256,7 +272,12 @@ impl Subject {
             repeat: args.repeat,
             fuel_used: outcome.fuel_used,
             redirect: outcome.redirect.as_ref().map(RedirectTo::from),
-            ctx: context.fields().into_iter().collect(),
+            clones: outcome.clones.iter().map(CloneTo::from).collect(),
+            system_call: SystemCall::after(context, program.attach_type, outcome.retval),
+            assigned_socket: sockets.assigned,
+            selected_socket: sockets.selected,
+            sockets: sockets.changed,
+            ctx: effects::fields(context).into_iter().collect(),
             maps: BTreeMap::new(),
             events,
             lost_events: lost,
@@ -307,18 +328,23 @@ fn repeat(
 }
 
 /// What may help against a trap.
-fn hint(kind: &TrapKind) -> Option<&'static str> {
+fn hint(kind: &TrapKind, prog_type: ProgType) -> Option<String> {
     /// No memory of a process lies below.
     const NULL_PAGE: u64 = 4096;
-    match kind {
-        TrapKind::OutOfFuel(_) => Some("allow more with --fuel N"),
-        TrapKind::HelperAccess { access, .. } => hint(access),
+    let fixed = match kind {
+        TrapKind::OutOfFuel(_) => "allow more with --fuel N",
+        TrapKind::HelperAccess { access, .. } => return hint(access, prog_type),
+        TrapKind::Short { .. } => {
+            let what = data::name(prog_type);
+            return Some(format!("--packet FILE gives the {what}, --ctx single fields"));
+        }
         TrapKind::Access { address, .. } if *address < NULL_PAGE => {
-            Some("the pointer is null: compare what a lookup returns with 0 before using it")
+            "the pointer is null: compare what a lookup returns with 0 before using it"
         }
         TrapKind::Access { near: Some(near), .. } if near.name == "packet" && near.offset >= 0 => {
-            Some("compare with data_end first: if (ptr + size > data_end) return ...;")
+            "compare with data_end first: if (ptr + size > data_end) return ...;"
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(fixed.into())
 }

@@ -2,13 +2,13 @@
 
 use super::hex::Encoding;
 use super::value::Json;
-use super::{file, hex};
+use super::{field, file, hex, socket};
 use crate::failure::Failure;
+use crate::model::data;
 use ebpfvm::context::{Data, data_of};
 use ebpfvm::{Context, ContextError, Vm};
-use ebpfvm_spec::{ProgType, Program};
+use ebpfvm_spec::{FieldKind, ProgType, Program};
 use serde_json::Value;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// What a program runs on, as the options give it.
@@ -27,7 +27,12 @@ pub(crate) struct RunInput {
 }
 
 /// The context of a run of a program.
-pub(crate) fn make(args: &RunInput, vm: &Vm, program: &Program) -> Result<Context, Failure> {
+pub(crate) fn make(
+    args: &RunInput,
+    vm: &Vm,
+    program: &Program,
+    find: socket::Find<'_>,
+) -> Result<Context, Failure> {
     let prog_type = program.prog_type;
     let kind = match (prog_type, data_of(prog_type)) {
         (ProgType::Raw, _) => None,
@@ -45,17 +50,32 @@ pub(crate) fn make(args: &RunInput, vm: &Vm, program: &Program) -> Result<Contex
             let name = file::name(path);
             hex::bytes(&name, file::read(path)?, args.encoding)?
         }
-        (None, Some(Data::Xdp | Data::Skb)) => {
-            let (name, kind) = (&program.name, prog_type.name());
+        (None, Some(Data::Xdp | Data::Skb | Data::Network | Data::Stream | Data::Message)) => {
+            let (name, kind, what) =
+                (&program.name, prog_type.name(), data::with_article(prog_type));
             let problem = format!(
-                "program '{name}' is of type {kind} and needs a packet: give --packet FILE \
+                "program '{name}' is of type {kind} and needs {what}: give --packet FILE \
                  (- for standard input)"
             );
             return Err(Failure::Usage(problem));
         }
         (None, _) => Vec::new(),
     };
-    let mut context = vm.context(prog_type, &data).map_err(|error| match error {
+    let given = match &args.ctx {
+        Some(argument) => Some(Json::argument("--ctx", argument)?),
+        None => None,
+    };
+    let shape = match &given {
+        Some(json) if prog_type == ProgType::Xdp => Shape::read(json)?,
+        _ => Shape::default(),
+    };
+    let made = match shape.is_plain() {
+        true => vm.context(prog_type, &data),
+        false => {
+            Context::xdp(&[&shape.metadata, &data[..]].concat(), shape.metadata.len(), shape.first)
+        }
+    };
+    let mut context = made.map_err(|error| match error {
         ContextError::Packet(_) => Failure::Input {
             file: args.packet.as_deref().map(file::name).unwrap_or_default(),
             problem: error.to_string(),
@@ -63,10 +83,53 @@ pub(crate) fn make(args: &RunInput, vm: &Vm, program: &Program) -> Result<Contex
         },
         other => Failure::Usage(format!("program '{}': {other}", program.name)),
     })?;
-    if let Some(argument) = &args.ctx {
-        set_fields(&mut context, &Json::argument("--ctx", argument)?)?;
+    if let Some(json) = &given {
+        set_fields(&mut context, json, find)?;
     }
     Ok(context)
+}
+
+/// How an XDP packet lies in memory.
+#[derive(Default)]
+struct Shape {
+    /// The bytes before it.
+    metadata: Vec<u8>,
+    /// How much of it programs see directly.
+    first: Option<usize>,
+}
+
+impl Shape {
+    const METADATA: &str = "metadata";
+    const FIRST: &str = "first_bytes";
+
+    fn read(json: &Json) -> Result<Shape, Failure> {
+        let metadata = match json.value.get(Shape::METADATA) {
+            None => Vec::new(),
+            Some(value) => {
+                let wrong = || format!("found {value}, expected a text or {{\"hex\": \"...\"}}");
+                let bytes = field::bytes(value).unwrap_or_else(|| Err(wrong()));
+                bytes.map_err(|problem| json.wrong(Shape::METADATA, problem))?
+            }
+        };
+        let first = match json.value.get(Shape::FIRST) {
+            None => None,
+            Some(value) => {
+                let number = value.as_u64().and_then(|n| usize::try_from(n).ok());
+                let wrong =
+                    || json.wrong(Shape::FIRST, format!("found {value}, expected a number"));
+                Some(number.ok_or_else(wrong)?)
+            }
+        };
+        Ok(Shape { metadata, first })
+    }
+
+    fn is_plain(&self) -> bool {
+        self.metadata.is_empty() && self.first.is_none()
+    }
+
+    fn names(name: &str, prog_type: ProgType) -> bool {
+        prog_type == ProgType::Xdp && [Shape::METADATA, Shape::FIRST].contains(&name)
+    }
 }
 
 /// Whether bytes are a whole capture.
@@ -82,53 +145,97 @@ fn capture(data: &[u8]) -> Option<&'static str> {
     found.then_some("this is a capture file (pcap); give one packet without the capture's headers")
 }
 
-fn set_fields(context: &mut Context, json: &Json) -> Result<(), Failure> {
+/// Sets the fields that are given; sockets first, because fields show what is known of them.
+fn set_fields(context: &mut Context, json: &Json, find: socket::Find<'_>) -> Result<(), Failure> {
     let Some(fields) = json.value.as_object() else {
         return Err(json.wrong("", "expected an object of fields, {\"mark\": 1}"));
     };
-    for (name, value) in fields {
+    let (sockets, others): (Vec<_>, Vec<_>) =
+        fields.iter().partition(|(name, _)| is_pointer(context, name));
+    for (name, value) in sockets {
+        let given = match value {
+            Value::Null => None,
+            value => Some(socket::read(json, name, value, find)?),
+        };
+        let set = context.set_socket(name, given);
+        set.map_err(|error| json.wrong(name, error.to_string()))?;
+    }
+    let prog_type = context.prog_type();
+    for (name, value) in others.into_iter().filter(|(name, _)| !Shape::names(name, prog_type)) {
         set_field(context, json, name, value)?;
     }
     Ok(())
 }
 
-/// Sets one field: a number, a list of numbers for an array, an IP address.
-fn set_field(context: &mut Context, json: &Json, name: &str, value: &Value) -> Result<(), Failure> {
-    let mut set = |name: &str, number: u64| {
-        context.set_field(name, number).map_err(|error| json.wrong(name, error.to_string()))
-    };
-    match value {
-        Value::Array(elements) => {
-            for (i, element) in elements.iter().enumerate() {
-                set_field(context, json, &format!("{name}[{i}]"), element)?;
-            }
-            Ok(())
-        }
-        Value::String(text) => {
-            // Fields of addresses hold them in network order.
-            let word = |octets: [u8; 4]| u64::from(u32::from_ne_bytes(octets));
-            match text.parse() {
-                Ok(IpAddr::V4(ip)) => return set(name, word(ip.octets())),
-                Ok(IpAddr::V6(ip)) => {
-                    let words = ip.octets();
-                    let words = words.as_chunks().0.iter().enumerate();
-                    return words
-                        .map(|(i, octets)| set(&format!("{name}[{i}]"), word(*octets)))
-                        .collect();
-                }
-                Err(_) => {}
-            }
-            let digits = text.strip_prefix("0x").unwrap_or_default();
-            match u64::from_str_radix(digits, 16) {
-                Ok(number) => set(name, number),
-                Err(_) => Err(json.wrong(name, format!("found {value}, expected {NUMBER}"))),
-            }
-        }
-        _ => match value.as_u64() {
-            Some(number) => set(name, number),
-            None => Err(json.wrong(name, format!("found {value}, expected {NUMBER}"))),
-        },
+/// Whether a field takes a socket. Programs of type `cgroup_sock` have theirs as context.
+fn is_pointer(context: &Context, name: &str) -> bool {
+    let kind = context.def().and_then(|def| def.field(name)).map(|field| field.kind);
+    match kind {
+        Some(kind) => matches!(kind, FieldKind::Pointer(_) | FieldKind::PointerOrNull(_)),
+        None => name == "sk" && context.prog_type() == ProgType::CgroupSock,
     }
 }
 
-const NUMBER: &str = "a number from 0, a list of such, \"0x\" and hex digits, or an IP address";
+/// Sets what is no socket: bytes, the parts of a message, numbers.
+fn set_field(context: &mut Context, json: &Json, name: &str, value: &Value) -> Result<(), Failure> {
+    let wrong = |problem: String| json.wrong(name, problem);
+    if name == PARTS && context.prog_type() == ProgType::SkMsg {
+        let lengths = lengths(value).ok_or_else(|| {
+            wrong(format!("found {value}, expected the lengths of the parts: [10, 20]"))
+        })?;
+        return context.divide_message(&lengths).map_err(|error| wrong(error.to_string()));
+    }
+    if let Some(bytes) = bytes_of(name, value) {
+        let set = bytes.map(|bytes| context.set_bytes(name, &bytes));
+        match set {
+            // It may be a number.
+            Ok(Err(ContextError::NoBytes { .. })) if !value.is_object() => {}
+            Ok(set) => return set.map_err(|error| wrong(error.to_string())),
+            Err(problem) => return Err(wrong(problem)),
+        }
+    } else if let Err(ContextError::BytesRange { .. }) | Ok(()) = context.set_bytes(name, &[]) {
+        let problem = format!("found {value}, expected a text or {{\"hex\": \"...\"}}");
+        return Err(wrong(problem));
+    }
+    let prog_type = context.prog_type();
+    let mut to = |name: &str, number: u64| {
+        let name = alias(prog_type, name).unwrap_or(name);
+        context.set_field(name, number).map_err(|error| error.to_string())
+    };
+    field::set(json, name, name, value, &mut to)
+}
+
+/// The name of a field that the kernel's headers give two: the arguments of an operation are where
+/// the reply goes.
+fn alias(prog_type: ProgType, name: &str) -> Option<&'static str> {
+    const ARGS: [(&str, &str); 4] = [
+        ("args[0]", "reply"),
+        ("args[1]", "replylong[0]"),
+        ("args[2]", "replylong[1]"),
+        ("args[3]", "replylong[2]"),
+    ];
+    let known = ARGS.iter().find(|(args, _)| *args == name);
+    known.filter(|_| prog_type == ProgType::SockOps).map(|(_, field)| *field)
+}
+
+/// What divides a message into parts.
+const PARTS: &str = "parts";
+
+/// Bytes, of numbers of cgroups too.
+fn bytes_of(name: &str, value: &Value) -> Option<Result<Vec<u8>, String>> {
+    match value {
+        Value::Array(numbers) if name == "cgroup_ids" => {
+            let each = numbers.iter().map(|number| {
+                let number = number.as_u64();
+                number.map(u64::to_ne_bytes).ok_or("expected a list of numbers".to_string())
+            });
+            Some(each.collect::<Result<Vec<_>, _>>().map(|all| all.concat()))
+        }
+        value => field::bytes(value),
+    }
+}
+
+fn lengths(value: &Value) -> Option<Vec<usize>> {
+    let each = value.as_array()?.iter().map(|n| usize::try_from(n.as_u64()?).ok());
+    each.collect()
+}

@@ -48,7 +48,7 @@ fn looks_like_text(content: &[u8]) -> bool {
 pub(crate) struct Wrong {
     line: usize,
     column: usize,
-    problem: String,
+    pub(crate) problem: String,
 }
 
 /// Reads bytes from hex text.

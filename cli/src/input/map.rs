@@ -4,12 +4,17 @@
 //! `run --json` and bpftool write them, `[{"key": ..., "value": ...}]`. In a per-CPU map `value` is
 //! that of CPU 0, and `"values": [{"cpu": 0, "value": ...}]` those of several. The value `null` removes
 //! the entry. In a map of maps `"entries": ...` is what goes into the inner map, which is made if there
-//! is none. Queues, stacks and Bloom filters take lists of values, bare or as `{"value": ...}`, first
-//! out first.
+//! is none. Queues, stacks, Bloom filters and user ring buffers take lists of values, bare or as
+//! `{"value": ...}`, first out first. The value of a map of sockets is `{"socket": ...}`, a handle or
+//! a description; of a `cgroup_array` the number of a cgroup.
 
+mod handles;
+
+use super::field;
+use super::socket::Find;
 use super::value::{self, Json, Shape};
 use crate::failure::Failure;
-use ebpfvm::map::{ProgArray, UpdateFlags};
+use ebpfvm::map::{CgroupArray, ProgArray, UpdateFlags, UserRingbuf};
 use ebpfvm::{Loaded, Map};
 use ebpfvm_loader::Object;
 use ebpfvm_spec::{Errno, MapDef, MapType};
@@ -37,8 +42,8 @@ pub(crate) fn section(def: &MapDef) -> Option<&str> {
 }
 
 /// Puts entries into a map.
-pub(crate) fn fill(loaded: &Loaded, map: &Map, json: &Json) -> Result<(), Failure> {
-    fill_from(loaded, map, json, &json.value, "")
+pub(crate) fn fill(loaded: &Loaded, map: &Map, json: &Json, find: Find<'_>) -> Result<(), Failure> {
+    fill_from(loaded, map, json, &json.value, "", find)
 }
 
 /// Puts the entries of a part of the JSON into a map.
@@ -48,10 +53,11 @@ fn fill_from(
     json: &Json,
     part: &Value,
     place: &str,
+    find: Find<'_>,
 ) -> Result<(), Failure> {
-    use MapType::{BloomFilter, Queue, Stack};
-    if matches!(map.def().map_type, Queue | Stack | BloomFilter) {
-        let entry = Entry { json, path: place, loaded, map };
+    use MapType::{BloomFilter, Queue, Stack, UserRingbuf};
+    if matches!(map.def().map_type, Queue | Stack | BloomFilter | UserRingbuf) {
+        let entry = Entry { json, path: place, loaded, map, find };
         let values = part.as_array().ok_or_else(|| entry.wrong("expected a list of values"))?;
         return push(&entry, values);
     }
@@ -59,7 +65,7 @@ fn fill_from(
         Value::Object(entries) => {
             for (key, value) in entries {
                 let path = format!("{place}key \"{key}\"");
-                let entry = Entry { json, path: &path, loaded, map };
+                let entry = Entry { json, path: &path, loaded, map, find };
                 let given = if entry.holds_maps() { Inside(value) } else { One(value) };
                 entry.put(&named_key(key, map), given)?;
             }
@@ -67,7 +73,7 @@ fn fill_from(
         Value::Array(entries) => {
             for (i, item) in entries.iter().enumerate() {
                 let path = format!("{place}[{i}]");
-                let entry = Entry { json, path: &path, loaded, map };
+                let entry = Entry { json, path: &path, loaded, map, find };
                 let member = |name| item.get(name);
                 match (member("key"), member("value"), member("values"), member("entries")) {
                     (Some(key), Some(value), None, None) => entry.put(key, One(value))?,
@@ -87,6 +93,9 @@ fn fill_from(
 
 /// Puts values into a map without keys. What comes out of a stack first goes in last.
 fn push(into: &Entry<'_>, values: &[Value]) -> Result<(), Failure> {
+    if let Some(ring) = into.map.as_kind::<UserRingbuf>() {
+        return send(into, ring, values);
+    }
     let (def, btf) = (into.map.def(), into.loaded.object().btf().map(|btf| &**btf));
     let shape = Shape { bytes: def.value_bytes as usize, btf, type_id: def.value_type };
     let mut all = Vec::new();
@@ -108,6 +117,19 @@ fn push(into: &Entry<'_>, values: &[Value]) -> Result<(), Failure> {
             };
             into.json.wrong(&path, format!("{error}{most}"))
         })?;
+    }
+    Ok(())
+}
+
+/// Puts records into a ring buffer that a program drains.
+fn send(into: &Entry<'_>, ring: &UserRingbuf, records: &[Value]) -> Result<(), Failure> {
+    for (i, item) in records.iter().enumerate() {
+        let record = item.get("value").unwrap_or(item);
+        let bytes = field::bytes(record).unwrap_or_else(|| {
+            Err(format!("found {record}, expected a text or {{\"hex\": \"...\"}}"))
+        });
+        let pushed = bytes.and_then(|bytes| ring.push(&bytes).map_err(|errno| errno.to_string()));
+        pushed.map_err(|problem| into.json.wrong(&format!("{}[{i}]", into.path), problem))?;
     }
     Ok(())
 }
@@ -136,6 +158,7 @@ struct Entry<'a> {
     path: &'a str,
     loaded: &'a Loaded,
     map: &'a Map,
+    find: Find<'a>,
 }
 
 impl Entry<'_> {
@@ -170,6 +193,12 @@ impl Entry<'_> {
         }
         if let Some(array) = self.map.as_kind::<ProgArray>() {
             return self.put_program(array, &key, given);
+        }
+        if let Some(array) = self.map.as_kind::<CgroupArray>() {
+            return self.put_cgroup(array, &key, given);
+        }
+        if handles::holds_sockets(def.map_type) {
+            return self.put_socket(&key, given);
         }
         let shape = Shape { bytes: def.value_bytes as usize, btf, type_id: def.value_type };
         let read = |json: &Value| {
@@ -236,22 +265,7 @@ impl Entry<'_> {
                 new
             }
         };
-        fill_from(self.loaded, &map, self.json, entries, &format!("{} > ", self.path))
-    }
-
-    fn put_program(&self, array: &ProgArray, key: &[u8], given: Given<'_>) -> Result<(), Failure> {
-        let One(Value::String(name)) = given else {
-            return Err(self.wrong("the value: expected the name of a program"));
-        };
-        let index = key.try_into().map(u32::from_ne_bytes);
-        let index = index.map_err(|_| self.wrong("the key: expected 4 bytes"))?;
-        let program = self.loaded.program(name).map_err(|e| self.wrong(e.to_string()))?;
-        let kind = program.prog_type().name();
-        array.set(index, program).map_err(|errno| {
-            let slots = array.slots();
-            self.wrong(format!(
-                "program '{name}' ({kind}) cannot go there: {errno}; the array has {slots} slots"
-            ))
-        })
+        let place = format!("{} > ", self.path);
+        fill_from(self.loaded, &map, self.json, entries, &place, self.find)
     }
 }

@@ -1,16 +1,27 @@
 //! The world around a program: the process itself, or one in which everything is given, so that runs
 //! can be repeated.
 
+mod memory;
+mod network;
+mod sockets;
+
 use super::value::Json;
 use crate::failure::Failure;
-use ebpfvm::host::world::{Clock, Task, World};
+use ebpfvm::host::PidTgid;
+use ebpfvm::host::world::{Clock, PidNamespace, Task, World};
+use ebpfvm::socket::Socket;
 use ebpfvm::{Host, SystemHost};
 use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// When programs run in a given world of which no time is given: programs may take 0 for no time.
 const ONE_SECOND_NS: u64 = 1_000_000_000;
+
+/// As many CPUs as Linux knows at most on common machines.
+const MAX_CPUS: u32 = 4096;
 
 /// What is given of the world. With any of it all is fixed: time stands still, chance starts from 0.
 #[derive(clap::Args)]
@@ -25,9 +36,9 @@ pub(crate) struct WorldInput {
     #[arg(long, value_name = "N")]
     cpu: Option<u32>,
     /// How many CPUs there are: each has its values in per-CPU maps
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CPUS)))]
     cpus: Option<u32>,
-    /// A file with more of the world: {"clock": {...}, "seed": 7, "task": {...}}
+    /// A file with more of the world: {"task": {...}, "sockets": [...], "network": {...}, "memory": [...]}
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
 }
@@ -37,8 +48,11 @@ pub(crate) enum Around {
     /// The process.
     System { host: Arc<SystemHost>, cpus: u32 },
     /// What was given.
-    Given { host: Arc<World>, cpus: u32 },
+    Given { host: Arc<World>, cpus: u32, sockets: Vec<Named> },
 }
+
+/// A socket of the world, with its handle.
+pub(crate) type Named = (Option<u32>, Arc<Socket>);
 
 impl Around {
     /// What helpers ask.
@@ -54,6 +68,20 @@ impl Around {
         match self {
             Around::System { cpus, .. } | Around::Given { cpus, .. } => *cpus,
         }
+    }
+
+    /// The sockets that were given, with their handles.
+    pub(crate) fn sockets(&self) -> &[Named] {
+        match self {
+            Around::System { .. } => &[],
+            Around::Given { sockets, .. } => sockets,
+        }
+    }
+
+    /// The handle of a socket.
+    pub(crate) fn handle(&self, socket: &Arc<Socket>) -> Option<u32> {
+        let mut all = self.sockets().iter();
+        all.find(|(_, known)| Arc::ptr_eq(known, socket)).and_then(|(handle, _)| *handle)
     }
 
     /// Takes the lines printed so far.
@@ -74,6 +102,12 @@ struct Description {
     numa_node: u32,
     clock: ClockDescription,
     task: TaskDescription,
+    sockets: Vec<Value>,
+    /// Cookies of network namespaces, by their numbers.
+    netns: BTreeMap<u32, u64>,
+    memory: Vec<memory::PieceDescription>,
+    stacks: memory::StacksDescription,
+    network: network::NetworkDescription,
 }
 
 /// What is not given of the clock follows from the time since boot.
@@ -96,6 +130,17 @@ struct TaskDescription {
     comm: Option<String>,
     cgroups: Option<Vec<String>>,
     netns_cookie: Option<u64>,
+    classid: Option<u32>,
+    pid_namespace: Option<PidNamespaceDescription>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PidNamespaceDescription {
+    dev: u64,
+    ino: u64,
+    pid: u32,
+    tgid: u32,
 }
 
 impl WorldInput {
@@ -106,10 +151,11 @@ impl WorldInput {
             let cpus = self.cpus.unwrap_or(1);
             return Ok(Around::System { host: Arc::new(SystemHost::new(cpus)), cpus });
         }
-        let description = match &self.host {
-            Some(path) => Json::file(path)?.read()?,
-            None => Description::default(),
+        let json = match &self.host {
+            Some(path) => Json::file(path)?,
+            None => Json { origin: String::new(), value: Value::Object(Default::default()) },
         };
+        let description: Description = json.read()?;
         let cpu = self.cpu.unwrap_or(description.cpu);
         let cpus = self.cpus.unwrap_or(cpu.saturating_add(1));
         if cpu >= cpus {
@@ -117,13 +163,23 @@ impl WorldInput {
                 format!("the program runs on CPU {cpu}, but there are only {cpus}, from 0");
             return Err(Failure::Usage(problem));
         }
+        if cpus > MAX_CPUS {
+            let problem = format!("the program runs on CPU {cpu}; there are at most {MAX_CPUS}");
+            return Err(Failure::Usage(problem));
+        }
+        let sockets = sockets::read(&json, &description.sockets)?;
         let world = World::new()
+            .sockets(sockets::table(&sockets, &description.netns))
+            .network(description.network.made(&json)?)
+            .cgroup_classid(description.task.classid.unwrap_or(0))
             .seed(self.seed.unwrap_or(description.seed))
             .clock(description.clock.made(self.clock))
             .task(description.task.made())
             .on_numa_node(description.numa_node)
             .on_cpu(cpu);
-        Ok(Around::Given { host: Arc::new(world), cpus })
+        let world = description.stacks.given(world);
+        let world = memory::add(world, &json, &description.memory)?;
+        Ok(Around::Given { host: Arc::new(world), cpus, sockets })
     }
 }
 
@@ -150,6 +206,10 @@ impl TaskDescription {
         task.gid = self.gid.unwrap_or(task.gid);
         task.comm = self.comm.unwrap_or(task.comm);
         task.netns_cookie = self.netns_cookie.unwrap_or(task.netns_cookie);
+        task.pid_namespace =
+            self.pid_namespace.map(|PidNamespaceDescription { dev, ino, pid, tgid }| {
+                PidNamespace { dev, ino, id: PidTgid { pid, tgid } }
+            });
         match self.cgroups {
             Some(paths) => task.cgroups(paths.iter().map(String::as_str)),
             None => task,

@@ -1,8 +1,10 @@
 //! The contents of maps.
 
+use super::socket::SocketId;
 use crate::render::hex;
 use ebpfvm::Map;
 use ebpfvm::map::ProgArray;
+use ebpfvm::socket::Socket;
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::btf::value::to_json;
 use ebpfvm_spec::btf::{Btf, TypeId};
@@ -10,6 +12,7 @@ use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{MapDef, MapType};
 use serde::Serialize;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// An entry.
 #[derive(Serialize)]
@@ -26,6 +29,9 @@ pub(crate) struct MapEntry {
     /// Key and value through their types.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) formatted: Option<Formatted>,
+    /// In a map of sockets, the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) socket: Option<SocketId>,
     /// In a map of maps, what is in the inner map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) entries: Option<Vec<MapEntry>>,
@@ -95,6 +101,11 @@ pub(crate) fn entries(btf: Option<&Btf>, map: &Map) -> Option<Vec<MapEntry>> {
     if def.key_bytes == 0 || unreadable.contains(&def.map_type) {
         return None;
     }
+    if holds_sockets(def.map_type) {
+        return Some(
+            sockets(map).map(|(key, socket)| of_socket(btf, map, &key, &socket)).collect(),
+        );
+    }
     let is_array = matches!(def.map_type, MapType::Array | MapType::PercpuArray);
     let mut entries: Vec<(Vec<u8>, Vec<u8>)> = map
         .entries()
@@ -120,8 +131,32 @@ pub(crate) fn is_filled(map: &Map) -> bool {
         }
         (_, MapType::ProgArray | MapType::ArrayOfMaps | MapType::HashOfMaps) => false,
         (_, MapType::Queue | MapType::Stack) => !map.values().is_empty(),
+        (_, kind) if holds_sockets(kind) => sockets(map).next().is_some(),
         _ => values.next().is_some(),
     }
+}
+
+/// Whether values of the kind are sockets.
+fn holds_sockets(map_type: MapType) -> bool {
+    matches!(map_type, MapType::Sockmap | MapType::Sockhash | MapType::ReuseportSockarray)
+}
+
+/// Keys and sockets of a map of sockets.
+fn sockets(map: &Map) -> impl Iterator<Item = (Vec<u8>, Arc<Socket>)> + '_ {
+    let next = |key: &Vec<u8>| map.next_key(Some(key)).ok();
+    let keys = std::iter::successors(map.next_key(None).ok(), next);
+    keys.filter_map(|key| map.socket(&key).map(|socket| (key, socket)))
+}
+
+fn of_socket(btf: Option<&Btf>, map: &Map, key: &[u8], socket: &Socket) -> MapEntry {
+    let value = socket.cookie().to_ne_bytes();
+    let shown = Some(SocketId::of(socket, None));
+    // The cookie is what user space reads, where values have room for it.
+    let bytes = value.len().min(map.def().value_bytes as usize);
+    let MapEntry { key, formatted, .. } = entry(btf, map, key, &value[..bytes]);
+    let formatted = formatted.map(|formatted| Formatted { value: None, ..formatted });
+    let value = Some(hex::string(&value));
+    MapEntry { key, value, values: None, formatted, socket: shown, entries: None }
 }
 
 fn entry(btf: Option<&Btf>, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
@@ -137,8 +172,19 @@ fn entry(btf: Option<&Btf>, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
             value: shown,
             values: None,
             formatted: Some(formatted),
+            socket: None,
             entries: None,
         };
+    }
+    if def.map_type == MapType::StackTrace {
+        let addresses = value.chunks_exact(8).filter_map(|bytes| bytes.try_into().ok());
+        let addresses = addresses.map(u64::from_ne_bytes).take_while(|address| *address != 0);
+        let value_typed = addresses.map(|address| Value::String(format!("{address:#x}"))).collect();
+        let index = key.try_into().map_or(0, u32::from_ne_bytes);
+        let (key, value) = (hex::string(key), Some(hex::string(value)));
+        let formatted =
+            Some(Formatted { key: index.into(), value: Some(value_typed), values: None });
+        return MapEntry { key, value, values: None, formatted, socket: None, entries: None };
     }
     let through =
         |id: Option<TypeId>, bytes: &[u8]| to_json(btf?, id?, bytes, ByteOrder::HOST).ok();
@@ -153,7 +199,7 @@ fn entry(btf: Option<&Btf>, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
         let inner = map.inner(key).and_then(|inner| entries(btf, &inner));
         let formatted = key_typed.map(|key| Formatted { key, value: None, values: None });
         let (key, entries) = (hex::string(key), Some(inner.unwrap_or_default()));
-        return MapEntry { key, value: None, values: None, formatted, entries };
+        return MapEntry { key, value: None, values: None, formatted, socket: None, entries };
     }
     // There is no key to show in maps without.
     let key_typed = key_typed.or((def.key_bytes == 0).then_some(Value::Null));
@@ -174,7 +220,7 @@ fn entry(btf: Option<&Btf>, map: &Map, key: &[u8], value: &[u8]) -> MapEntry {
         true => (None, Some(numbered(values))),
         false => (values.pop(), None),
     };
-    MapEntry { key: hex::string(key), value, values, formatted, entries: None }
+    MapEntry { key: hex::string(key), value, values, formatted, socket: None, entries: None }
 }
 
 fn numbered<T>(values: Vec<T>) -> Vec<CpuValue<T>> {

@@ -1,11 +1,16 @@
 //! The result of `ebpfvm run`.
 
+use super::effects::Shown;
 use super::maps::MapEntry;
+use super::socket::{SocketChange, SocketId};
 use crate::render::hex;
+use ebpfvm::context::SockoptResult;
 use ebpfvm::map::{PerfEventArray, Ringbuf};
 use ebpfvm::timer::Fired;
-use ebpfvm::{Context, Redirect};
+use ebpfvm::{Context, PacketClone, Redirect};
+use ebpfvm_spec::{AttachType, Errno, ProgType};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A run, or several one after the other.
@@ -28,8 +33,23 @@ pub(crate) struct RunReport {
     /// Fuel that loops and calls of the last run took.
     pub(crate) fuel_used: u64,
     pub(crate) redirect: Option<RedirectTo>,
-    /// The numbers of the context afterwards.
-    pub(crate) ctx: BTreeMap<String, u64>,
+    /// Copies of the packet that the program has sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) clones: Vec<CloneTo>,
+    /// What the system call does that the program has judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) system_call: Option<SystemCall>,
+    /// The socket that the program has given to the packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) assigned_socket: Option<SocketId>,
+    /// The socket that the program has chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) selected_socket: Option<SocketId>,
+    /// Sockets that the program has changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sockets: Vec<SocketChange>,
+    /// The numbers and byte strings of the context afterwards, as `--ctx` takes them.
+    pub(crate) ctx: BTreeMap<String, Value>,
     /// Entries afterwards, by the name of the map.
     pub(crate) maps: BTreeMap<String, Vec<MapEntry>>,
     /// Records of ring buffers and perf arrays in hex, by the name of the map.
@@ -83,25 +103,68 @@ pub(crate) struct RedirectTo {
     pub(crate) flags: u64,
 }
 
-/// What the text shows in another form than the JSON.
-#[derive(Default)]
-pub(crate) struct Shown {
-    /// `packet` or `memory`.
-    pub(crate) data_name: &'static str,
-    /// The data before and after, as the program sees it.
-    pub(crate) before: Vec<u8>,
-    pub(crate) after: Vec<u8>,
-    /// By how much the start of the data has moved towards its end.
-    pub(crate) head_moved: i64,
-    /// The metadata before the packet.
-    pub(crate) meta: Vec<u8>,
-    /// Context fields that have changed: name, before, after.
-    pub(crate) fields: Vec<(String, u64, u64)>,
-    /// Whether the type has verdicts at all.
-    pub(crate) has_verdicts: bool,
-    pub(crate) dump_maps: bool,
-    /// Maps that the text does not show and that are not as they were created.
-    pub(crate) filled_maps: Vec<String>,
+/// A copy of the packet on its way.
+#[derive(Serialize)]
+pub(crate) struct CloneTo {
+    pub(crate) ifindex: u32,
+    pub(crate) flags: u64,
+    /// In hex.
+    pub(crate) packet: String,
+}
+
+impl From<&PacketClone> for CloneTo {
+    fn from(clone: &PacketClone) -> CloneTo {
+        let packet = hex::string(&clone.packet);
+        CloneTo { ifindex: clone.ifindex, flags: clone.flags, packet }
+    }
+}
+
+/// How a system call goes on or ends after a program at a cgroup has judged it.
+#[derive(Serialize)]
+pub(crate) struct SystemCall {
+    /// What it ends with: 0 or a negated error number. None if it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) returns: Option<i32>,
+    /// The name of the error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<&'static str>,
+    /// The value of the option in hex that it sets or gives back, where that is not the kernel's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) option_value: Option<String>,
+}
+
+impl SystemCall {
+    /// What becomes of the call after a program with this attach type has returned; none if no
+    /// system call asks such programs.
+    pub(crate) fn after(context: &Context, attach: AttachType, retval: u64) -> Option<SystemCall> {
+        use ProgType::{CgroupDevice, CgroupSock, CgroupSockAddr, CgroupSysctl};
+        let ends = |number: i32| SystemCall {
+            returns: Some(number),
+            error: Errno(number.unsigned_abs() as _).name().filter(|_| number < 0),
+            option_value: None,
+        };
+        let goes_on = |value: Option<Vec<u8>>| SystemCall {
+            returns: None,
+            error: None,
+            option_value: value.map(|value| hex::string(&value)),
+        };
+        match context.sockopt_result(attach, retval) {
+            Some(SockoptResult::Returns(number)) => return Some(ends(number)),
+            Some(SockoptResult::Sets { optval, .. }) => return Some(goes_on(Some(optval))),
+            Some(SockoptResult::Gives { optval }) => {
+                return Some(SystemCall { returns: Some(0), ..goes_on(optval) });
+            }
+            None => {}
+        }
+        let asked = [CgroupDevice, CgroupSock, CgroupSockAddr, CgroupSysctl];
+        if !asked.contains(&context.prog_type()) {
+            return None;
+        }
+        match context.cgroup_result(retval) {
+            0 => Some(goes_on(None)),
+            number => Some(ends(number)),
+        }
+    }
 }
 
 /// Records that user space would have read, in hex, and how many were lost; none if the map has no
@@ -140,57 +203,6 @@ impl From<&Redirect> for RedirectTo {
                 index: Some(*cookie),
                 flags: *flags,
             },
-        }
-    }
-}
-
-/// What a run may change, as it was.
-pub(crate) struct Before {
-    data: Vec<u8>,
-    /// Where the data started in its buffer.
-    start: usize,
-    fields: Vec<(String, u64)>,
-}
-
-/// The data as the program sees it and where it starts in its buffer.
-fn visible(context: &Context) -> (Vec<u8>, usize) {
-    match (context.visible_packet(), context.memory()) {
-        (Some(packet), _) => {
-            let meta = packet.data_with_meta().len() - packet.data().len();
-            (packet.data().to_vec(), packet.headroom() + meta)
-        }
-        (None, memory) => (memory.unwrap_or_default().to_vec(), 0),
-    }
-}
-
-impl Before {
-    pub(crate) fn of(context: &Context) -> Before {
-        let (data, start) = visible(context);
-        Before { data, start, fields: context.fields() }
-    }
-
-    pub(crate) fn compared(self, context: &Context, has_verdicts: bool, dump_maps: bool) -> Shown {
-        let (after, start) = visible(context);
-        let meta = match context.visible_packet() {
-            Some(packet) => {
-                packet.data_with_meta()[..packet.data_with_meta().len() - after.len()].to_vec()
-            }
-            None => Vec::new(),
-        };
-        let fields = self.fields.into_iter().zip(context.fields());
-        Shown {
-            data_name: if context.memory().is_some() { "memory" } else { "packet" },
-            head_moved: start as i64 - self.start as i64,
-            before: self.data,
-            after,
-            meta,
-            fields: fields
-                .filter(|((_, old), (_, new))| old != new)
-                .map(|((name, old), (_, new))| (name, old, new))
-                .collect(),
-            has_verdicts,
-            dump_maps,
-            filled_maps: Vec::new(),
         }
     }
 }

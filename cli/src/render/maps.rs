@@ -47,7 +47,10 @@ fn lines(text: &mut String, def: &MapDef, btf: Option<&Btf>, entries: &[MapEntry
             lines(text, inner, btf, inside, &format!("{indent}  "));
             continue;
         }
-        let value = value(entry, |value| show(def.value_type, value));
+        let value = match &entry.socket {
+            Some(socket) => socket.text(),
+            None => value(entry, |value| show(def.value_type, value)),
+        };
         let _ = match def.key_bytes {
             0 => writeln!(text, "{indent}{value}"),
             _ => writeln!(text, "{indent}{key}: {value}"),

@@ -3,6 +3,7 @@
 pub(crate) mod diff;
 pub(crate) mod disasm;
 pub(crate) mod failure;
+pub(crate) mod fields;
 pub(crate) mod hex;
 pub(crate) mod inspect;
 pub(crate) mod maps;

@@ -1,8 +1,11 @@
 //! What a run brought, as text.
 
 use super::diff::Diff;
+use super::fields;
 use super::style::{self, paint};
-use crate::model::run::{RedirectTo, RunReport, Shown};
+use crate::model::effects::Shown;
+use crate::model::run::{RedirectTo, RunReport, SystemCall};
+use crate::model::socket::SocketChange;
 use ebpfvm::Loaded;
 use std::fmt::Write;
 
@@ -17,16 +20,35 @@ pub(crate) fn text(report: &RunReport, loaded: Option<&Loaded>) -> String {
     if let Some(redirect) = &report.redirect {
         let _ = writeln!(text, "redirect: {}", redirected(redirect));
     }
+    for clone in &report.clones {
+        let (ifindex, bytes) = (clone.ifindex, clone.packet.len() / 2);
+        let flags = flags(clone.flags);
+        let _ = writeln!(text, "clone: {bytes} bytes to interface {ifindex}{flags}");
+    }
+    if let Some(call) = &report.system_call {
+        let _ = writeln!(text, "system call: {}", called(call));
+    }
+    if let Some(socket) = &report.assigned_socket {
+        let _ = writeln!(text, "assigned: {}", socket.text());
+    }
+    if let Some(socket) = &report.selected_socket {
+        let _ = writeln!(text, "selected: {}", socket.text());
+    }
     text.push_str(&data(&report.shown));
     for (name, old, new) in &report.shown.fields {
+        let [old, new] = [old, new].map(|value| fields::text(report.prog_type, name, value));
         let _ = writeln!(text, "context: {name} {old} -> {new}");
     }
+    report.sockets.iter().for_each(|change| text.push_str(&changed(change)));
     for timer in &report.timers {
         let (map, key, due) = (&timer.map, spaced(&timer.key), timer.due_ns);
         let _ = match &timer.trap {
             None => writeln!(text, "timer: {map}[{key}] fired at {due} ns"),
             Some(trap) => writeln!(text, "timer: {map}[{key}] at {due} ns: {trap}"),
         };
+    }
+    if report.shown.timer_is_due {
+        let _ = writeln!(text, "{}", paint(style::FAINT, "a timer is started (--timers NS)"));
     }
     for (map, records) in &report.events {
         for record in records {
@@ -88,7 +110,37 @@ fn redirected(to: &RedirectTo) -> String {
         (None, Some(map), Some(index)) => format!("to {map}[{index}]"),
         _ => "nowhere".into(),
     };
-    if to.flags == 0 { goal } else { format!("{goal}, flags {:#x}", to.flags) }
+    format!("{goal}{}", flags(to.flags))
+}
+
+fn flags(flags: u64) -> String {
+    if flags == 0 { String::new() } else { format!(", flags {flags:#x}") }
+}
+
+/// What becomes of a system call.
+fn called(call: &SystemCall) -> String {
+    let value = call.option_value.as_deref().map(spaced);
+    match (call.returns, call.error, value) {
+        (Some(0), _, Some(value)) => format!("gives the value {value}"),
+        (Some(0), ..) => "ends with success".into(),
+        (Some(number), Some(error), _) => format!("fails with {error} ({number})"),
+        (Some(number), None, _) => format!("ends with {number}"),
+        (None, _, Some(value)) => format!("goes on with the value {value}"),
+        (None, _, None) => "goes on".into(),
+    }
+}
+
+/// What became of a socket.
+fn changed(change: &SocketChange) -> String {
+    let mut text = format!("socket: {}\n", change.id.text());
+    for field in &change.fields {
+        let _ = writeln!(text, "  {} {} -> {}", field.name, field.before, field.after);
+    }
+    for option in &change.options {
+        let (level, name, value) = (option.level, option.name, spaced(&option.value));
+        let _ = writeln!(text, "  option {name} of level {level} set to {value}");
+    }
+    text
 }
 
 /// How the packet has changed.

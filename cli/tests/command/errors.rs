@@ -82,7 +82,7 @@ fn packets() {
     };
     assert_snapshot!(run(b""));
     assert_snapshot!(run(b"0102"));
-    assert_snapshot!(run(&[0; 4000]));
+    assert_snapshot!(run(&[0; 100_000]));
     assert_snapshot!(run(b"01 02 0g"));
     assert_snapshot!(run(b"01 02 0"));
     assert_snapshot!(run(b"\xd4\xc3\xb2\xa1\x02\x00"));
@@ -118,7 +118,7 @@ fn objects() {
     let strong = ebpfvm("run loader/tests/objects/externs.o -p strong").failed(3);
     assert!(strong.contains("externs.o: section 'xdp', offset 0x") && strong.contains("CONFIG_HZ"));
     assert_snapshot!(ebpfvm("run loader/tests/objects/sections.o -p odd_prog").failed(3));
-    assert_snapshot!(ebpfvm("run loader/tests/objects/sections.o -p kprobe_prog").failed(3));
+    assert_snapshot!(ebpfvm("run loader/tests/objects/sections.o -p lsm_prog").failed(3));
 }
 
 /// Assembles and runs on memory.

@@ -2,6 +2,7 @@
 
 mod asm;
 mod conform;
+mod contexts;
 mod disasm;
 mod documents;
 mod errors;
@@ -12,6 +13,7 @@ mod link;
 mod maps;
 mod pins;
 mod run;
+mod sockets;
 mod verify;
 mod world;
 

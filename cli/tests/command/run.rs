@@ -154,16 +154,22 @@ fn context_fields() {
     assert_eq!((&report["ctx"]["cb[0]"], &report["ctx"]["cb[1]"]), (&json!(16), &json!(address)));
     assert_eq!(report["ctx"]["remote_ip6[0]"], u32::from_ne_bytes([0x20, 1, 0xd, 0xb8]));
     assert_eq!(report["ctx"]["remote_ip6[3]"], u32::from_ne_bytes([0, 0, 0, 1]));
+    let given = r#"{"mark":-1,"priority":{"be16":4660},"tc_classid":{"be32":1}}"#;
+    let report = ebpfvm(&format!("run {args} {given}")).json();
+    assert_eq!(report["ctx"]["priority"], 0x1234_u16.to_be());
+    assert_eq!(report["ctx"]["tc_classid"], 1_u32.to_be());
     let args = example("tc_counter", "--packet DIR/ping.hex --ctx ");
     for (fields, problem) in [
-        ("{\"mark\": \"many\"}", "mark: found \"many\", expected a number from 0"),
-        ("{\"mark\": {}}", "mark: found {}, expected a number from 0"),
+        ("{\"mark\": \"many\"}", "mark: found \"many\", expected a number"),
+        ("{\"mark\": {}}", "mark: found {}, expected a number"),
         ("{\"mark\": \"2001:db8::1\"}", "has no field mark[1]"),
         ("{\"cb\": [1, 2, 3, 4, 5, 6]}", "has no field cb[5]"),
         ("{\"mrak\": 1}", "mrak: __sk_buff has no field mrak"),
         ("{\"data\": 1}", "data: __sk_buff.data is set by the machine"),
         ("{\"mark\": 4294967296}", "mark: __sk_buff.mark takes 4 bytes"),
-        ("{\"mark\": -1}", "mark: found -1, expected a number from 0"),
+        ("{\"mark\": -4294967296}", "mark: -4294967296 does not fit"),
+        ("{\"mark\": {\"be16\": 1000000}}", "expected a number that fits"),
+        ("{\"mark\": {\"hex\": \"00\"}}", "__sk_buff is given no mark"),
         ("[1]", "expected an object of fields"),
     ] {
         let file = scratch("wrong_ctx.json", fields);

@@ -78,7 +78,9 @@ fn examples_do_the_same_on_the_kernel() {
         let object = open(&folder.join(text(&expected["object"])));
         for case in expected["cases"].as_array().expect("cases") {
             let program = text(&case["program"]);
-            if !packet_programs(&object).iter().any(|p| p == program) {
+            // What is given of the world is not the kernel's.
+            let is_alone = case["ctx"].is_null() && case["host"].is_null();
+            if !is_alone || !packet_programs(&object).iter().any(|p| p == program) {
                 continue;
             }
             let mut defs = object.maps().to_vec();
@@ -182,6 +184,8 @@ fn examples_do_the_same_on_any_packet() {
     // One without expectations shows what is refused.
     let mut objects = files("examples", OBJECT);
     objects.retain(|path| path.with_file_name("expected.json").exists());
+    // The kernel's timers fire while others' programs run.
+    objects.retain(|path| !path.ends_with("tc_timer.bpf.o"));
     let counts = compare_on_mutations(&kernel, &objects, &seeds());
     assert!(counts.programs >= 15 && counts.runs >= counts.programs * runs() / 2);
 }
