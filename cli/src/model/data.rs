@@ -20,7 +20,7 @@ pub(crate) fn with_article(prog_type: ProgType) -> &'static str {
         (_, Some(Data::Xdp | Data::Skb | Data::Network)) => "a packet",
         (_, Some(Data::Stream)) => "a stream",
         (_, Some(Data::Message)) => "a message",
-        (_, Some(Data::Window)) => "a payload",
+        (_, Some(Data::Window)) => "a packet",
         (_, Some(Data::Context | Data::Record)) => "a record",
         (_, Some(Data::Buffer)) => "a buffer",
         _ => "some data",

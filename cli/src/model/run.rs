@@ -100,6 +100,9 @@ pub(crate) struct RedirectTo {
     pub(crate) map: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<u64>,
+    /// That of the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cookie: Option<u64>,
     pub(crate) flags: u64,
 }
 
@@ -186,23 +189,19 @@ pub(crate) fn records(map: &ebpfvm::Map) -> (Option<Vec<String>>, u64) {
 
 impl From<&Redirect> for RedirectTo {
     fn from(redirect: &Redirect) -> RedirectTo {
+        let nowhere = RedirectTo { ifindex: None, map: None, index: None, cookie: None, flags: 0 };
         match redirect {
             Redirect::Interface { ifindex, flags } => {
-                RedirectTo { ifindex: Some(*ifindex), map: None, index: None, flags: *flags }
+                RedirectTo { ifindex: Some(*ifindex), flags: *flags, ..nowhere }
             }
-            Redirect::Map { map, index, flags } => RedirectTo {
-                ifindex: None,
-                map: Some(map.clone()),
-                index: Some(*index),
-                flags: *flags,
-            },
-            // The socket is told by its cookie.
-            Redirect::Socket { map, cookie, flags } => RedirectTo {
-                ifindex: None,
-                map: Some(map.clone()),
-                index: Some(*cookie),
-                flags: *flags,
-            },
+            Redirect::Map { map, index, flags } => {
+                let map = Some(map.clone());
+                RedirectTo { map, index: Some(*index), flags: *flags, ..nowhere }
+            }
+            Redirect::Socket { map, cookie, flags } => {
+                let map = Some(map.clone());
+                RedirectTo { map, cookie: Some(*cookie), flags: *flags, ..nowhere }
+            }
         }
     }
 }

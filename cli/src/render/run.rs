@@ -105,9 +105,12 @@ fn duration(ns: u64) -> String {
 }
 
 fn redirected(to: &RedirectTo) -> String {
-    let goal = match (to.ifindex, &to.map, to.index) {
+    let goal = match (to.ifindex, &to.map, to.index, to.cookie) {
         (Some(ifindex), ..) => format!("to interface {ifindex}"),
-        (None, Some(map), Some(index)) => format!("to {map}[{index}]"),
+        (None, Some(map), Some(index), _) => format!("to {map}[{index}]"),
+        (None, Some(map), None, Some(cookie)) => {
+            format!("to the socket with cookie {cookie} of {map}")
+        }
         _ => "nowhere".into(),
     };
     format!("{goal}{}", flags(to.flags))
