@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::model::data;
 use ebpfvm::context::{Data, data_of};
 use ebpfvm::{Context, ContextError, Vm};
+use ebpfvm_spec::context::Pointee;
 use ebpfvm_spec::{FieldKind, ProgType, Program};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -171,7 +172,10 @@ fn set_fields(context: &mut Context, json: &Json, find: socket::Find<'_>) -> Res
 fn is_pointer(context: &Context, name: &str) -> bool {
     let kind = context.def().and_then(|def| def.field(name)).map(|field| field.kind);
     match kind {
-        Some(kind) => matches!(kind, FieldKind::Pointer(_) | FieldKind::PointerOrNull(_)),
+        Some(FieldKind::Pointer(pointee) | FieldKind::PointerOrNull(pointee)) => {
+            !matches!(pointee, Pointee::FlowKeys | Pointee::TpBuffer)
+        }
+        Some(_) => false,
         None => name == "sk" && context.prog_type() == ProgType::CgroupSock,
     }
 }
@@ -198,9 +202,13 @@ fn set_field(context: &mut Context, json: &Json, name: &str, value: &Value) -> R
         return Err(wrong(problem));
     }
     let prog_type = context.prog_type();
+    // A name that there is not is told before what is wrong with its value.
+    if value.is_string() && alias(prog_type, name).is_none() {
+        context.field(name).map_err(|error| wrong(error.to_string()))?;
+    }
     let mut to = |name: &str, number: u64| {
         let name = alias(prog_type, name).unwrap_or(name);
-        context.set_field(name, number).map_err(|error| error.to_string())
+        context.set_field(name, number).map_err(field::Refused::from)
     };
     field::set(json, name, name, value, &mut to)
 }

@@ -3,6 +3,8 @@
 use super::hex;
 use super::value::Json;
 use crate::failure::Failure;
+use ebpfvm::ContextError;
+use ebpfvm::fields::FieldError;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -10,8 +12,44 @@ use std::net::IpAddr;
 const NUMBER: &str = "a number, a list of such for an array, \"0x\" and hex digits, an IP address, or \
                       {\"be16\": N} or {\"be32\": N} for a number in network order";
 
-/// Sets a field by its name to a number; why it cannot be, as text.
-pub(crate) type Set<'a> = &'a mut dyn FnMut(&str, u64) -> Result<(), String>;
+/// Why a field cannot be set, in words.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The number has more bytes than the field.
+    TooLarge(String),
+    Else(String),
+}
+
+impl Refused {
+    fn words(self) -> String {
+        match self {
+            Refused::TooLarge(words) | Refused::Else(words) => words,
+        }
+    }
+}
+
+impl From<ContextError> for Refused {
+    fn from(error: ContextError) -> Refused {
+        let words = error.to_string();
+        match error {
+            ContextError::FieldRange { .. } => Refused::TooLarge(words),
+            _ => Refused::Else(words),
+        }
+    }
+}
+
+impl From<FieldError> for Refused {
+    fn from(error: FieldError) -> Refused {
+        let words = error.to_string();
+        match error {
+            FieldError::Range { .. } => Refused::TooLarge(words),
+            FieldError::Unknown { .. } => Refused::Else(words),
+        }
+    }
+}
+
+/// Sets a field by its name to a number.
+pub(crate) type Set<'a> = &'a mut dyn FnMut(&str, u64) -> Result<(), Refused>;
 
 /// Where a member is in the JSON.
 pub(crate) fn below(path: &str, name: &str) -> String {
@@ -31,6 +69,7 @@ pub(crate) fn set(
     to: Set<'_>,
 ) -> Result<(), Failure> {
     let wrong = |problem: String| json.wrong(path, problem);
+    let refused = |refused: Refused| json.wrong(path, refused.words());
     match value {
         Value::Array(elements) => {
             for (i, element) in elements.iter().enumerate() {
@@ -39,7 +78,7 @@ pub(crate) fn set(
             Ok(())
         }
         Value::Object(members) => match in_network_order(members) {
-            Some(Some(number)) => to(name, number).map_err(wrong),
+            Some(Some(number)) => to(name, number).map_err(refused),
             Some(None) => Err(wrong(format!("found {value}, expected a number that fits"))),
             None if members.is_empty() => Err(wrong(format!("found {{}}, expected {NUMBER}"))),
             None => {
@@ -50,18 +89,18 @@ pub(crate) fn set(
             }
         },
         Value::String(text) => match (address(text), hex_number(text)) {
-            (Some(words), _) if words.len() == 1 => to(name, words[0]).map_err(wrong),
+            (Some(words), _) if words.len() == 1 => to(name, words[0]).map_err(refused),
             (Some(words), _) => {
                 let elements = words.iter().enumerate();
                 let mut each = elements.map(|(i, word)| to(&format!("{name}[{i}]"), *word));
-                each.try_for_each(|set| set).map_err(wrong)
+                each.try_for_each(|set| set).map_err(refused)
             }
-            (None, Some(number)) => to(name, number).map_err(wrong),
+            (None, Some(number)) => to(name, number).map_err(refused),
             (None, None) => Err(wrong(format!("found {value}, expected {NUMBER}"))),
         },
         _ => match (value.as_u64(), value.as_i64()) {
-            (Some(number), _) => to(name, number).map_err(wrong),
-            (None, Some(negative)) => set_negative(name, negative, to).map_err(wrong),
+            (Some(number), _) => to(name, number).map_err(refused),
+            (None, Some(negative)) => set_negative(name, negative, to).map_err(refused),
             (None, None) => Err(wrong(format!("found {value}, expected {NUMBER}"))),
         },
     }
@@ -93,23 +132,21 @@ fn in_network_order(members: &serde_json::Map<String, Value>) -> Option<Option<u
 }
 
 /// A number below 0 as a field of its size holds it: the largest size that the field takes.
-fn set_negative(name: &str, number: i64, to: Set<'_>) -> Result<(), String> {
-    if to(name, number as u64).is_ok() {
-        return Ok(());
-    }
-    let smaller = [
+fn set_negative(name: &str, number: i64, to: Set<'_>) -> Result<(), Refused> {
+    let sizes = [
+        Some(number as u64),
         i32::try_from(number).map(|n| u64::from(n as u32)).ok(),
         i16::try_from(number).map(|n| u64::from(n as u16)).ok(),
         i8::try_from(number).map(|n| u64::from(n as u8)).ok(),
     ];
-    let mut last = Err(format!("{number} does not fit"));
-    for number in smaller.into_iter().flatten() {
-        last = to(name, number);
-        if last.is_ok() {
-            break;
+    let mut last = Ok(());
+    for value in sizes.into_iter().flatten() {
+        last = to(name, value);
+        if !matches!(last, Err(Refused::TooLarge(_))) {
+            return last;
         }
     }
-    last
+    last.map_err(|_| Refused::Else(format!("{number} does not fit")))
 }
 
 /// Bytes: a text as it is, or `{"hex": "..."}`; none if the value is neither.
@@ -143,7 +180,7 @@ mod tests {
         let mut all = Vec::new();
         let mut to = |name: &str, number: u64| {
             if bytes < 8 && number >> (8 * bytes) != 0 {
-                return Err("too large".into());
+                return Err(Refused::TooLarge("too large".into()));
             }
             all.push((name.to_string(), number));
             Ok(())
@@ -175,7 +212,7 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         for (value, expected) in [
             (json!(256), "--ctx: f: too large"),
-            (json!(-129), "--ctx: f: too large"),
+            (json!(-129), "--ctx: f: -129 does not fit"),
             (json!([1, true]), "--ctx: f[1]: found true, expected a number"),
             (json!({"a": "x"}), "--ctx: f.a: found \"x\", expected a number"),
             (json!({"be16": 65536}), "expected a number that fits"),

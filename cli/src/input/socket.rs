@@ -1,6 +1,6 @@
 //! Sockets as JSON describes them: `{"local": "10.0.0.1:80", "remote": "10.0.0.9:4000"}`.
 
-use super::field::{self, below};
+use super::field::{self, Refused, below};
 use super::value::Json;
 use crate::failure::Failure;
 use crate::model::socket::{FAMILIES, KINDS, PROTOCOLS, STATES};
@@ -105,12 +105,12 @@ fn describe(
             "cookie" | "local" | "remote" => {}
             _ if is_named => {}
             name => {
-                let mut to = |name: &str, number| {
-                    socket.set_field(name, number).map_err(|error| match error {
-                        ebpfvm::fields::FieldError::Unknown { .. } => unknown(name),
-                        range => range.to_string(),
-                    })
-                };
+                let base = name.split('[').next().unwrap_or(name);
+                if !Socket::names().iter().any(|known| known == base) {
+                    return Err(json.wrong(&at(name), unknown(name)));
+                }
+                let mut to =
+                    |name: &str, number| socket.set_field(name, number).map_err(Refused::from);
                 field::set(json, &at(name), name, value, &mut to)?;
             }
         }
@@ -179,8 +179,7 @@ fn fields(
     let Some(members) = value.as_object() else {
         return Err(json.wrong(path, format!("found {value}, expected an object of fields")));
     };
-    let mut to =
-        |name: &str, number| socket.set(pointee, name, number).map_err(|error| error.to_string());
+    let mut to = |name: &str, number| socket.set(pointee, name, number).map_err(Refused::from);
     for (name, value) in members {
         field::set(json, &below(path, name), name, value, &mut to)?;
     }

@@ -36,7 +36,15 @@ impl Json {
         if argument.trim_start().starts_with('{') {
             return Json::parse(option.into(), argument);
         }
-        Json::file(Path::new(argument.strip_prefix('@').unwrap_or(argument)))
+        let path = Path::new(argument.strip_prefix('@').unwrap_or(argument));
+        if !path.exists() {
+            let problem = format!(
+                "{option} {argument}: expected a JSON object, {{...}}, or a file with one; there is no \
+                 such file"
+            );
+            return Err(Failure::Usage(problem));
+        }
+        Json::file(path)
     }
 
     /// Reads a file.

@@ -14,7 +14,6 @@ use ebpfvm::{Host, SystemHost};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// When programs run in a given world of which no time is given: programs may take 0 for no time.
@@ -38,9 +37,9 @@ pub(crate) struct WorldInput {
     /// How many CPUs there are: each has its values in per-CPU maps
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CPUS)))]
     cpus: Option<u32>,
-    /// A file with more of the world: {"task": {...}, "sockets": [...], "network": {...}, "memory": [...]}
+    /// More of the world, in a file or as it stands: {"task": {...}, "sockets": [...], "network": {...}, "memory": [...]}
     #[arg(long, value_name = "FILE")]
-    host: Option<PathBuf>,
+    host: Option<String>,
 }
 
 /// The world of a run.
@@ -152,19 +151,19 @@ impl WorldInput {
             return Ok(Around::System { host: Arc::new(SystemHost::new(cpus)), cpus });
         }
         let json = match &self.host {
-            Some(path) => Json::file(path)?,
+            Some(argument) => Json::argument("--host", argument)?,
             None => Json { origin: String::new(), value: Value::Object(Default::default()) },
         };
         let description: Description = json.read()?;
         let cpu = self.cpu.unwrap_or(description.cpu);
+        if cpu >= MAX_CPUS {
+            let problem = format!("the program runs on CPU {cpu}; there are at most {MAX_CPUS}");
+            return Err(Failure::Usage(problem));
+        }
         let cpus = self.cpus.unwrap_or(cpu.saturating_add(1));
         if cpu >= cpus {
             let problem =
                 format!("the program runs on CPU {cpu}, but there are only {cpus}, from 0");
-            return Err(Failure::Usage(problem));
-        }
-        if cpus > MAX_CPUS {
-            let problem = format!("the program runs on CPU {cpu}; there are at most {MAX_CPUS}");
             return Err(Failure::Usage(problem));
         }
         let sockets = sockets::read(&json, &description.sockets)?;

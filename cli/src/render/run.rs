@@ -122,7 +122,10 @@ fn flags(flags: u64) -> String {
 
 /// What becomes of a system call.
 fn called(call: &SystemCall) -> String {
-    let value = call.option_value.as_deref().map(spaced);
+    let value = call.option_value.as_deref().map(|value| match value {
+        "" => "without bytes".to_string(),
+        value => spaced(value),
+    });
     match (call.returns, call.error, value) {
         (Some(0), _, Some(value)) => format!("gives the value {value}"),
         (Some(0), ..) => "ends with success".into(),

@@ -60,6 +60,12 @@ fn what_programs_run_on_is_called_by_its_name() {
     let ended = run("cgroup_sockopt", &["-p", "limit", "--data", data, "--ctx", ctx]);
     assert!(ended.out.contains("goes on with the value 00 00 01 00\n"), "{}", ended.out);
     assert!(ended.out.contains("\noption value: "), "{}", ended.out);
+    let keys = json!({"flow_keys": {"nhoff": 3}}).to_string();
+    let packet = "examples/flow_keys/dns_query_vlan.hex";
+    let fixed = run("flow_keys", &["--packet", packet, "--ctx", &keys]).failed(3);
+    assert!(fixed.contains("flow_keys.nhoff is set by the machine"), "{fixed}");
+    let negative = run("cgroup_sockopt", &["-p", "limit", "--ctx", r#"{"optlen": -1}"#]).failed(3);
+    assert!(negative.contains("no option has a negative length"), "{negative}");
     let taken = run("cgroup_device", &["--data", data]).failed(2);
     assert!(taken.contains("take no bytes, only fields; 4 bytes were given"), "{taken}");
 }
@@ -107,6 +113,12 @@ fn worlds_have_sockets_networks_and_memory() {
         let options = ["--host", &host(world), "--ctx", r#"{"si": 4096}"#];
         let error = run("kprobe_open", &options).failed(3);
         assert!(error.contains(problem), "{error}");
+    }
+    let out = report("kprobe_open", &["--host", r#"{"seed": 1}"#, "--ctx", r#"{"si": 4096}"#]);
+    assert_eq!(out["events"]["opened"], json!([]));
+    for option in ["--host", "--ctx"] {
+        let error = run("kprobe_open", &[option, "si=3"]).failed(2);
+        assert!(error.contains("expected a JSON object, {...}, or a file with one"), "{error}");
     }
     let error = run("kprobe_open", &["--cpu", "4294967295"]).failed(2);
     assert!(error.contains("there are at most 4096"), "{error}");

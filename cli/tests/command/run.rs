@@ -164,6 +164,7 @@ fn context_fields() {
         ("{\"mark\": {}}", "mark: found {}, expected a number"),
         ("{\"mark\": \"2001:db8::1\"}", "has no field mark[1]"),
         ("{\"cb\": [1, 2, 3, 4, 5, 6]}", "has no field cb[5]"),
+        ("{\"mrak\": \"x\"}", "mrak: __sk_buff has no field mrak"),
         ("{\"mrak\": 1}", "mrak: __sk_buff has no field mrak"),
         ("{\"data\": 1}", "data: __sk_buff.data is set by the machine"),
         ("{\"mark\": 4294967296}", "mark: __sk_buff.mark takes 4 bytes"),
