@@ -28,7 +28,7 @@ pub(crate) enum Done {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    Run(run::Args),
+    Run(Box<run::Args>),
     Verify(verify::Args),
     Disasm(disasm::Args),
     Asm(asm::Args),

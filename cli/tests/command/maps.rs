@@ -12,7 +12,7 @@ fn run(test: &str, options: &[(&str, Value)]) -> String {
         "run {OBJECT} -p atomics --packet examples/xdp_firewall/web_request.hex --dump-maps"
     );
     for (i, (map, entries)) in options.iter().enumerate() {
-        let file = scratch(&format!("{test}_{map}_{i}.json"), &entries.to_string());
+        let file = scratch(&format!("{test}_{map}_{i}.json"), entries.to_string());
         line.push_str(&format!(" --map {map}=@{file}"));
     }
     line

@@ -54,7 +54,8 @@ fn hex_file(path: &Path) -> Vec<u8> {
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> =
         files("examples", ".hex").iter().map(|path| hex_file(path)).collect();
-    seeds.retain(|packet| packet.len() >= 14);
+    // The kernel's test-run takes no more than a page in a socket buffer.
+    seeds.retain(|packet| (14..=3500).contains(&packet.len()));
     seeds
 }
 

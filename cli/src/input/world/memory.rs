@@ -127,7 +127,7 @@ mod tests {
             (json!([{"address": 1, "space": "moon", "hex": ""}]), "unknown variant `moon`"),
             (json!([{"addres": 1}]), "unknown field `addres`"),
         ] {
-            let error = world(pieces).err().expect("it is refused");
+            let error = world(pieces).expect_err("it is refused");
             assert!(error.contains(expected), "{error}");
         }
     }
