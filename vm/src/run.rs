@@ -120,7 +120,7 @@ pub(crate) struct Run<'a> {
     pub(crate) lock: Option<HeldLock>,
     pub(crate) ctx: &'a mut Context,
     /// The entry's: some fields of a context are there for some attach types only.
-    attach_type: AttachType,
+    pub(crate) attach_type: AttachType,
     pub(crate) regions: Regions,
     /// The budget at the start.
     pub(crate) fuel: u64,

@@ -160,6 +160,14 @@ const HOSTED: &[&str] = &[
     "get_stackid",
     "get_func_ip",
     "get_attach_cookie",
+    // Storages belong to sockets and cgroups that a test-run makes anew, and so do the cgroups of its
+    // packet; user ring buffers are filled through the host's mapping. `vm/tests/storage_helpers.rs`
+    // calls these.
+    "sk_storage_get",
+    "sk_storage_delete",
+    "get_local_storage",
+    "skb_under_cgroup",
+    "user_ringbuf_drain",
     // The same code as probe_read_user, for programs that may sleep.
     "copy_from_user",
     // The same code as probe_read_kernel and its form for strings, for types without a test-run.

@@ -31,6 +31,7 @@ mod sock_find;
 mod sock_map;
 mod sock_options;
 mod stack;
+mod storage;
 mod string;
 mod syncookie;
 mod syncookie_raw;
@@ -39,6 +40,7 @@ mod task;
 mod tcp_options;
 mod timer;
 mod tunnel;
+mod user_ringbuf;
 mod xdp;
 
 pub(crate) use linux::absent;
@@ -63,7 +65,7 @@ use crate::trap::TrapKind;
 use ebpfvm_asm::{AtomicOp, Pc, Size};
 use ebpfvm_spec::btf::SpecialKind;
 use ebpfvm_spec::context::{Direction, Pointee};
-use ebpfvm_spec::{Arg, Errno, HelperProto, ProgType};
+use ebpfvm_spec::{Arg, AttachType, Errno, HelperProto, ProgType};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -184,6 +186,11 @@ impl<'c, 'r> Call<'c, 'r> {
     /// The type of the program that calls.
     pub fn prog_type(&self) -> ProgType {
         self.instance.prog_type()
+    }
+
+    /// The attach type of the program that the run has entered.
+    pub(crate) fn attach_type(&self) -> AttachType {
+        self.run.attach_type
     }
 
     /// The program that calls.
@@ -554,6 +561,13 @@ impl<'c, 'r> Call<'c, 'r> {
         }
         let bytes = self.run.dynptrs.set(at, dynptr);
         self.write(number, &bytes)
+    }
+
+    /// Makes a dynptr, or one without memory, in memory for arguments of its size; returns its
+    /// address.
+    pub(crate) fn fill_cell_with_dynptr(&mut self, cell: Cell, dynptr: Option<Dynptr>) -> u64 {
+        let bytes = self.run.dynptrs.set(self.run.cells.address(cell), dynptr);
+        self.fill_cell(cell, &bytes)
     }
 
     /// Copies from a dynptr's memory; the argument is the dynptr.

@@ -1,7 +1,8 @@
 //! The cgroup of the socket that a packet belongs to (`net/core/filter.c`). As in a test-run it is
 //! the current task's unless the context says otherwise.
 
-use super::{Call, Outcome, Stop};
+use super::{Call, Outcome, Stop, task};
+use ebpfvm_spec::Errno;
 
 /// The cgroups of the packet's socket from the root on, if the context has them.
 fn given(call: &mut Call<'_, '_>, number: usize) -> Result<Option<Vec<u64>>, Stop> {
@@ -24,6 +25,18 @@ pub(super) fn ancestor_id(call: &mut Call<'_, '_>) -> Outcome {
         Some(ids) => ids.get(level as usize).copied().unwrap_or(0),
         None => call.host().ancestor_cgroup_id(level).unwrap_or(0),
     })
+}
+
+/// `skb_under_cgroup(skb, map, index)`: 1 if the socket is in the cgroup of a slot or below it;
+/// `ENOENT` without a socket.
+pub(super) fn under(call: &mut Call<'_, '_>) -> Outcome {
+    let array = task::cgroup_array(call, 2)?;
+    let cgroups = match given(call, 1)? {
+        Some(ids) if ids.is_empty() => return Err(Errno::ENOENT.into()),
+        Some(ids) => ids,
+        None => task::cgroups(call),
+    };
+    Ok(array.contains(call.arg_u32(3), &cgroups)?.into())
 }
 
 /// `get_cgroup_classid()` of the current task, and `get_cgroup_classid(skb)` of the task that sends

@@ -2,6 +2,7 @@
 
 use super::{Call, Outcome};
 use crate::map::CgroupArray;
+use crate::trap::TrapKind;
 use ebpfvm_spec::{Direction, Errno};
 
 /// `get_ns_current_pid_tgid(dev, ino, nsdata, size)`: the task's numbers in the namespace with this
@@ -32,12 +33,23 @@ pub(super) fn ancestor_cgroup_id(call: &mut Call<'_, '_>) -> Outcome {
 
 /// `current_task_under_cgroup(map, index)`: 1 if the task is in the cgroup of a slot or below it.
 pub(super) fn under_cgroup(call: &mut Call<'_, '_>) -> Outcome {
-    let map = call.map(1)?;
-    let array: &CgroupArray =
-        map.as_kind().ok_or_else(|| call.bad_arg(1, "is not a cgroup_array"))?;
+    let array = cgroup_array(call, 1)?;
+    Ok(array.contains(call.arg_u32(2), &cgroups(call))?.into())
+}
+
+/// The array of cgroups that an argument is.
+pub(super) fn cgroup_array<'c>(
+    call: &Call<'c, '_>,
+    number: usize,
+) -> Result<&'c CgroupArray, TrapKind> {
+    let array = call.map(number)?.as_kind();
+    array.ok_or_else(|| call.bad_arg(number, "is not a cgroup_array"))
+}
+
+/// The cgroups of the current task from the root on.
+pub(super) fn cgroups(call: &Call<'_, '_>) -> Vec<u64> {
     let host = call.host();
-    let ancestors: Vec<u64> = (0..).map_while(|level| host.ancestor_cgroup_id(level)).collect();
-    Ok(array.contains(call.arg_u32(2), &ancestors)?.into())
+    (0..).map_while(|level| host.ancestor_cgroup_id(level)).collect()
 }
 
 /// `get_func_ip(ctx)`: where the probed function begins; 0 if the probe is not at a beginning.

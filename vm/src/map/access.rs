@@ -108,8 +108,11 @@ impl Map {
     /// Whether an address is that of the spin lock in one of the map's values.
     pub(crate) fn has_lock_at(&self, address: usize) -> bool {
         let Some(offset) = self.special.lock() else { return false };
-        let start = |slab: &Slab| slab.value_at(address, size_of::<u32>());
-        self.slabs().iter().find_map(start).is_some_and(|(start, _)| start + offset == address)
+        let bytes = size_of::<u32>();
+        let start = |slab: &Slab| Some(slab.value_at(address, bytes)?.0);
+        let found = self.slabs().iter().find_map(start);
+        let found = found.or_else(|| self.ops.grown_value_at(address, bytes));
+        found.is_some_and(|start| start + offset == address)
     }
 
     /// The key of the element whose value lies at an address; none if no value does.

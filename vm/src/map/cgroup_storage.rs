@@ -219,4 +219,8 @@ impl MapOps for CgroupStorage {
     fn grown_bytes(&self) -> u64 {
         self.shared().pool.bytes()
     }
+
+    fn grown_value_at(&self, address: usize, bytes: usize) -> Option<usize> {
+        self.shared().pool.value_at(address, bytes)
+    }
 }

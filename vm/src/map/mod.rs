@@ -359,6 +359,13 @@ pub trait MapOps: Any + Send + Sync {
         0
     }
 
+    /// The first address of the value that has all of `bytes` bytes at an address, of kinds without
+    /// a capacity.
+    fn grown_value_at(&self, address: usize, bytes: usize) -> Option<usize> {
+        let _ = (address, bytes);
+        None
+    }
+
     /// Where values lie that programs may touch. Those of kinds without a capacity are not among
     /// them: whoever gets the address of one knows its size.
     fn slabs(&self) -> &[Slab] {

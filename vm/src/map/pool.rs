@@ -106,6 +106,13 @@ impl Pool {
         (&self.chunks[index / self.chunk_values], index % self.chunk_values)
     }
 
+    /// The first address of the value that has all of `bytes` bytes at an address, whether or not
+    /// it is given out.
+    pub(super) fn value_at(&self, address: usize, bytes: usize) -> Option<usize> {
+        let found = |values: &Values| Some(values.slab().value_at(address, bytes)?.0);
+        self.chunks.iter().find_map(found)
+    }
+
     /// What the values take, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.chunks.len() as u64 * self.chunk_bytes
