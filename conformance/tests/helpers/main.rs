@@ -161,7 +161,7 @@ const HOSTED: &[&str] = &[
     "get_func_ip",
     "get_attach_cookie",
     // Storages belong to sockets and cgroups that a test-run makes anew, and so do the cgroups of its
-    // packet; user ring buffers are filled through the host's mapping. `vm/tests/storage_helpers.rs`
+    // packet; what the host puts into user ring buffers is its own. `vm/tests/storage_helpers.rs`
     // calls these.
     "sk_storage_get",
     "sk_storage_delete",

@@ -3,8 +3,8 @@
 use super::{
     Call, Helper, HelperCode, Shortcut, callback, cgroup, checksum, dynptr, fib, host, lock, lwt,
     maps, mtu, output, packet_cgroup, print, probe, redirect, result, skb, skb_shape, sock,
-    sock_find, sock_map, sock_options, stack, storage, string, syncookie, syncookie_raw, tail_call, task,
-    tcp_options, timer, tunnel, user_ringbuf, xdp,
+    sock_find, sock_map, sock_options, stack, storage, string, syncookie, syncookie_raw, tail_call,
+    task, tcp_options, timer, tunnel, user_ringbuf, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;

@@ -2,7 +2,6 @@
 //! the current task's unless the context says otherwise.
 
 use super::{Call, Outcome, Stop, task};
-use ebpfvm_spec::Errno;
 
 /// The cgroups of the packet's socket from the root on, if the context has them.
 fn given(call: &mut Call<'_, '_>, number: usize) -> Result<Option<Vec<u64>>, Stop> {
@@ -27,12 +26,10 @@ pub(super) fn ancestor_id(call: &mut Call<'_, '_>) -> Outcome {
     })
 }
 
-/// `skb_under_cgroup(skb, map, index)`: 1 if the socket is in the cgroup of a slot or below it;
-/// `ENOENT` without a socket.
+/// `skb_under_cgroup(skb, map, index)`: 1 if the socket is in the cgroup of a slot or below it.
 pub(super) fn under(call: &mut Call<'_, '_>) -> Outcome {
     let array = task::cgroup_array(call, 2)?;
     let cgroups = match given(call, 1)? {
-        Some(ids) if ids.is_empty() => return Err(Errno::ENOENT.into()),
         Some(ids) => ids,
         None => task::cgroups(call),
     };
