@@ -1,8 +1,9 @@
 //! What can be fuzzed, by name.
 
 use crate::draw::Draw;
-use crate::generate::{Case, Judged, Rules, judged, program, wild};
+use crate::generate::{Case, Judged, Rules, judged, program, runnable, wild};
 use crate::minimise::minimise;
+use crate::oracle::runs::Runners;
 use crate::oracle::verdict::Judges;
 use crate::oracle::{Failure, Seen, encoding, engines, kernel, loader, text};
 use crate::{mutate, seeds};
@@ -24,6 +25,8 @@ pub enum Target {
     Kernel,
     /// Programs for verifiers, judged here and by the kernel.
     Verdicts,
+    /// Programs that the verifier accepts, run with checks, without, and by the kernel.
+    Runs,
     /// Changed programs as bytes, decoded and encoded.
     Encoding,
     /// Bytes as programs.
@@ -48,11 +51,12 @@ pub enum Target {
 
 impl Target {
     /// All targets.
-    pub const ALL: [Target; 14] = [
+    pub const ALL: [Target; 15] = [
         Target::Programs,
         Target::Wild,
         Target::Kernel,
         Target::Verdicts,
+        Target::Runs,
         Target::Encoding,
         Target::RawEncoding,
         Target::Print,
@@ -72,6 +76,7 @@ impl Target {
             Target::Wild => "wild",
             Target::Kernel => "kernel",
             Target::Verdicts => "verdicts",
+            Target::Runs => "runs",
             Target::Encoding => "encoding",
             Target::RawEncoding => "raw_encoding",
             Target::Print => "print",
@@ -95,6 +100,7 @@ impl Target {
         match self {
             Target::Kernel => kernel_engine().as_ref().err().cloned(),
             Target::Verdicts => with_judges(|_| ()).err(),
+            Target::Runs => with_runners(|_| ()).err(),
             _ => None,
         }
     }
@@ -107,8 +113,8 @@ impl Target {
         if let Some(case) = self.case(bytes) {
             return self.check_case(&case);
         }
-        if self == Target::Verdicts {
-            return check_judged(&judged(Draw::new(bytes)), bytes);
+        if let Some(judged) = self.judged(bytes) {
+            return self.check_judged(&judged, bytes);
         }
         let mut draw = Draw::new(bytes);
         match self {
@@ -139,7 +145,9 @@ impl Target {
                 loader::check_btf(&mutate::bytes(&mut draw, &seed))
             }
             Target::RawBtf => loader::check_btf(bytes),
-            Target::Programs | Target::Wild | Target::Kernel | Target::Verdicts => Ok("nothing"),
+            Target::Programs | Target::Wild | Target::Kernel | Target::Verdicts | Target::Runs => {
+                Ok("nothing")
+            }
         }
     }
 
@@ -164,6 +172,37 @@ impl Target {
         }
     }
 
+    /// The program that the bytes give, if the target is about verified programs.
+    fn judged(self, bytes: &[u8]) -> Option<Judged> {
+        match self {
+            Target::Verdicts => Some(judged(Draw::new(bytes))),
+            Target::Runs => Some(runnable(Draw::new(bytes))),
+            _ => None,
+        }
+    }
+
+    fn check_judged(self, judged: &Judged, bytes: &[u8]) -> Result<Seen, Failure> {
+        let seen = match self {
+            Target::Runs => with_runners(|runners| runners.check(judged, bytes)),
+            _ => with_judges(|judges| judges.check(judged, bytes)),
+        };
+        seen.unwrap_or(Ok("no kernel"))
+    }
+
+    /// The smallest program on which there is the same difference.
+    fn explain_judged(self, first: &Judged, bytes: &[u8], failure: &Failure) -> String {
+        let with = |case: &Case| Judged { code: case.code.clone(), ..first.clone() };
+        let same = |e: Failure| e.check == failure.check;
+        let case = Case { code: first.code.clone(), memory: Vec::new() };
+        let fails = |case: &Case| self.check_judged(&with(case), bytes).is_err_and(same);
+        let smallest = minimise(&case, fails);
+        let outcome = self.check_judged(&with(&smallest), bytes);
+        let outcome = outcome.map_or_else(|e| e.to_string(), str::to_string);
+        let text = listing(&smallest.code, Style::PseudoC, &NoSymbols);
+        let (prog_type, flags) = (first.prog_type.name(), first.flags);
+        format!("smallest: {outcome}\ntype {prog_type}, flags {flags}\n{text}")
+    }
+
     fn check_case(self, case: &Case) -> Result<Seen, Failure> {
         let seen = engines::check(case)?;
         match (self, kernel_engine()) {
@@ -175,8 +214,8 @@ impl Target {
 
     /// The smallest program that fails in the same check, for targets about running programs.
     pub fn explain(self, bytes: &[u8], failure: &Failure) -> String {
-        if self == Target::Verdicts {
-            return explain_judged(bytes, failure);
+        if let Some(judged) = self.judged(bytes) {
+            return self.explain_judged(&judged, bytes, failure);
         }
         let Some(case) = self.case(bytes) else { return String::new() };
         let same = |e: Failure| e.check == failure.check;
@@ -208,21 +247,18 @@ fn with_judges<T>(act: impl FnOnce(&mut Judges) -> T) -> Result<T, String> {
     })
 }
 
-fn check_judged(judged: &Judged, bytes: &[u8]) -> Result<Seen, Failure> {
-    with_judges(|judges| judges.check(judged, bytes)).unwrap_or(Ok("no kernel"))
-}
-
-/// The smallest program on which the judges differ in the same way.
-fn explain_judged(bytes: &[u8], failure: &Failure) -> String {
-    let first = judged(Draw::new(bytes));
-    let with = |case: &Case| Judged { code: case.code.clone(), ..first.clone() };
-    let same = |e: Failure| e.check == failure.check;
-    let case = Case { code: first.code.clone(), memory: Vec::new() };
-    let smallest = minimise(&case, |case| check_judged(&with(case), bytes).is_err_and(same));
-    let outcome = check_judged(&with(&smallest), bytes);
-    let outcome = outcome.map_or_else(|e| e.to_string(), str::to_string);
-    let text = listing(&smallest.code, Style::PseudoC, &NoSymbols);
-    format!("smallest: {outcome}\ntype {}, flags {}\n{text}", first.prog_type.name(), first.flags)
+/// Does something with this thread's runners.
+///
+/// # Errors
+/// Why there are none.
+fn with_runners<T>(act: impl FnOnce(&mut Runners) -> T) -> Result<T, String> {
+    thread_local! {
+        static RUNNERS: RefCell<Option<Result<Runners, String>>> = const { RefCell::new(None) };
+    }
+    RUNNERS.with_borrow_mut(|runners| {
+        let make = || Runners::new(Kernel::probe().map_err(|e| e.to_string())?);
+        runners.get_or_insert_with(make).as_mut().map(act).map_err(|why| why.clone())
+    })
 }
 
 /// One of the seeds; nothing if there are none.

@@ -10,7 +10,7 @@ mod judged;
 mod pair;
 mod wild;
 
-pub use judged::{Judged, judged, maps};
+pub use judged::{Judged, judged, maps, runnable, world};
 pub use wild::wild;
 
 use crate::draw::Draw;

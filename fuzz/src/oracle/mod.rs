@@ -4,6 +4,7 @@ pub mod encoding;
 pub mod engines;
 pub mod kernel;
 pub mod loader;
+pub mod runs;
 pub mod text;
 pub mod verdict;
 

@@ -5,7 +5,11 @@
 //! join, loops, functions. What a register holds is followed loosely, so that most accesses are near
 //! the truth.
 
+mod calls;
+mod outside;
+mod packets;
 mod statement;
+pub mod world;
 
 use crate::draw::Draw;
 use ebpfvm_asm::{AluOp, Builder, Code, Imm64, JmpOp, Label, Operand, Reg, Size, Width};
@@ -102,9 +106,38 @@ impl Known {
 
 /// Functions of a program besides the first, at most.
 const FUNCTIONS: usize = 3;
+/// Functions that helpers call, at most.
+const CALLBACKS: usize = 2;
 
-/// A program.
-pub fn judged(mut draw: Draw<'_>) -> Judged {
+/// A function that a program may have.
+#[derive(Clone, Copy, Debug)]
+struct Function {
+    start: Label,
+    is_callback: bool,
+    /// Registers 1 to 4 at its start, if it is called.
+    args: Option<[Holds; 4]>,
+}
+
+/// What programs may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// What verdicts hang on, and what may make one differ.
+    Verdict,
+    /// All that has the same outcome wherever it runs, with the maps of [`world`].
+    Run,
+}
+
+/// A program for verifiers alone.
+pub fn judged(draw: Draw<'_>) -> Judged {
+    write(draw, Scope::Verdict)
+}
+
+/// A program to be run, with the maps of [`world`].
+pub fn runnable(draw: Draw<'_>) -> Judged {
+    write(draw, Scope::Run)
+}
+
+fn write(mut draw: Draw<'_>, scope: Scope) -> Judged {
     const TYPES: [ProgType; 4] =
         [ProgType::SocketFilter, ProgType::Xdp, ProgType::SchedCls, ProgType::CgroupSkb];
     let prog_type = draw.one(&TYPES);
@@ -114,16 +147,27 @@ pub fn judged(mut draw: Draw<'_>) -> Judged {
         _ => 0,
     };
     let mut builder = Builder::new();
-    let functions = (0..FUNCTIONS).map(|_| (builder.new_label(), None)).collect();
+    let callbacks = if scope == Scope::Run { CALLBACKS } else { 0 };
+    let mut function = |is_callback| {
+        let start = builder.new_label();
+        Function { start, is_callback, args: None }
+    };
+    let mut functions: Vec<Function> = (0..FUNCTIONS).map(|_| function(false)).collect();
+    functions.extend((0..callbacks).map(|_| function(true)));
+    let sum = builder.new_label();
     let out = builder.new_label();
     let mut writer = Writer {
         draw,
         builder,
         prog_type,
+        scope,
         functions,
+        sum,
+        is_summing: false,
         out,
         index: 0,
         left: 0,
+        loops: 0,
         known: Known { regs: [Holds::Nothing; 10], slots: [Holds::Nothing; SLOTS] },
     };
     writer.program();
@@ -135,19 +179,25 @@ struct Writer<'a> {
     draw: Draw<'a>,
     builder: Builder,
     prog_type: ProgType,
-    /// Starts, and the arguments of those that are called.
-    functions: Vec<(Label, Option<[Holds; 3]>)>,
+    scope: Scope,
+    functions: Vec<Function>,
+    /// A callback that adds up what it is shown, and whether it is there.
+    sum: Label,
+    is_summing: bool,
     /// Where the current function ends with 0.
     out: Label,
     index: usize,
     /// Statements that may still be written in this function.
     left: usize,
+    /// Loops around the statement.
+    loops: u32,
     known: Known,
 }
 
 impl Writer<'_> {
     fn program(&mut self) {
         self.known.regs[1] = Holds::Context;
+        self.fill_stack();
         self.mov(Reg::R6, Reg::R1);
         let value = self.draw.one(&[0, 8, 56, 63]);
         self.load_value(Reg::R7, value);
@@ -157,20 +207,37 @@ impl Writer<'_> {
         self.set(Reg::R9, Holds::Number);
         self.body();
         for index in 0..self.functions.len() {
-            let (label, Some(args)) = self.functions[index] else { continue };
-            self.builder.label(label);
+            let Function { start, args: Some(args), .. } = self.functions[index] else { continue };
+            self.builder.label(start);
             self.index = index + 1;
             self.out = self.builder.new_label();
             self.known = Known { regs: [Holds::Nothing; 10], slots: [Holds::Nothing; SLOTS] };
-            self.known.regs[1..4].copy_from_slice(&args);
+            self.known.regs[1..5].copy_from_slice(&args);
+            self.fill_stack();
             self.body();
         }
-        // What is not called must not be there, but its label has to be somewhere.
-        for (label, args) in self.functions.clone() {
-            if args.is_none() {
-                self.builder.label(label);
-            }
+        if self.is_summing {
+            self.sum();
         }
+        // What is not called must not be there, but its label has to be somewhere.
+        let absent = self.functions.iter().filter(|function| function.args.is_none());
+        let absent =
+            absent.map(|function| function.start).chain((!self.is_summing).then_some(self.sum));
+        for label in absent {
+            self.builder.label(label);
+        }
+    }
+
+    /// Whether a mistake is made: once in `n` times, and rarely in programs that are to run.
+    fn slips(&mut self, n: usize) -> bool {
+        let n = if self.scope == Scope::Run { 8 * n } else { n };
+        self.draw.once_in(n)
+    }
+
+    /// Whether something is not as the generator believes: once in `n` times, and never in programs
+    /// that are to run, which would tell addresses.
+    fn errs(&mut self, n: usize) -> bool {
+        self.scope == Scope::Verdict && self.draw.once_in(n)
     }
 
     fn body(&mut self) {
@@ -183,7 +250,12 @@ impl Writer<'_> {
             self.statement(0);
         }
         let most = if self.prog_type == ProgType::CgroupSkb { 2 } else { 256 };
+        let is_callback =
+            self.index.checked_sub(1).is_some_and(|index| self.functions[index].is_callback);
         match (self.holding(|holds| holds == Holds::Number), self.index) {
+            (Some(reg), _) if is_callback => {
+                self.builder.mov(Reg::R0, reg).alu(Width::W64, AluOp::And, Reg::R0, 1);
+            }
             (Some(reg), 0) if self.draw.below(3) > 0 => {
                 let mask = self.draw.one(&[most - 1, 1, 3]);
                 self.builder.mov(Reg::R0, reg);
@@ -225,7 +297,7 @@ impl Writer<'_> {
 
     /// A register that holds such a thing; now and then any register.
     fn holding(&mut self, wanted: impl Fn(Holds) -> bool) -> Option<Reg> {
-        if self.draw.once_in(100) {
+        if self.errs(100) {
             return Some(self.draw.one(&REGS));
         }
         let all = REGS.into_iter().filter(|reg| wanted(self.get(*reg)));

@@ -1,9 +1,7 @@
 //! Statements.
 
-use super::{Holds, Known, REGS, SLOTS, VALUE_BYTES, Writer};
-use ebpfvm_asm::{
-    AluOp, AtomicOp, EndianOp, Imm64, JmpOp, Label, Operand, Reg, RmwOp, Size, Width,
-};
+use super::{Function, Holds, Known, REGS, SLOTS, Scope, VALUE_BYTES, Writer};
+use ebpfvm_asm::{AluOp, AtomicOp, EndianOp, Imm64, JmpOp, Operand, Reg, RmwOp, Size, Width};
 use ebpfvm_spec::ProgType;
 
 /// Conditions and loops around a statement, at most.
@@ -16,6 +14,9 @@ const RANDOM: u32 = 7;
 impl Writer<'_> {
     pub(super) fn statement(&mut self, depth: u32) {
         self.left = self.left.saturating_sub(1);
+        if self.scope == Scope::Run && self.draw.below(3) == 0 {
+            return self.outside(depth);
+        }
         match self.draw.below(32) {
             0..3 => self.unknown(),
             3..8 => self.compute(),
@@ -28,7 +29,7 @@ impl Writer<'_> {
             25 if depth < MAX_DEPTH => self.repeat(depth),
             26 => self.look_up(),
             27 => self.packet(),
-            28 if self.index < self.functions.len() => self.call(),
+            28 => self.call(),
             29 => self.atomic(),
             30 => self.copy(),
             _ => self.relate(),
@@ -47,7 +48,7 @@ impl Writer<'_> {
     fn unknown(&mut self) {
         let dst = self.target();
         match self.draw.below(8) {
-            0 => {
+            0 if self.scope == Scope::Verdict => {
                 self.builder.call(RANDOM);
                 self.known.clobber();
                 return self.set(Reg::R0, Holds::Number);
@@ -190,7 +191,7 @@ impl Writer<'_> {
 
     /// A place near the edge of what a pointer reaches, and sometimes over it.
     fn place(&mut self, holds: Holds, bytes: i16) -> i16 {
-        let past = if self.draw.once_in(12) { 1 } else { 0 };
+        let past = i16::from(self.slips(12));
         match holds {
             Holds::Value(size, at) => match self.draw.below(3) {
                 0 => size - bytes - at + past,
@@ -210,10 +211,11 @@ impl Writer<'_> {
     }
 
     fn access(&mut self) {
-        let Some(base) = self.holding(|holds| holds.is_pointer() && holds != Holds::PacketEnd)
-        else {
-            return;
+        let run = self.scope == Scope::Run;
+        let is_place = |holds: Holds| {
+            holds.is_pointer() && holds != Holds::PacketEnd && !(run && holds == Holds::Context)
         };
+        let Some(base) = self.holding(is_place) else { return };
         let size = self.size();
         let holds = self.get(base);
         let offset = self.place(holds, size.bytes() as i16);
@@ -260,7 +262,7 @@ impl Writer<'_> {
     fn fill(&mut self) {
         let (slot, offset) = self.slot();
         let holds = self.known.slots[slot];
-        if holds == Holds::Nothing && !self.draw.once_in(10) {
+        if holds == Holds::Nothing && !self.errs(10) {
             return;
         }
         let dst = self.target();
@@ -277,7 +279,7 @@ impl Writer<'_> {
         self.set(dst, holds);
     }
 
-    fn statements(&mut self, depth: u32, count: usize) {
+    pub(super) fn statements(&mut self, depth: u32, count: usize) {
         for _ in 0..count {
             if self.left > 0 && !self.draw.is_empty() {
                 self.statement(depth + 1);
@@ -308,8 +310,8 @@ impl Writer<'_> {
         self.joined(&first);
     }
 
-    fn joined(&mut self, other: &Known) {
-        if !self.draw.once_in(20) {
+    pub(super) fn joined(&mut self, other: &Known) {
+        if !self.errs(20) {
             self.known.join(other);
         }
     }
@@ -322,12 +324,15 @@ impl Writer<'_> {
         self.builder.mov(counter, start);
         self.set(counter, Holds::Number);
         self.builder.label(again);
-        if self.draw.below(3) == 0 {
+        // How often that falls through hangs on the time.
+        if self.scope == Scope::Verdict && self.draw.below(3) == 0 {
             self.builder.may_goto(end);
         }
         let before = self.known.clone();
         let count = 1 + self.draw.below(3);
+        self.loops += 1;
         self.statements(depth, count);
+        self.loops -= 1;
         // What the body takes as known must still be so at its start.
         self.known.join(&before);
         let step = self.draw.one(&[1, 1, 2]);
@@ -423,11 +428,14 @@ impl Writer<'_> {
     }
 
     fn call(&mut self) {
-        let candidates = self.functions.len() - self.index;
+        let candidates = self.functions[self.index..].iter().filter(|f| !f.is_callback).count();
+        if candidates == 0 {
+            return;
+        }
         let index = self.index + self.draw.below(candidates);
-        let (label, args): (Label, Option<[Holds; 3]>) = self.functions[index];
-        let now = [self.get(Reg::R1), self.get(Reg::R2), self.get(Reg::R3)];
-        let args = args.unwrap_or(now);
+        let Function { start, args, .. } = self.functions[index];
+        let now = [Reg::R1, Reg::R2, Reg::R3].map(|reg| self.get(reg));
+        let args = args.unwrap_or([now[0], now[1], now[2], Holds::Nothing]);
         for (index, wanted) in args.into_iter().enumerate() {
             let reg = REGS[index + 1];
             if wanted != Holds::Nothing && self.get(reg) != wanted {
@@ -437,10 +445,9 @@ impl Writer<'_> {
                 }
             }
         }
-        self.functions[index].1 = Some(args);
-        self.builder.call_local(label);
-        self.known.clobber();
-        self.set(Reg::R0, Holds::Number);
+        self.functions[index].args = Some(args);
+        self.builder.call_local(start);
+        self.called();
     }
 
     fn atomic(&mut self) {

@@ -1,0 +1,291 @@
+//! What the verifier accepts does the same with checks, without them and in the kernel.
+//!
+//! - [`stage`]: the maps of both sides, and what is in them when a program starts and when it ends
+//! - here: the runs and the comparison
+
+mod stage;
+
+use super::{Failure, Seen};
+use crate::draw::Draw;
+use crate::generate::Judged;
+use crate::generate::world::world;
+use ebpfvm::host::Random;
+use ebpfvm::{Context, DEFAULT_FUEL, Instance, TrapKind};
+use ebpfvm_asm::{Code, Insn, Pc};
+use ebpfvm_kernel::prog::log_level;
+use ebpfvm_kernel::{Kernel, Prog, TestRun};
+use ebpfvm_spec::program::FuncInfo;
+use ebpfvm_spec::{ProgType, Program};
+use ebpfvm_verifier::Options;
+use stage::{Contents, Entries, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// Packets that programs run on.
+const PACKETS: usize = 3;
+
+/// More than any packet has afterwards.
+const DATA_CAPACITY: usize = 8192;
+
+/// Fields of `__sk_buff` that a test-run takes and gives back: name, offset, bytes.
+const FIELDS: [(&str, usize, usize); 8] = [
+    ("mark", 8, 4),
+    ("priority", 32, 4),
+    ("cb[0]", 48, 4),
+    ("cb[1]", 52, 4),
+    ("cb[2]", 56, 4),
+    ("cb[3]", 60, 4),
+    ("cb[4]", 64, 4),
+    ("tstamp", 152, 8),
+];
+/// The size of `struct __sk_buff`.
+const SK_BUFF_BYTES: usize = 192;
+
+/// What a run left.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    retval: u32,
+    packet: Vec<u8>,
+    /// The values of [`FIELDS`].
+    fields: Vec<u64>,
+    /// By index of the map.
+    maps: BTreeMap<usize, Entries>,
+    records: Vec<Vec<u8>>,
+}
+
+impl Outcome {
+    /// Where another one differs.
+    fn difference(&self, other: &Outcome) -> Option<String> {
+        let name = |index: &usize| stage::defs().get(*index).map(|def| def.name.clone());
+        let (maps, others) = (self.maps.iter(), other.maps.iter());
+        let map = maps.zip(others).find(|(one, other)| one != other);
+        let map = map.map(|((index, one), (_, other))| {
+            format!("map {:?}: {one:x?}; {other:x?}", name(index))
+        });
+        let differs = |what: &str, one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| {
+            let (one, other) = (format!("{one:x?}"), format!("{other:x?}"));
+            (one != other).then(|| format!("{what}: {one}; {other}"))
+        };
+        differs("result", &self.retval, &other.retval)
+            .or_else(|| differs("packet", &self.packet, &other.packet))
+            .or_else(|| differs("context", &self.fields, &other.fields))
+            .or(map)
+            .or_else(|| differs("records", &self.records, &other.records))
+    }
+}
+
+/// What goes in.
+struct Input {
+    packet: Vec<u8>,
+    /// The values of [`FIELDS`]; none of XDP.
+    fields: Vec<u64>,
+    contents: Contents,
+}
+
+impl Input {
+    fn draw(draw: &mut Draw<'_>, prog_type: ProgType) -> Input {
+        let bytes = 14 + draw.one(&[1, 6, 20, 46, 100, 186]);
+        let mut packet: Vec<u8> = (0..bytes).map(|_| draw.any().unwrap_or(0x45)).collect();
+        match draw.below(4) {
+            0 => packet[12..14].copy_from_slice(&[8, 0]),
+            1 => packet[12..14].copy_from_slice(&[0x86, 0xdd]),
+            2 => packet[12..14].copy_from_slice(&[0x81, 0]),
+            _ => {}
+        }
+        let field = |(_, _, bytes): &(&str, usize, usize)| match (draw.number(), bytes) {
+            (number, 8) => number >> 8,
+            (number, _) => u64::from(number as u32),
+        };
+        let fields = match prog_type {
+            ProgType::Xdp => Vec::new(),
+            _ => FIELDS.iter().map(field).collect(),
+        };
+        Input { packet, fields, contents: Contents::draw(draw) }
+    }
+
+    fn context(&self, prog_type: ProgType) -> Result<Context, String> {
+        let mut context =
+            Context::packet(prog_type, &self.packet).map_err(|why| why.to_string())?;
+        for ((name, ..), value) in FIELDS.iter().zip(&self.fields) {
+            context.set_field(name, *value).map_err(|why| why.to_string())?;
+        }
+        Ok(context)
+    }
+}
+
+/// Both sides, by program type: made once for a thread.
+pub struct Runners {
+    kernel: Kernel,
+    cpu: u32,
+    stages: BTreeMap<ProgType, Stage>,
+}
+
+impl Runners {
+    /// Runners on the CPU that the thread is on, where it stays.
+    ///
+    /// # Errors
+    /// The thread cannot be kept there.
+    pub fn new(kernel: Kernel) -> Result<Runners, String> {
+        let cpu = kernel.pin_thread().map_err(|e| e.to_string())?;
+        Ok(Runners { kernel, cpu, stages: BTreeMap::new() })
+    }
+
+    /// Runs the program, if it is accepted, and compares.
+    ///
+    /// # Errors
+    /// Accepted here but not by Linux, a trap, or a difference.
+    pub fn check(&mut self, judged: &Judged, bytes: &[u8]) -> Result<Seen, Failure> {
+        let setup = |why: String| Failure::new("setup", why);
+        if !self.stages.contains_key(&judged.prog_type) {
+            let stage = Stage::new(&self.kernel, self.cpu, judged.prog_type).map_err(setup)?;
+            self.stages.insert(judged.prog_type, stage);
+        }
+        let Some(stage) = self.stages.get_mut(&judged.prog_type) else { return Ok("nothing") };
+        let program = program(judged);
+        let Ok(accepted) = stage.vm.verify(program.clone(), &Options::default()).verdict else {
+            return Ok("refused");
+        };
+        let (linux, prog) = stage.live.load(&program, 0).map_err(setup)?;
+        let Some(prog) = prog else {
+            let again = stage.live.load(&program, log_level::STATS);
+            let why = again.map_or_else(|why| why, |(linux, _)| linux.message);
+            return Err(Failure::new("verdict", format!("accepted; Linux: {why} {}", linux.log)));
+        };
+        let instance = stage.vm.link_verified(accepted, stage.our_maps());
+        let instance = instance.map_err(|e| setup(e.to_string()))?;
+        let used = stage::used(&program.code);
+        let mut seen = if instance.is_verified() { "ran" } else { "ran with checks only" };
+        for n in 0..PACKETS {
+            let more = input_bytes(bytes, n);
+            let input = Input::draw(&mut Draw::new(&more), judged.prog_type);
+            match run(stage, &instance, &prog, &input, &used)? {
+                "ran" => {}
+                other => seen = other,
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// Bytes that a packet and the maps are drawn from: enough of them, however few the program's are.
+fn input_bytes(bytes: &[u8], n: usize) -> Vec<u8> {
+    let mut hasher = DefaultHasher::new();
+    (bytes, n).hash(&mut hasher);
+    let random = Random::new(hasher.finish());
+    (0..1024).flat_map(|_| random.next_u32().to_ne_bytes()).collect()
+}
+
+/// The program with its maps, types and functions.
+fn program(judged: &Judged) -> Program {
+    let world = world();
+    let mut program = Program::from_code("fuzz", judged.prog_type, judged.code.clone());
+    program.flags = judged.flags;
+    program.maps = world.maps.clone();
+    program.btf = Some(world.types.clone());
+    program.funcs = starts(&judged.code)
+        .into_iter()
+        .map(|start| FuncInfo {
+            start,
+            name: "function".into(),
+            type_id: Some(world.function),
+            is_global: start == Pc(0),
+        })
+        .collect();
+    program
+}
+
+/// Where functions start.
+fn starts(code: &Code) -> BTreeSet<Pc> {
+    let called = |(pc, insn): (Pc, &Insn)| pc.jump(insn.function_offset()?);
+    code.iter().filter_map(called).chain([Pc(0)]).collect()
+}
+
+/// One input on both sides.
+fn run(
+    stage: &mut Stage,
+    instance: &Arc<Instance>,
+    prog: &Prog,
+    input: &Input,
+    used: &BTreeSet<usize>,
+) -> Result<Seen, Failure> {
+    let setup = |why: String| Failure::new("setup", why);
+    let prog_type = instance.prog_type();
+    let mut outcomes = Vec::new();
+    for checked in [true, false] {
+        stage.fill_ours(used, &input.contents).map_err(setup)?;
+        let Ok(mut context) = input.context(prog_type) else { return Ok("no such packet") };
+        let result = match checked {
+            true => instance.run_checked(&mut context, DEFAULT_FUEL),
+            false => instance.run(&mut context, DEFAULT_FUEL),
+        };
+        let result = match result {
+            Ok(result) => result,
+            Err(trap) => match trap.kind {
+                TrapKind::NoHelperCode { .. } | TrapKind::Unsupported(_) => {
+                    return Ok("unsupported");
+                }
+                _ if checked => return Err(Failure::new("accepted, traps", trap.to_string())),
+                _ => return Err(Failure::new("traps without checks", trap.to_string())),
+            },
+        };
+        let (maps, records) = stage.our_contents(used).map_err(setup)?;
+        let field = |(name, ..): &(&str, usize, usize)| context.field(name).unwrap_or_default();
+        outcomes.push(Outcome {
+            retval: result.retval as u32,
+            packet: context.data_out(),
+            fields: FIELDS[..input.fields.len()].iter().map(field).collect(),
+            maps,
+            records,
+        });
+    }
+    if let Some(what) = outcomes[0].difference(&outcomes[1]) {
+        return Err(Failure::new("modes", format!("with checks and without: {what}")));
+    }
+    let Some(linux) = on_kernel(stage, prog, input, used).map_err(setup)? else {
+        return Ok("no test run");
+    };
+    let Some(what) = outcomes[1].difference(&linux) else { return Ok("ran") };
+    // What depends on addresses, or on what was on the stack before, differs on another stack.
+    let other = std::thread::scope(|scope| {
+        scope.spawn(|| on_kernel(stage, prog, input, used)).join().unwrap_or(Ok(None))
+    });
+    if other.map_err(setup)?.is_none_or(|other| other != linux) {
+        return Ok("undetermined");
+    }
+    Err(Failure::new("kernel", format!("here and in the kernel: {what}")))
+}
+
+/// None if the kernel does not run programs on such a packet.
+fn on_kernel(
+    stage: &mut Stage,
+    prog: &Prog,
+    input: &Input,
+    used: &BTreeSet<usize>,
+) -> Result<Option<Outcome>, String> {
+    stage.fill_theirs(used, &input.contents)?;
+    let mut ctx = Vec::new();
+    if !input.fields.is_empty() {
+        ctx.resize(SK_BUFF_BYTES, 0);
+        for ((_, at, bytes), value) in FIELDS.iter().zip(&input.fields) {
+            ctx[*at..][..*bytes].copy_from_slice(&value.to_ne_bytes()[..*bytes]);
+        }
+    }
+    let request = TestRun {
+        data_in: &input.packet,
+        data_out_capacity: DATA_CAPACITY,
+        ctx_in: &ctx,
+        ctx_out_capacity: ctx.len(),
+        ..TestRun::default()
+    };
+    let Ok(result) = prog.test_run(&request) else { return Ok(None) };
+    let field = |(_, at, bytes): &(&str, usize, usize)| {
+        let mut value = [0; 8];
+        let given = result.ctx_out.get(*at..at + bytes).unwrap_or_default();
+        value[..given.len()].copy_from_slice(given);
+        u64::from_ne_bytes(value)
+    };
+    let fields = FIELDS[..input.fields.len()].iter().map(field).collect();
+    let (maps, records) = stage.their_contents(used)?;
+    Ok(Some(Outcome { retval: result.retval, packet: result.data_out, fields, maps, records }))
+}
