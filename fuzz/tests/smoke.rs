@@ -58,6 +58,12 @@ fn verdicts() {
 }
 
 #[test]
+fn runs() {
+    let seen = smoke(Target::Runs, 150);
+    share(&seen, "ran", 30);
+}
+
+#[test]
 fn encoding() {
     share(&smoke(Target::Encoding, 10_000), "decoded", 50);
     smoke(Target::RawEncoding, 10_000);
