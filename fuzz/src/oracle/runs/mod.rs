@@ -32,7 +32,7 @@ const PACKETS: usize = 3;
 const FUEL: u64 = 1 << 20;
 
 /// More than any packet has afterwards.
-const DATA_CAPACITY: usize = 8192;
+const DATA_CAPACITY: usize = 80_000;
 
 /// Fields of `__sk_buff` that a test-run takes and gives back: name, offset, bytes.
 const FIELDS: [(&str, usize, usize); 8] = [
@@ -63,22 +63,41 @@ struct Outcome {
 impl Outcome {
     /// Where another one differs.
     fn difference(&self, other: &Outcome) -> Option<String> {
-        let name = |index: &usize| stage::defs().get(*index).map(|def| def.name.clone());
-        let (maps, others) = (self.maps.iter(), other.maps.iter());
-        let map = maps.zip(others).find(|(one, other)| one != other);
-        let map = map.map(|((index, one), (_, other))| {
-            format!("map {:?}: {one:x?}; {other:x?}", name(index))
-        });
-        let differs = |what: &str, one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| {
-            let (one, other) = (format!("{one:x?}"), format!("{other:x?}"));
-            (one != other).then(|| format!("{what}: {one}; {other}"))
+        let packets = || bytes_differ("packet", &self.packet, &other.packet);
+        let numbers = || {
+            let one = [&[self.retval.into()], &self.fields[..]].concat();
+            let other = [&[other.retval.into()], &other.fields[..]].concat();
+            (one != other).then(|| format!("result and context: {one:x?}; {other:x?}"))
         };
-        differs("result", &self.retval, &other.retval)
-            .or_else(|| differs("packet", &self.packet, &other.packet))
-            .or_else(|| differs("context", &self.fields, &other.fields))
-            .or(map)
-            .or_else(|| differs("records", &self.records, &other.records))
+        let map = || {
+            let (index, other) =
+                other.maps.iter().find(|(i, other)| self.maps.get(i) != Some(other))?;
+            let name = stage::defs().get(*index).map(|def| &def.name);
+            Some(format!("map {name:?}: {:x?}; {other:x?}", self.maps.get(index)))
+        };
+        let records = || bytes_differ("records", &self.records.concat(), &other.records.concat());
+        let count = || {
+            let counts = (self.records.len(), other.records.len());
+            (self.records != other.records).then(|| format!("records: {counts:?}"))
+        };
+        numbers().or_else(packets).or_else(map).or_else(records).or_else(count)
     }
+}
+
+/// Where some bytes differ.
+fn bytes_differ(what: &str, one: &[u8], other: &[u8]) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    let at = one.iter().zip(other).take_while(|(one, other)| one == other).count();
+    let part = |bytes: &[u8]| bytes[at..].iter().take(32).copied().collect::<Vec<_>>();
+    Some(format!(
+        "{what} of {} and {} bytes from {at}: {:x?}; {:x?}",
+        one.len(),
+        other.len(),
+        part(one),
+        part(other)
+    ))
 }
 
 /// What goes in.

@@ -190,6 +190,8 @@ impl Stage {
         used: &BTreeSet<usize>,
         contents: &Contents,
     ) -> Result<(), String> {
+        // A run that was given up may have left some.
+        self.our_records();
         for &index in used {
             let map = &self.ours[index];
             match view(index) {
@@ -198,11 +200,8 @@ impl Stage {
                     keys.iter().try_for_each(|key| map.remove(key)).map_err(|e| e.to_string())?;
                 }
                 View::List => while map.take(&[]).is_ok() {},
-                View::Records => drop(self.our_records()),
-                View::Array | View::Fixed => {}
-            }
-            if matches!(view(index), View::Records | View::Fixed) {
-                continue;
+                View::Array => {}
+                View::Records | View::Fixed => continue,
             }
             for (key, value) in contents.of(index, map.host_value_bytes()) {
                 map.write(key, &value, UpdateFlags::ANY).map_err(|e| e.to_string())?;
@@ -216,10 +215,8 @@ impl Stage {
         used: &BTreeSet<usize>,
         contents: &Contents,
     ) -> Result<(), String> {
+        self.ring.take_all().map_err(|e| e.to_string())?;
         for &index in used {
-            if view(index) == View::Records {
-                self.ring.take_all().map_err(|e| e.to_string())?;
-            }
             let map = self.their(index)?;
             match view(index) {
                 View::Keyed => {
