@@ -256,7 +256,7 @@ impl Writer<'_> {
             (Some(reg), _) if is_callback => {
                 self.builder.mov(Reg::R0, reg).alu(Width::W64, AluOp::And, Reg::R0, 1);
             }
-            (Some(reg), 0) if self.draw.below(3) > 0 => {
+            (Some(reg), 0) if self.scope == Scope::Run || self.draw.below(3) > 0 => {
                 let mask = self.draw.one(&[most - 1, 1, 3]);
                 self.builder.mov(Reg::R0, reg);
                 self.builder.alu(Width::W64, AluOp::And, Reg::R0, mask);

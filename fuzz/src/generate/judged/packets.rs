@@ -74,7 +74,8 @@ impl Writer<'_> {
     /// A load of the old kind.
     pub(super) fn legacy_load(&mut self) {
         let fits = self.get(Reg::R6) == Holds::Context && self.index == 0;
-        if self.prog_type == ProgType::Xdp || !fits {
+        let types = [ProgType::SocketFilter, ProgType::SchedCls];
+        if !types.contains(&self.prog_type) || !fits {
             return;
         }
         let size = self.draw.one(&[Size::B, Size::H, Size::W]);

@@ -163,10 +163,20 @@ impl Writer<'_> {
 
     /// Adds a number to a copy of a pointer, or takes it away.
     fn advance(&mut self) {
-        let Some(base) = self.holding(Holds::is_pointer) else { return };
+        let run = self.scope == Scope::Run && !self.draw.once_in(50);
+        let is_moved = |holds: Holds| {
+            holds.is_pointer() && !(run && matches!(holds, Holds::Context | Holds::PacketEnd))
+        };
+        let Some(base) = self.holding(is_moved) else { return };
         let (dst, holds) = (self.target(), self.get(base));
         let src = match self.number() {
-            Some(reg) if self.draw.below(3) > 0 && reg != dst => Operand::Reg(reg),
+            Some(reg) if self.draw.below(3) > 0 && reg != dst => {
+                if run {
+                    let mask = self.draw.one(&[1, 7, 8, 31, 56]);
+                    self.builder.alu(Width::W64, AluOp::And, reg, mask);
+                }
+                Operand::Reg(reg)
+            }
             _ => Operand::Imm(self.draw.one(&[1, 4, 8, 16, 48, 56, 60, 64, -1, -8])),
         };
         if base != dst {

@@ -169,8 +169,14 @@ impl Runners {
         }
         let Some(stage) = self.stages.get_mut(&judged.prog_type) else { return Ok("nothing") };
         let program = program(judged);
-        let Ok(accepted) = stage.vm.verify(program.clone(), &Options::default()).verdict else {
-            return Ok("refused");
+        let accepted = match stage.vm.verify(program.clone(), &Options::default()).verdict {
+            Ok(accepted) => accepted,
+            Err(rejection) => {
+                if std::env::var_os("EBPFVM_FUZZ_REFUSALS").is_some() {
+                    eprintln!("refused: {}", rejection.reason);
+                }
+                return Ok("refused");
+            }
         };
         let (linux, prog) = stage.live.load(&program, 0).map_err(setup)?;
         let Some(prog) = prog else {
