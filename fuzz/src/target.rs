@@ -173,7 +173,7 @@ impl Target {
     }
 
     /// The program that the bytes give, if the target is about verified programs.
-    fn judged(self, bytes: &[u8]) -> Option<Judged> {
+    pub fn judged(self, bytes: &[u8]) -> Option<Judged> {
         match self {
             Target::Verdicts => Some(judged(Draw::new(bytes))),
             Target::Runs => Some(runnable(Draw::new(bytes))),

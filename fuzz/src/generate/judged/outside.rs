@@ -443,7 +443,7 @@ impl Writer<'_> {
         self.helper("map_lookup_elem");
         self.builder.jump_if(Width::W64, JmpOp::Eq, Reg::R0, 0, out);
         self.builder.mov(Reg::R7, Reg::R0).mov(Reg::R1, Reg::R7);
-        (self.set(Reg::R7, Holds::Nothing), self.set(Reg::R0, Holds::Nothing));
+        self.set(Reg::R7, Holds::Nothing);
         self.helper("spin_lock");
         self.set(Reg::R0, Holds::Nothing);
         for _ in 0..1 + self.draw.below(3) {

@@ -18,6 +18,9 @@ use std::sync::{Arc, OnceLock};
 /// Keys and values, in the order of the keys; of a queue, values in their order.
 pub(super) type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// What a run left: entries by index of the map, and records.
+pub(super) type Left = (BTreeMap<usize, Entries>, Vec<Vec<u8>>);
+
 /// Maps in each map of maps.
 const INNER: usize = 2;
 
@@ -243,10 +246,7 @@ impl Stage {
         records
     }
 
-    pub(super) fn our_contents(
-        &self,
-        used: &BTreeSet<usize>,
-    ) -> Result<(BTreeMap<usize, Entries>, Vec<Vec<u8>>), String> {
+    pub(super) fn our_contents(&self, used: &BTreeSet<usize>) -> Result<Left, String> {
         let mut maps = BTreeMap::new();
         for &index in used {
             let map = &self.ours[index];
@@ -265,10 +265,7 @@ impl Stage {
         Ok((maps, self.our_records()))
     }
 
-    pub(super) fn their_contents(
-        &mut self,
-        used: &BTreeSet<usize>,
-    ) -> Result<(BTreeMap<usize, Entries>, Vec<Vec<u8>>), String> {
+    pub(super) fn their_contents(&mut self, used: &BTreeSet<usize>) -> Result<Left, String> {
         let mut maps = BTreeMap::new();
         for &index in used {
             let map = self.their(index)?;
