@@ -1,10 +1,8 @@
 //! Every target holds for some seeds, and every generator makes what it is for.
 
 use ebpfvm_asm::table::{Imm64Kind, Op, Row, TABLE};
-use ebpfvm_asm::{CallTarget, Insn};
 use ebpfvm_fuzz::{Target, draw, seeds};
 use ebpfvm_kernel::report_skip;
-use ebpfvm_spec::linux::helper_id;
 use std::collections::{BTreeMap, HashSet};
 
 /// Runs a target on the first seeds; gives how often it saw what.
@@ -63,43 +61,6 @@ fn verdicts() {
 fn runs() {
     let seen = smoke(Target::Runs, 300);
     share(&seen, "ran", 30);
-}
-
-#[test]
-fn programs_that_run_have_helpers_of_all_families() {
-    const NAMES: [&str; 12] = [
-        "map_lookup_elem",
-        "map_update_elem",
-        "map_delete_elem",
-        "map_push_elem",
-        "map_pop_elem",
-        "for_each_map_elem",
-        "loop",
-        "ringbuf_submit",
-        "dynptr_read",
-        "spin_lock",
-        "skb_load_bytes",
-        "xdp_adjust_head",
-    ];
-    if let Some(why) = Target::Runs.unavailable() {
-        return report_skip("programs_that_run_have_helpers_of_all_families", why);
-    }
-    let mut missing: HashSet<u32> = NAMES.iter().filter_map(|name| helper_id(name)).collect();
-    for seed in 10_000..14_000 {
-        let bytes = draw::bytes(seed);
-        if missing.is_empty() {
-            return;
-        }
-        if let (Ok("ran"), Some(judged)) = (Target::Runs.check(&bytes), Target::Runs.judged(&bytes))
-        {
-            for (_, insn) in judged.code.iter() {
-                if let Insn::Call { target: CallTarget::Helper(id) } = insn {
-                    missing.remove(id);
-                }
-            }
-        }
-    }
-    panic!("no program that ran calls {missing:?}");
 }
 
 #[test]
