@@ -4,9 +4,11 @@ use crate::cases::Numbers;
 use crate::judge::{ours, present, request, theirs};
 use crate::operations::OPERATIONS;
 use ebpfvm::map::user_ringbuf::Reservation;
-use ebpfvm::map::{Map, MapLimits, StackTrace, UserRingbuf};
-use ebpfvm_asm::ByteOrder;
+use ebpfvm::map::{Map, MapLimits, Ringbuf, StackTrace, UserRingbuf};
+use ebpfvm::verifier::Options;
+use ebpfvm::{Context, DEFAULT_FUEL, Instance, MapRef, Vm};
 use ebpfvm_asm::text::{Dialect, assemble};
+use ebpfvm_asm::{ByteOrder, Code, Pc};
 use ebpfvm_kernel::prog::FuncRecord;
 use ebpfvm_kernel::user_ring::{Commit, Reserved};
 use ebpfvm_kernel::{
@@ -14,14 +16,17 @@ use ebpfvm_kernel::{
     linux_6_18_or_skip,
 };
 use ebpfvm_loader::encode_btf;
-use ebpfvm_spec::btf::{BtfBuilder, IntEncoding, Kind, Linkage, Name};
-use ebpfvm_spec::{Errno, MapDef, MapType, ProgType};
+use ebpfvm_spec::btf::{Btf, BtfBuilder, IntEncoding, Kind, Linkage, Name};
+use ebpfvm_spec::{Errno, FuncInfo, MapDef, MapType, ProgType, Program};
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
+use std::sync::Arc;
 
-fn load(kernel: &Kernel, prog_type: ProgType, text: &str, functions: &[u32]) -> Prog {
-    let code = assemble(text, Dialect::PseudoC).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let code = code.to_bytes(ByteOrder::HOST).unwrap();
+fn code(text: &str) -> Code {
+    assemble(text, Dialect::PseudoC).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// Functions that begin at these instructions, and the types that they are of.
+fn functions(starts: &[u32]) -> (Vec<FuncInfo>, Btf) {
     let mut builder = BtfBuilder::new();
     let int = builder.intern("int");
     let encoding = IntEncoding { signed: true, ..IntEncoding::default() };
@@ -29,12 +34,22 @@ fn load(kernel: &Kernel, prog_type: ProgType, text: &str, functions: &[u32]) -> 
     let params = builder.span(Vec::new());
     let proto = builder.push(Name::EMPTY, Kind::FuncProto { ret: int, params });
     let mut function = |at: &u32| {
-        let name = builder.intern(&format!("function{at}"));
-        let type_id = builder.push(name, Kind::Func { proto, linkage: Linkage::Static }).0;
-        FuncRecord { insn_offset: *at, type_id }
+        let name = format!("function{at}");
+        let interned = builder.intern(&name);
+        let id = builder.push(interned, Kind::Func { proto, linkage: Linkage::Static });
+        FuncInfo { start: Pc(*at), name, type_id: Some(id), is_global: *at == 0 }
     };
-    let records: Vec<FuncRecord> = functions.iter().map(&mut function).collect();
-    let types = encode_btf(builder.so_far(), ByteOrder::HOST).unwrap();
+    let all = starts.iter().map(&mut function).collect();
+    (all, builder.finish().unwrap())
+}
+
+fn load(kernel: &Kernel, prog_type: ProgType, text: &str, starts: &[u32]) -> Prog {
+    let code = code(text).to_bytes(ByteOrder::HOST).unwrap();
+    let (functions, types) = functions(starts);
+    let record =
+        |f: &FuncInfo| FuncRecord { insn_offset: f.start.0, type_id: f.type_id.unwrap().0 };
+    let records: Vec<FuncRecord> = functions.iter().map(record).collect();
+    let types = encode_btf(&types, ByteOrder::HOST).unwrap();
     let types = kernel.btf_load(&types, 1).unwrap_or_else(|e| panic!("{e}\n{}", e.log));
     let request = LoadRequest {
         btf: Some(&types),
@@ -137,15 +152,31 @@ fn stacks_have_the_same_numbers() {
 }
 
 /// Takes samples out until one begins with 7: the first 8 bytes of each go to another ring buffer.
-fn drain_program(kernel: &Kernel, samples: i32, seen: i32, flags: u64) -> Prog {
-    let text = format!(
-        "r1 = map[fd:{samples}]\nr2 = subprog[each]\nr3 = 0\nr4 = {flags}\ncall 209\nexit\n\
+fn drain_text(samples: &str, seen: &str, flags: u64) -> String {
+    format!(
+        "r1 = map[{samples}]\nr2 = subprog[each]\nr3 = 0\nr4 = {flags}\ncall 209\nexit\n\
          each:\nr6 = r1\n*(u64 *)(r10 - 8) = 0\n\
          r1 = r10\nr1 += -8\nr2 = 8\nr3 = r6\nr4 = 0\nr5 = 0\ncall 201\n\
-         r1 = map[fd:{seen}]\nr2 = r10\nr2 += -8\nr3 = 8\nr4 = 0\ncall 130\n\
+         r1 = map[{seen}]\nr2 = r10\nr2 += -8\nr3 = 8\nr4 = 0\ncall 130\n\
          r1 = *(u8 *)(r10 - 8)\nr0 = 0\nif r1 != 7 goto end\nr0 = 1\nend:\nexit"
-    );
-    load(kernel, ProgType::SchedCls, &text, &[0, 8])
+    )
+}
+
+/// Where the functions of [`drain_text`] begin.
+const DRAIN_FUNCTIONS: [u32; 2] = [0, 8];
+
+/// The program here, which the verifier accepts.
+fn drain_here(vm: &Vm, maps: &[MapRef; 2], flags: u64) -> Arc<Instance> {
+    let text = drain_text("idx:0", "idx:1", flags);
+    let mut program = Program::from_code("drain", ProgType::SchedCls, code(&text));
+    let (functions, types) = functions(&DRAIN_FUNCTIONS);
+    program.funcs = functions;
+    program.btf = Some(Arc::new(types));
+    program.maps = maps.iter().map(|map| map.def().clone()).collect();
+    let verdict = vm.verify(program, &Options::default()).verdict;
+    let instance = vm.link_verified(verdict.unwrap_or_else(|e| panic!("{e}")), maps).unwrap();
+    assert!(instance.is_verified());
+    instance
 }
 
 #[test]
@@ -157,10 +188,17 @@ fn samples_come_alike_and_in_the_same_order() {
     let mut ring = UserRingBuffer::new(&their).unwrap();
     let seen = kernel.map_create(&MapRequest::new(MapType::Ringbuf, 0, 0, 1 << 16)).unwrap();
     let mut seen_ring = RingBuffer::new(&seen).unwrap();
-    let programs = [0, 1, 2, 3, 4, 1 << 16]
-        .map(|flags| (flags, drain_program(&kernel, their.fd(), seen.fd(), flags)));
-    let our = Map::create(&def, 1, &MapLimits::default()).unwrap();
-    let our = our.as_kind::<UserRingbuf>().unwrap();
+    let vm = Vm::linux().build();
+    let seen_def = MapDef::new("seen", MapType::Ringbuf, 0, 0, 1 << 16);
+    let maps = [&def, &seen_def].map(|def| vm.create_map(def).unwrap());
+    let our = maps[0].as_kind::<UserRingbuf>().unwrap();
+    let our_seen = maps[1].as_kind::<Ringbuf>().unwrap();
+    let programs = [0, 1, 2, 3, 4, 1 << 16].map(|flags| {
+        let (samples, seen) = (format!("fd:{}", their.fd()), format!("fd:{}", seen.fd()));
+        let text = drain_text(&samples, &seen, flags);
+        let theirs = load(&kernel, ProgType::SchedCls, &text, &DRAIN_FUNCTIONS);
+        (flags, drain_here(&vm, &maps, flags), theirs)
+    });
     let mut open: VecDeque<(Reservation<'_>, Reserved)> = VecDeque::new();
     let mut numbers = Numbers(0x0fed_cba9_8765_4321);
     let mut total = 0;
@@ -194,16 +232,15 @@ fn samples_come_alike_and_in_the_same_order() {
                 }
             }
             _ => {
-                let (flags, prog) = &programs[numbers.below(programs.len())];
+                let (flags, instance, prog) = &programs[numbers.below(programs.len())];
+                let mut packet = Context::packet(ProgType::SchedCls, &[0; 64]).unwrap();
+                let outcome = match numbers.below(2) {
+                    0 => instance.run(&mut packet, DEFAULT_FUEL),
+                    _ => instance.run_checked(&mut packet, DEFAULT_FUEL),
+                };
+                let got = outcome.unwrap().retval as i32;
                 let mut words = Vec::new();
-                let result = our.drain(*flags, |sample| {
-                    words.push(our.data(sample)[..8].to_vec());
-                    match words.last().and_then(|word| word.first()) {
-                        Some(7) => ControlFlow::Break(()),
-                        _ => ControlFlow::Continue(()),
-                    }
-                });
-                let got = result.map_or_else(|errno| -errno.0, |samples| samples as i32);
+                our_seen.consume(|word| words.push(word.to_vec()));
                 assert_eq!(got, run(prog), "step {step}: flags {flags:x}");
                 assert_eq!(words, seen_ring.take_all().unwrap(), "step {step}");
                 total += words.len();
