@@ -71,6 +71,7 @@ errnos! {
     EADDRNOTAVAIL = 99, "address not available";
     ENETUNREACH = 101, "network unreachable";
     ETIMEDOUT = 110, "timed out";
+    EHOSTUNREACH = 113, "host unreachable";
     EALREADY = 114, "already done or under way";
     EINPROGRESS = 115, "under way";
     ENOTSUPP = 524, "operation not supported";

@@ -37,6 +37,7 @@ pub mod packet;
 pub mod pin;
 mod rewrite;
 mod run;
+mod segments;
 mod shown;
 mod skb;
 pub mod socket;

@@ -1,6 +1,7 @@
 //! What the kernel knows of a packet besides its bytes and the fields that programs see: the parts
 //! of `struct sk_buff` that only helpers use.
 
+use crate::segments::SegmentHeader;
 use crate::tunnel::Tunnel;
 
 /// What is known of the transport checksum (`ip_summed`, `csum_level`).
@@ -51,6 +52,8 @@ pub(crate) struct Skb {
     pub(crate) encapsulated: bool,
     /// The tunnel that it came through or goes through.
     pub(crate) tunnel: Option<Tunnel>,
+    /// The header of segments that it has, where a program at a local segment sees it.
+    pub(crate) segments: Option<SegmentHeader>,
 }
 
 impl Skb {

@@ -16,6 +16,7 @@ pub use cgroup::SockoptResult;
 pub(crate) use extent::Room;
 
 use crate::packet::{Packet, PacketError};
+use crate::segments::SegmentHeader;
 use crate::shown::Shown;
 use crate::skb::Skb;
 use crate::tunnel::Tunnel;
@@ -757,6 +758,10 @@ impl Context {
         match self.prog_type {
             ProgType::CgroupSockopt => self.begin_sockopt(attach_type),
             ProgType::FlowDissector => self.begin_flow(),
+            ProgType::LwtSeg6local => {
+                let packet = self.visible_packet();
+                self.skb.segments = packet.and_then(|p| SegmentHeader::arrived(p.data()));
+            }
             _ => self.begin_tunnel(),
         }
     }
@@ -765,8 +770,20 @@ impl Context {
     pub(crate) fn end(&mut self) {
         match self.prog_type {
             ProgType::FlowDissector => self.end_flow(),
+            ProgType::LwtSeg6local => {
+                self.seal_segments();
+            }
             _ => self.end_tunnel(),
         }
+    }
+
+    /// Writes the length of the packet's header of segments into it; whether it has one that is
+    /// right.
+    pub(crate) fn seal_segments(&mut self) -> bool {
+        let Some(mut header) = self.skb.segments else { return false };
+        let is_right = self.change_packet(|packet| header.seal(packet.data_mut()));
+        self.skb.segments = Some(header);
+        is_right.unwrap_or(false)
     }
 
     /// Takes the tunnel that a packet has come through from what was given with it.

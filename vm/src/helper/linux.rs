@@ -2,7 +2,7 @@
 
 use super::{
     Call, Helper, HelperCode, Shortcut, callback, cgroup, checksum, dynptr, fib, host, lock, lwt,
-    maps, mtu, output, packet_cgroup, print, probe, redirect, result, skb, skb_shape, sock,
+    maps, mtu, output, packet_cgroup, print, probe, redirect, result, seg6, skb, skb_shape, sock,
     sock_find, sock_map, sock_options, stack, storage, string, syncookie, syncookie_raw, tail_call,
     task, tcp_options, timer, tunnel, user_ringbuf, xdp,
 };
@@ -124,6 +124,9 @@ code! {
     "skb_cgroup_classid" => packet_cgroup::classid,
     "get_cgroup_classid" => packet_cgroup::task_classid,
     "lwt_push_encap" => lwt::push_encap,
+    "lwt_seg6_store_bytes" => seg6::store_bytes,
+    "lwt_seg6_adjust_srh" => seg6::adjust,
+    "lwt_seg6_action" => seg6::act,
     "tcp_raw_gen_syncookie_ipv4" => syncookie_raw::make_ipv4,
     "tcp_raw_gen_syncookie_ipv6" => syncookie_raw::make_ipv6,
     "tcp_raw_check_syncookie_ipv4" => syncookie_raw::check_ipv4,

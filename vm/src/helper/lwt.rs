@@ -1,25 +1,35 @@
 //! Programs at routes put headers before packets (`net/core/lwt_bpf.c`, `net/core/filter.c`).
 
+use super::seg6::{self, Push};
 use super::skb::{
     ETH_IP, ETH_IPV6, IPV4_BYTES, IPV6_BYTES, change, clear_hash, field, packet, push_front,
     set_protocol,
 };
 use super::{Call, Outcome};
-use ebpfvm_spec::Errno;
+use ebpfvm_spec::{Errno, ProgType};
 
-/// `BPF_LWT_ENCAP_IP`
+/// `BPF_LWT_ENCAP_*`
+const SEG6: u32 = 0;
+const SEG6_INLINE: u32 = 1;
 const IP: u32 = 2;
 
 /// The longest header (`LWT_BPF_MAX_HEADROOM`).
 const MAX_BYTES: usize = 256;
 
-/// `lwt_push_encap(skb, type, hdr, len)`: an IP header, with what follows it, goes before the packet.
-/// Headers of segment routing are refused, as by a kernel that was built without it
-/// (`CONFIG_IPV6_SEG6_BPF`).
+/// `lwt_push_encap(skb, type, hdr, len)`: an IP header, with what follows it, goes before the packet,
+/// or where packets arrive a header of segment routing.
 pub(super) fn push_encap(call: &mut Call<'_, '_>) -> Outcome {
     let mut header = call.memory(3)?;
     packet(call, 1)?;
-    if call.arg_u32(2) != IP || !(IPV4_BYTES..=MAX_BYTES).contains(&header.len()) {
+    let kind = call.arg_u32(2);
+    if call.prog_type() == ProgType::LwtIn {
+        match kind {
+            SEG6 => return seg6::push(call, Push::Before, &header),
+            SEG6_INLINE => return seg6::push(call, Push::Inside, &header),
+            _ => {}
+        }
+    }
+    if kind != IP || !(IPV4_BYTES..=MAX_BYTES).contains(&header.len()) {
         return Err(Errno::EINVAL.into());
     }
     let (protocol, needed) = match header[0] >> 4 {

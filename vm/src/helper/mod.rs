@@ -24,6 +24,7 @@ mod packet_cgroup;
 mod print;
 mod probe;
 mod redirect;
+mod seg6;
 mod skb;
 mod skb_shape;
 mod sock;

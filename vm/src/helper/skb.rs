@@ -43,13 +43,23 @@ pub(super) fn change<R>(
 /// Puts zeros before the first byte that programs see; a header that they do not see stays before
 /// that.
 pub(super) fn push_front(call: &mut Call<'_, '_>, number: usize, bytes: usize) -> Result<(), Stop> {
-    let ctx = call.ctx(number)?;
-    let hidden = ctx.hidden_bytes();
+    reshape(call, number, |packet, hidden| packet.insert(hidden, bytes))
+}
+
+/// Changes the packet together with the header that programs do not see, whose length the change
+/// is told; it stays before the first byte that they see.
+pub(super) fn reshape<R>(
+    call: &mut Call<'_, '_>,
+    number: usize,
+    reshape: impl FnOnce(&mut Packet, usize) -> R,
+) -> Result<R, Stop> {
+    let hidden = call.ctx(number)?.hidden_bytes();
     change(call, number, |packet| {
-        if packet.shift_start(-(hidden as i32)) {
-            packet.insert(hidden, bytes);
-            packet.shift_start(hidden as i32);
-        }
+        // What was hidden can always be shown.
+        let hidden = if packet.shift_start(-(hidden as i32)) { hidden } else { 0 };
+        let result = reshape(packet, hidden);
+        packet.shift_start(hidden as i32);
+        result
     })
 }
 
