@@ -133,14 +133,14 @@ mod tests {
 
     #[test]
     fn headers_must_say_what_they_hold() {
-        let header = |first: [u8; 5], rest: usize| [&first[..], &vec![0; rest]].concat();
+        let header = |first: [u8; 5], rest| [&first[..], &vec![0; rest]].concat();
         assert!(is_valid(&header([0, 2, 4, 0, 0], 19), false));
         assert!(is_valid(&header([0, 3, 4, 1, 0], 27), true));
         assert!(!is_valid(&header([0, 2, 4, 1, 0], 19), false), "segments left");
         assert!(!is_valid(&header([0, 2, 3, 0, 0], 19), false), "kind");
         assert!(!is_valid(&header([0, 2, 4, 0, 0], 27), false), "length");
         assert!(!is_valid(&header([0, 2, 4, 0, 1], 19), false), "segments");
-        assert!(!is_valid(&header([0, 2, 4, 0], 0)[..4], false), "too short");
+        assert!(!is_valid(&[0, 2, 4, 0], false), "too short");
         let mut with_padding = header([0, 3, 4, 0, 0], 27);
         with_padding[25] = 7;
         assert!(!is_valid(&with_padding, false), "what follows is too long");
