@@ -117,6 +117,10 @@ const HOSTED: &[&str] = &[
     "sysctl_get_current_value",
     "sysctl_get_new_value",
     "sysctl_set_new_value",
+    // As these: `vm/tests/segments.rs` calls them.
+    "lwt_seg6_store_bytes",
+    "lwt_seg6_adjust_srh",
+    "lwt_seg6_action",
     // Sockets: `conformance/tests/sockets` compares what a test-run can call, `vm/tests/sockets.rs`
     // calls the rest.
     "sk_lookup_tcp",
