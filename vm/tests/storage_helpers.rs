@@ -31,7 +31,7 @@ fn judged(vm: &Vm, prog_type: ProgType, text: &str, def: &MapDef) -> (Arc<Instan
     let judgement = vm.verify(program, &Options::default());
     let accepted = judgement.verdict.unwrap_or_else(|e| panic!("{e}\n{text}"));
     let map = vm.create_map(def).expect("a map");
-    let instance = vm.link_verified(accepted, &[map.clone()]).expect("linked");
+    let instance = vm.link_verified(accepted, std::slice::from_ref(&map)).expect("linked");
     assert!(instance.is_verified());
     (instance, map)
 }
@@ -151,7 +151,7 @@ fn a_value_is_as_large_as_it_is_and_may_have_a_lock() {
     let run = |then: &str| {
         let get = "r3 = 0\nr4 = 1\ncall sk_storage_get\nif r0 == 0 goto out\nr6 = r0";
         let text = with_socket(get, then);
-        let map = vm.create_map(&of_sockets(&[lock.clone()])).expect("a map");
+        let map = vm.create_map(&of_sockets(&[lock])).expect("a map");
         let instance = vm.link(program(ProgType::SchedCls, &text), &[map]).expect("linked");
         let outcome = instance.run(&mut packet_of(&socket(1)), DEFAULT_FUEL);
         outcome.map(|outcome| outcome.retval).map_err(|trap| trap.kind)
@@ -266,7 +266,7 @@ fn samples_come_to_the_function() {
     let link = |flags: &str, function: &str| {
         let map = vm.create_map(&samples()).expect("a map");
         let program = program(ProgType::SocketFilter, &drain(flags, function));
-        (vm.link(program, &[map.clone()]).expect("linked"), map)
+        (vm.link(program, std::slice::from_ref(&map)).expect("linked"), map)
     };
     // What a run gives, the bytes that it leaves and how often it has told producers.
     let run = |(instance, map): &(Arc<Instance>, MapRef), bytes: &[u8]| {
@@ -297,7 +297,7 @@ fn samples_come_to_the_function() {
                  *(u64 *)(r7 + 0) = r0\nr0 = 0\nexit";
     let map = vm.create_map(&samples()).expect("a map");
     let again = program(ProgType::SocketFilter, &drain("0", again));
-    let again = vm.link(again, &[map.clone()]).expect("linked");
+    let again = vm.link(again, std::slice::from_ref(&map)).expect("linked");
     assert_eq!(run(&(again, map), &[1]).0, (1, -16));
 }
 
@@ -310,7 +310,7 @@ fn samples_go_when_the_function_returns() {
         let map = vm.create_map(&samples()).expect("a map");
         fill(&map, &[9, 8]);
         let program = program(ProgType::SocketFilter, &text);
-        let instance = vm.link(program, &[map.clone()]).expect("linked");
+        let instance = vm.link(program, std::slice::from_ref(&map)).expect("linked");
         let outcome = instance.run(&mut packet(ProgType::SocketFilter), DEFAULT_FUEL);
         let ring: &UserRingbuf = map.as_kind().expect("a ring buffer");
         // However the run ended, the buffer is free.
