@@ -1,6 +1,6 @@
 //! What the verifier accepts does the same with checks, without them and in the kernel.
 //!
-//! - [`stage`]: the maps of both sides, and what is in them when a program starts and when it ends
+//! - `stage`: the maps of both sides, and what is in them when a program starts and when it ends
 //! - here: the runs and the comparison
 
 mod stage;
