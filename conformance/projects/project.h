@@ -245,9 +245,6 @@ struct bpf_spin_lock {
 struct bpf_timer {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
-struct bpf_dynptr {
-	__u64 opaque[2];
-} __attribute__((aligned(8)));
 
 struct sockaddr_tuple {
 	__be32 saddr;
@@ -327,7 +324,6 @@ static long (*const bpf_probe_read_user_str)(void *to, __u32 bytes,
 static long (*const bpf_probe_read_kernel_str)(void *to, __u32 bytes,
 						const void *from) = (void *)115;
 static long (*const bpf_sk_assign)(void *ctx, void *sk, __u64 flags) = (void *)124;
-static __u64 (*const bpf_ringbuf_query)(void *ringbuf, __u64 flags) = (void *)134;
 static long (*const bpf_load_hdr_opt)(void *ops, void *to, __u32 len, __u64 flags) = (void *)142;
 static long (*const bpf_store_hdr_opt)(void *ops, const void *from, __u32 len,
 					__u64 flags) = (void *)143;
@@ -335,8 +331,6 @@ static long (*const bpf_reserve_hdr_opt)(void *ops, __u32 len, __u64 flags) = (v
 static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;
 static long (*const bpf_check_mtu)(void *ctx, __u32 ifindex, __u32 *mtu, __s32 diff,
 				    __u64 flags) = (void *)163;
-static long (*const bpf_for_each_map_elem)(void *map, void *callback, void *ctx,
-					    __u64 flags) = (void *)164;
 static long (*const bpf_snprintf)(char *to, __u32 bytes, const char *format, __u64 *data,
 				   __u32 data_bytes) = (void *)165;
 static long (*const bpf_timer_init)(struct bpf_timer *timer, void *map,
@@ -348,25 +342,10 @@ static long (*const bpf_timer_cancel)(struct bpf_timer *timer) = (void *)172;
 static __u64 (*const bpf_get_func_ip)(void *ctx) = (void *)173;
 static long (*const bpf_trace_vprintk)(const char *format, __u32 format_bytes, const void *data,
 					__u32 data_bytes) = (void *)177;
-static long (*const bpf_loop)(__u32 count, void *callback, void *ctx, __u64 flags) = (void *)181;
 static long (*const bpf_strncmp)(const char *a, __u32 bytes, const char *b) = (void *)182;
 static long (*const bpf_set_retval)(int value) = (void *)187;
 static long (*const bpf_get_retval)(void) = (void *)186;
 static __u64 (*const bpf_xdp_get_buff_len)(void *xdp) = (void *)188;
-static long (*const bpf_dynptr_from_mem)(void *data, __u32 bytes, __u64 flags,
-					  struct bpf_dynptr *dynptr) = (void *)197;
-static long (*const bpf_ringbuf_reserve_dynptr)(void *ringbuf, __u32 bytes, __u64 flags,
-						 struct bpf_dynptr *dynptr) = (void *)198;
-static void (*const bpf_ringbuf_submit_dynptr)(struct bpf_dynptr *dynptr,
-						__u64 flags) = (void *)199;
-static void (*const bpf_ringbuf_discard_dynptr)(struct bpf_dynptr *dynptr,
-						 __u64 flags) = (void *)200;
-static long (*const bpf_dynptr_read)(void *to, __u32 bytes, const struct bpf_dynptr *from,
-				      __u32 offset, __u64 flags) = (void *)201;
-static long (*const bpf_dynptr_write)(const struct bpf_dynptr *to, __u32 offset, void *from,
-				       __u32 bytes, __u64 flags) = (void *)202;
-static void *(*const bpf_dynptr_data)(const struct bpf_dynptr *from, __u32 offset,
-				      __u32 bytes) = (void *)203;
 static long (*const bpf_user_ringbuf_drain)(void *map, void *callback, void *ctx,
 					     __u64 flags) = (void *)209;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // What sockets a control group may make, and what every one of them is marked with.
-#include "../include/bpf.h"
+#include "../include/sockets.h"
 
 #define SOCK_RAW 3
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // One server answers on many ports: packets to 7000 up to 7999 go to the socket in slot 0.
-#include "../include/bpf.h"
+#include "../include/sockets.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Messages get a header of four bytes with their length and go to the socket of the peer's port, if the
 // map has it; long ones are judged in pieces.
-#include "../include/bpf.h"
+#include "../include/sockets.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Of the sockets that share a port, the first byte of the payload says which one gets the datagram.
-#include "../include/bpf.h"
+#include "../include/sockets.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // What a proxy reads: requests that begin with `G` go on to the socket in slot 0, others are dropped.
-#include "../include/bpf.h"
+#include "../include/sockets.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // A service has moved: who connects to its old address reaches the new one, with a mark on the socket
 // by which routing knows it.
-#include "../include/bpf.h"
+#include "../include/sockets.h"
 
 #define OLD_IP bpf_htonl(0xc0000201) /* 192.0.2.1 */
 #define NEW_IP bpf_htonl(0xc6336407) /* 198.51.100.7 */

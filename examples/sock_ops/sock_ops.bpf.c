@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Connections to the web take part in a map of sockets and carry an option in their TCP headers.
-#include "../include/bpf.h"
+#include "../include/sockets.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
