@@ -71,21 +71,28 @@ fn take_tag(call: &mut Call<'_, '_>) -> Result<(u16, u16), Stop> {
     let (tci, inner) = change(call, 1, |packet| {
         let data = packet.data();
         let word = |at: usize| Some(u16::from_be_bytes([*data.get(at)?, *data.get(at + 1)?]));
-        let found = word(ETH_BYTES).zip(word(ETH_BYTES + 2)).ok_or(Errno::ENOMEM)?;
+        let (tci, field) = word(ETH_BYTES).zip(word(ETH_BYTES + 2)).ok_or(Errno::ENOMEM)?;
+        let inner = ethernet_protocol(field, word(ETH_BYTES + VLAN_BYTES));
         packet.remove(ADDRESSES_BYTES, VLAN_BYTES);
-        Ok::<_, Errno>(found)
+        Ok::<_, Errno>((tci, inner))
     })??;
     let ctx = call.ctx(1)?;
-    set_protocol(ctx, ethernet_protocol(inner));
+    set_protocol(ctx, inner);
     ctx.skb.network = ctx.skb.network.saturating_sub(VLAN_BYTES).max(ETH_BYTES);
     Ok((outer, tci))
 }
 
-/// What the field after the addresses means: below 1536 it is a length (`vlan_set_encap_proto`).
-fn ethernet_protocol(field: u16) -> u16 {
+/// What the field after the addresses means, with what follows it: below 1536 it is a length, and
+/// then the next word tells Novell's frames from others (`vlan_set_encap_proto`).
+fn ethernet_protocol(field: u16, next: Option<u16>) -> u16 {
     const FIRST_PROTOCOL: u16 = 1536;
+    const ETH_802_3: u16 = 1;
     const ETH_802_2: u16 = 4;
-    if field >= FIRST_PROTOCOL { field } else { ETH_802_2 }
+    match next {
+        _ if field >= FIRST_PROTOCOL => field,
+        Some(0xffff) => ETH_802_3,
+        _ => ETH_802_2,
+    }
 }
 
 /// `skb_vlan_pop(skb)`: drops the outermost tag; the next one is then kept beside the packet.
@@ -336,4 +343,17 @@ fn adjust_room_of_stream(call: &mut Call<'_, '_>) -> Outcome {
         }
     })?;
     if done { Ok(0) } else { Err(Errno::ENOMEM.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_told_from_protocols() {
+        assert_eq!(ethernet_protocol(0x0800, Some(0xffff)), 0x0800);
+        assert_eq!(ethernet_protocol(46, Some(0xffff)), 1);
+        assert_eq!(ethernet_protocol(46, Some(0xaaaa)), 4);
+        assert_eq!(ethernet_protocol(46, None), 4);
+    }
 }
