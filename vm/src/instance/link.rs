@@ -1,0 +1,212 @@
+//! Binding: what the names in a program's code stand for on this machine, and whether a verdict is
+//! about it.
+
+use super::{Instance, LinkError, LinkErrorKind};
+use crate::context::Room;
+use crate::helper::{Helper, Shortcut};
+use crate::interp::lower::lower;
+use crate::interp::op::OpCode;
+use crate::map::MapRef;
+use crate::rewrite::{Rewritten, is_same_map, rewrite};
+use crate::trap::TrapKind;
+use crate::vm::Vm;
+use ebpfvm_asm::Pc;
+use ebpfvm_loader::Absent;
+use ebpfvm_spec::{
+    Arg, AttachType, Effect, HelperProto, MapUse, ProgType, ProgTypeSet, Program, Ret,
+};
+use ebpfvm_verifier::VerifiedProgram;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// The value that a program sees as the address of one of its functions. No memory has such an
+/// address on the hosts that this runs on.
+pub(crate) fn func_token(pc: Pc) -> u64 {
+    FUNC_TOKEN | u64::from(pc.0)
+}
+
+const FUNC_TOKEN: u64 = 0xfff0_0000_0000_0000;
+
+/// The function that [`func_token`] stands for.
+pub(crate) fn func_of_token(token: u64) -> Option<Pc> {
+    u32::try_from(token ^ FUNC_TOKEN).ok().map(Pc)
+}
+
+/// What lowering needs to bind a program.
+pub(crate) struct Bindings<'a> {
+    prog_type: ProgType,
+    attach_type: AttachType,
+    vm: &'a Vm,
+    maps: &'a [MapRef],
+    helpers: Vec<Helper>,
+    absent: &'a [Absent],
+}
+
+impl Bindings<'_> {
+    /// The index of a helper in the instance's list, and how it is called.
+    pub(crate) fn helper(&mut self, pc: Pc, id: u32) -> Result<(usize, OpCode), LinkErrorKind> {
+        if let Some(absent) = self.absent.iter().find(|a| a.pc == pc) {
+            self.helpers.push(absent_helper(id, absent.why.clone()));
+            return Ok((self.helpers.len() - 1, OpCode::CallHelper));
+        }
+        let index = match self.helpers.iter().position(|h| h.proto.id == id) {
+            Some(index) => index,
+            None => {
+                let mut helper = self.vm.helper(id)?.clone();
+                if !helper.proto.allowed.contains(self.prog_type) {
+                    // Some have another prototype for other types.
+                    let platform = self.vm.platform();
+                    let Some(other) = platform.helper_for(id, self.prog_type, self.attach_type)
+                    else {
+                        let (name, prog_type) = (helper.proto.name.to_string(), self.prog_type);
+                        return Err(LinkErrorKind::HelperNotAllowed { id, name, prog_type });
+                    };
+                    helper.proto = other.clone();
+                }
+                self.helpers.push(helper);
+                self.helpers.len() - 1
+            }
+        };
+        let proto = &self.helpers[index].proto;
+        let calls_back = proto.args.iter().any(|arg| matches!(arg, Arg::Callback(_)));
+        let code = match proto.ret {
+            Ret::TailCall => OpCode::TailCall,
+            _ if calls_back => OpCode::CallBack,
+            _ => OpCode::CallHelper,
+        };
+        Ok((index, code))
+    }
+
+    /// The map with this index, if the call is one of Linux's `map_lookup_elem` that may be done
+    /// without calling it.
+    pub(crate) fn looked_up(&self, pc: Pc, id: u32, index: u32) -> Option<&MapRef> {
+        let helper = self.vm.helper(id).ok()?;
+        let is_lookup = helper.shortcut == Some(Shortcut::MapLookup)
+            && helper.proto.allowed.contains(self.prog_type)
+            && self.absent.iter().all(|a| a.pc != pc);
+        self.maps.get(index as usize).filter(|_| is_lookup)
+    }
+
+    fn get(&self, index: u32) -> Result<&MapRef, LinkErrorKind> {
+        let maps = self.maps.len();
+        self.maps.get(index as usize).ok_or(LinkErrorKind::NoMap { index, maps })
+    }
+
+    /// The value that stands for a map: the address of its object.
+    pub(crate) fn map(&self, index: u32) -> Result<u64, LinkErrorKind> {
+        Ok(Arc::as_ptr(self.get(index)?) as u64)
+    }
+
+    /// The address of a byte in the only value of a map.
+    pub(crate) fn map_value(&self, index: u32, offset: u32) -> Result<u64, LinkErrorKind> {
+        let map = self.get(index)?;
+        match map.slabs() {
+            [slab] if (offset as usize) < slab.value_bytes => Ok(slab.base as u64 + offset as u64),
+            _ => Err(LinkErrorKind::NoMapValue { map: map.def().name.clone(), offset }),
+        }
+    }
+}
+
+/// Stands for an instruction that needs what the target lacks: a program may have it where it is
+/// never reached.
+fn absent_helper(id: u32, why: String) -> Helper {
+    let proto = HelperProto {
+        id,
+        name: "absent".into(),
+        since: "",
+        args: [Arg::None; 5],
+        ret: Ret::Void,
+        effects: Effect::default(),
+        allowed: ProgTypeSet::ALL,
+        attach: &[],
+        maps: MapUse::ANY,
+    };
+    Helper::new(proto, move |_| Err(TrapKind::Unsupported(why.clone())))
+}
+
+/// Numbers of programs start at 1, as the kernel's.
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+impl Instance {
+    /// Binds a program to the machine's helpers and to its maps, in the order in which it names
+    /// them. Instructions listed in `absent` trap with that reason when they are reached.
+    ///
+    /// # Errors
+    /// [`LinkError`], with the first instruction that cannot be bound.
+    pub(crate) fn link(
+        vm: &Vm,
+        program: Program,
+        maps: &[MapRef],
+        absent: &[Absent],
+    ) -> Result<Instance, LinkError> {
+        if program.code.is_empty() {
+            return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
+        }
+        let (prog_type, attach_type) = (program.prog_type, program.attach_type);
+        let mut bindings =
+            Bindings { prog_type, attach_type, vm, maps, helpers: Vec::new(), absent };
+        let checked = lower(&program.code, &mut bindings, None)?;
+        let helpers = bindings.helpers;
+        let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
+        Ok(Instance {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            program,
+            vm: vm.for_program(),
+            this: Weak::new(),
+            maps: maps.to_vec(),
+            helpers,
+            slabs,
+            checked,
+            unchecked: OnceLock::new(),
+            verified: None,
+            needs: Room::default(),
+        })
+    }
+
+    /// As [`Instance::link`], for a program that the verifier accepted: it runs without checks where
+    /// the verdict holds for this machine and these maps, and with checks where that cannot be told.
+    ///
+    /// # Errors
+    /// As [`Instance::link`]; and [`LinkErrorKind::OtherMap`] if a map is not the one that the
+    /// verdict is about.
+    pub(crate) fn link_verified(
+        vm: &Vm,
+        verified: VerifiedProgram,
+        maps: &[MapRef],
+        absent: &[Absent],
+    ) -> Result<Instance, LinkError> {
+        let rewritten = rewrite(&verified, vm.platform());
+        let facts = verified.facts().clone();
+        let assumed = verified.assumptions();
+        if vm.cpus() > assumed.cpus {
+            let kind = LinkErrorKind::TooManyCpus { cpus: vm.cpus(), assumed: assumed.cpus };
+            return Err(LinkError { pc: None, kind });
+        }
+        let mut instance = Instance::link(vm, verified.into_program(), maps, absent)?;
+        for (def, map) in instance.program.maps.iter().zip(maps) {
+            if !is_same_map(def, map) {
+                let kind = LinkErrorKind::OtherMap { map: def.name.clone() };
+                return Err(LinkError { pc: None, kind });
+            }
+        }
+        // The verdict is about the prototypes that the platform has for this program. Those of Linux
+        // differ between program types, and its helpers know it; an embedder's has one.
+        let (prog_type, attach_type) = (instance.program.prog_type, instance.program.attach_type);
+        let is_judged = |helper: &Helper| {
+            let proto = &helper.proto;
+            ebpfvm_spec::linux::HELPERS.contains(proto)
+                || vm.platform().helper_for(proto.id, prog_type, attach_type) == Some(proto)
+        };
+        if let Some(Rewritten { code, needs }) =
+            rewritten.filter(|_| instance.helpers.iter().all(is_judged))
+        {
+            let helpers = std::mem::take(&mut instance.helpers);
+            let mut bindings = Bindings { prog_type, attach_type, vm, maps, helpers, absent };
+            let lowered = lower(&code, &mut bindings, Some(&facts))?;
+            instance.helpers = bindings.helpers;
+            instance.verified = Some(lowered);
+            instance.needs = needs;
+        }
+        Ok(instance)
+    }
+}

@@ -1,0 +1,152 @@
+//! A program bound to its maps and helpers, ready to run.
+
+mod error;
+mod link;
+mod runs;
+
+pub use error::{LinkError, LinkErrorKind};
+pub(crate) use link::{Bindings, func_of_token, func_token};
+pub use runs::Outcome;
+
+use crate::context::Room;
+use crate::helper::Helper;
+use crate::host::Host;
+use crate::interp::lower::Lowered;
+use crate::map::{MapRef, Slab};
+use crate::run::Trust;
+use crate::trap::{Trap, TrapKind};
+use crate::vm::Vm;
+use ebpfvm_asm::Pc;
+use ebpfvm_spec::{ProgType, Program};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// A program bound to its maps and helpers. It may run on many threads at once.
+pub struct Instance {
+    id: u32,
+    program: Program,
+    vm: Vm,
+    /// Itself, as it is shared.
+    this: Weak<Instance>,
+    maps: Vec<MapRef>,
+    helpers: Vec<Helper>,
+    slabs: Vec<Slab>,
+    /// Every access is checked.
+    checked: Lowered,
+    /// No access is checked, for a promise of the caller's; made when it is first needed.
+    unchecked: OnceLock<Lowered>,
+    /// No access is checked, by the verifier's verdict.
+    verified: Option<Lowered>,
+    /// The verdict is about at least so much of what a run is given.
+    needs: Room,
+}
+
+impl Instance {
+    /// A number that no other instance of this process has.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The program's type.
+    pub fn prog_type(&self) -> ProgType {
+        self.program.prog_type
+    }
+
+    /// The maps, in the order in which the program names them.
+    pub fn maps(&self) -> &[MapRef] {
+        &self.maps
+    }
+
+    /// Whether the program runs without checks because the verifier accepted it.
+    pub fn is_verified(&self) -> bool {
+        self.verified.is_some()
+    }
+
+    /// Shares the instance: from then on it can be held.
+    pub(crate) fn share(self) -> Arc<Instance> {
+        Arc::new_cyclic(|this| Instance { this: this.clone(), ..self })
+    }
+
+    /// The instance, to hold; none if it is about to go.
+    pub(crate) fn to_hold(&self) -> Option<Arc<Instance>> {
+        self.this.upgrade()
+    }
+
+    /// Whether the program may go on with the context of another.
+    pub(crate) fn takes_context_of(&self, other: &Instance) -> bool {
+        let layout = |instance: &Instance| instance.vm.layout(instance.prog_type()).cloned();
+        self.prog_type() == other.prog_type()
+            && match (layout(self), layout(other)) {
+                (Some(a), Some(b)) => Arc::ptr_eq(&a.def, &b.def) || a == b,
+                (a, b) => a.is_none() && b.is_none(),
+            }
+    }
+
+    /// The machine as the program holds it.
+    pub(crate) fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
+    pub(crate) fn host(&self) -> &dyn Host {
+        self.vm.host()
+    }
+
+    pub(crate) fn cpus(&self) -> u32 {
+        self.vm.cpus()
+    }
+
+    pub(crate) fn helpers(&self) -> &[Helper] {
+        &self.helpers
+    }
+
+    pub(crate) fn helper_by_number(&self, number: u64) -> Option<&Helper> {
+        let helper = self.vm.helper(u32::try_from(number).ok()?).ok()?;
+        helper.proto.allowed.contains(self.prog_type()).then_some(helper)
+    }
+
+    pub(crate) fn slabs(&self) -> &[Slab] {
+        &self.slabs
+    }
+
+    /// All slabs with the names of their maps.
+    pub(crate) fn named_slabs(&self) -> impl Iterator<Item = (&str, Slab)> {
+        self.maps
+            .iter()
+            .flat_map(|map| map.slabs().iter().map(|slab| (map.def().name.as_str(), *slab)))
+    }
+
+    /// What the memory of the context is called.
+    pub(crate) fn window_name(&self) -> &'static str {
+        if self.program.prog_type == ProgType::Raw { "memory" } else { "packet" }
+    }
+
+    /// The form of the program that a run takes: with checks if it was not verified, or with more
+    /// of what it is given than there is.
+    #[inline]
+    pub(crate) fn form(&self, trust: Trust, room: &Room) -> &Lowered {
+        match trust {
+            Trust::Verified if room.holds(&self.needs) => {
+                self.verified.as_ref().unwrap_or(&self.checked)
+            }
+            Trust::Verified | Trust::Nothing => &self.checked,
+            Trust::Everything => self.unchecked.get_or_init(|| self.checked.without_checks()),
+        }
+    }
+
+    /// The trap at an instruction.
+    pub(crate) fn trap(&self, pc: Pc, kind: TrapKind) -> Box<Trap> {
+        let line = self.program.line(pc);
+        let line = line.map(|l| format!("{}:{}: {}", l.file, l.line, l.text.trim()));
+        Box::new(Trap { program: self.program.name.clone(), pc, kind, line })
+    }
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").field("program", &self.program.name).finish_non_exhaustive()
+    }
+}
