@@ -2,10 +2,11 @@
 //! arguments, a buffer that may be written.
 
 use ebpfvm::asm::text::{Dialect, assemble};
+use ebpfvm::host::Space;
 use ebpfvm::spec::linux::Arch;
 use ebpfvm::spec::{ProgType, Program, load_flags};
 use ebpfvm::verifier::Options;
-use ebpfvm::{Context, ContextError, DEFAULT_FUEL, Instance, TrapKind, Vm};
+use ebpfvm::{Context, ContextError, DEFAULT_FUEL, Instance, TrapKind, Vm, World};
 use std::sync::Arc;
 
 fn verified(vm: &Vm, prog_type: ProgType, text: &str) -> Arc<Instance> {
@@ -90,6 +91,32 @@ fn perf_events_have_registers_and_a_sample() {
             context
         };
         assert_eq!(both(&instance, by_name).0, 1005);
+    }
+}
+
+/// The names that system calls are given lie in the process: a register points to one, or a word of
+/// a tracepoint's record.
+#[test]
+fn pointers_of_the_context_lead_into_the_process() {
+    const NAME: u64 = 0x7ffe_0000_1000;
+    let world = World::new().memory(Space::User, NAME, *b"/etc/hostname\0");
+    let vm = Vm::linux().host(Arc::new(world)).build();
+    let first_bytes = u64::from_le_bytes(*b"/etc/hos");
+    // sys_enter_openat: 8 bytes of header, the number of the call, its arguments.
+    let record = |name: u64| words(&[0, 257, 3, name, 0, 0]);
+    let registers = |name: u64| words(&[[0; 13].as_slice(), &[name]].concat());
+    let cases: [(ProgType, u32, &dyn Fn(u64) -> Vec<u8>); 2] =
+        [(ProgType::Kprobe, 104, &registers), (ProgType::Tracepoint, 24, &record)];
+    for (prog_type, offset, given) in cases {
+        // The name's first bytes, or the error of probe_read_user_str.
+        let text = format!(
+            "r3 = *(u64 *)(r1 + {offset})\nr2 = 16\nr1 = r10\nr1 += -16\ncall 114\n\
+             if r0 s< 0 goto +1\nr0 = *(u64 *)(r10 - 16)\nexit"
+        );
+        let instance = verified(&vm, prog_type, &text);
+        let run = |name: u64| both(&instance, || vm.context(prog_type, &given(name)).unwrap()).0;
+        assert_eq!(run(NAME), first_bytes, "{}", prog_type.name());
+        assert_eq!(run(8) as i64, -14, "{}", prog_type.name());
     }
 }
 
