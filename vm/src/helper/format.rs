@@ -2,8 +2,10 @@
 //! `kernel/bpf/helpers.c`, `lib/vsprintf.c`).
 //!
 //! The kernel reads a format twice. The first reading checks it and copies the arguments into a
-//! buffer of 512 bytes; the second prints. Where the two disagree about the end of a conversion
-//! (letters and digits after `%p...`), those characters are lost; this is so here as well.
+//! buffer of 512 bytes; the second prints. Where the two disagree, this is so here as well: about the
+//! end of a conversion (letters and digits after `%p...` are lost), and about where the next argument
+//! lies (text that stands for a pointer and comes after the end of the output is not stepped over,
+//! so that later arguments are read from it; `bstr_printf`).
 
 use super::Bytes;
 use super::string::is_space;
@@ -22,22 +24,32 @@ pub(super) trait Memory {
 /// Text that was printed into a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Printed {
-    /// What fits.
+    /// What fits before the terminating zero.
     pub(super) text: Vec<u8>,
     /// How many bytes there would be without a limit.
     pub(super) bytes: usize,
-    limit: usize,
+    /// How many bytes the buffer has, the terminating zero among them.
+    size: usize,
 }
 
 impl Printed {
+    fn room(&self) -> usize {
+        self.size.saturating_sub(1).saturating_sub(self.text.len())
+    }
+
+    /// Whether the next byte would come after the end of the buffer.
+    fn is_full(&self) -> bool {
+        self.bytes >= self.size
+    }
+
     fn put(&mut self, bytes: &[u8]) {
-        let room = self.limit - self.text.len();
+        let room = self.room();
         self.text.extend(&bytes[..bytes.len().min(room)]);
         self.bytes += bytes.len();
     }
 
     fn fill(&mut self, byte: u8, count: usize) {
-        let room = self.limit - self.text.len();
+        let room = self.room();
         self.text.resize(self.text.len() + count.min(room), byte);
         self.bytes += count;
     }
@@ -92,10 +104,15 @@ impl Field {
     }
 }
 
-/// The arguments, and what is left of the buffer that the kernel copies them into.
+/// The arguments, and the buffer that the kernel copies them into.
+///
+/// Each conversion writes its argument and then reads one. What is read was written: reading is
+/// never ahead of writing, and text ends with a zero.
 struct Args<'a> {
     values: &'a [u64],
-    used: usize,
+    buffer: Vec<u8>,
+    /// Where in the buffer the next argument is read.
+    at: usize,
 }
 
 impl Args<'_> {
@@ -108,38 +125,80 @@ impl Args<'_> {
     }
 
     fn left(&self) -> usize {
-        Args::BUFFER_BYTES.saturating_sub(self.used)
+        Args::BUFFER_BYTES - self.buffer.len()
     }
 
-    /// Takes room in the buffer.
-    fn take(&mut self, bytes: usize) -> Result<(), Errno> {
-        if self.left() < bytes {
+    /// Writes the bytes of a number.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        if self.left() < bytes.len() {
             return Err(Errno::ENOSPC);
         }
-        self.used += bytes;
+        self.buffer.extend(bytes);
         Ok(())
     }
 
-    /// A number that takes `bytes` bytes, aligned.
-    fn number(&mut self, bytes: usize) -> Result<u64, Errno> {
-        self.used = self.used.next_multiple_of(4);
-        self.take(bytes)?;
-        Ok(self.next())
+    /// Writes text and its zero, cut to what is left.
+    fn write_text(&mut self, text: &[u8]) {
+        if let Some(max) = self.left().checked_sub(1) {
+            self.buffer.extend(&text[..text.len().min(max)]);
+            self.buffer.push(0);
+        }
     }
 
-    /// A string in the program's memory; an address without one gives an empty string.
-    fn string(&mut self, memory: &mut dyn Memory, space: Option<Space>) -> Result<Bytes, Errno> {
+    fn read(&mut self, bytes: usize) -> &[u8] {
+        let from = self.buffer.get(self.at..).unwrap_or_default();
+        self.at += bytes;
+        &from[..from.len().min(bytes)]
+    }
+
+    /// The text at the place of reading.
+    fn read_text(&mut self) -> &[u8] {
+        let from = self.buffer.get(self.at..).unwrap_or_default();
+        let bytes = from.iter().position(|byte| *byte == 0).unwrap_or(from.len());
+        self.at += bytes + 1;
+        &from[..bytes]
+    }
+
+    /// Prints text that stands for a pointer. After the end of the output the kernel leaves it where
+    /// it is, and does not count it.
+    fn print_text(&mut self, out: &mut Printed) {
+        if !out.is_full() {
+            out.put(self.read_text());
+        }
+    }
+
+    /// A number that takes `bytes` bytes, at most 8, aligned.
+    fn number(&mut self, bytes: usize) -> Result<u64, Errno> {
+        const ALIGNMENT: usize = 4;
+        self.buffer.resize(self.buffer.len().next_multiple_of(ALIGNMENT), 0);
+        let value = self.next().to_le_bytes();
+        self.write(&value[..bytes])?;
+        self.at = self.at.next_multiple_of(ALIGNMENT);
+        let read = self.read(bytes);
+        let mut value = [0; 8];
+        value[..read.len()].copy_from_slice(read);
+        Ok(u64::from_le_bytes(value))
+    }
+
+    fn char(&mut self) -> Result<u8, Errno> {
+        let value = self.next() as u8;
+        self.write(&[value])?;
+        Ok(self.read(1).first().copied().unwrap_or(0))
+    }
+
+    /// Takes a string in the program's memory; an address without one gives an empty string.
+    fn take_string(&mut self, memory: &mut dyn Memory, space: Option<Space>) -> Result<(), Errno> {
         let left = self.left();
         if left == 0 {
             return Err(Errno::ENOSPC);
         }
         let text = memory.string(space, self.next(), left - 1).unwrap_or_default();
-        self.take(text.len() + 1)?;
-        Ok(text)
+        self.write_text(&text);
+        Ok(())
     }
 
-    /// An IP address in the program's memory; zeros where there is none.
-    fn ip(&mut self, memory: &mut dyn Memory, kind: u8, version: u8) -> Result<String, Errno> {
+    /// Takes an IP address in the program's memory; zeros where there is none.
+    fn take_ip(&mut self, memory: &mut dyn Memory, kind: u8, version: u8) -> Result<(), Errno> {
         let bytes = if version == b'4' { 4 } else { 16 };
         if self.left() < bytes {
             return Err(Errno::ENOSPC);
@@ -152,8 +211,8 @@ impl Args<'_> {
             (b'I', _) => join(ip.chunks(2), ":", |part| format!("{:02x}{:02x}", part[0], part[1])),
             _ => join(ip.chunks(1), "", |part| format!("{:02x}", part[0])),
         };
-        self.used += (text.len() + 1).min(self.left());
-        Ok(text)
+        self.write_text(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -220,7 +279,7 @@ impl Format<'_> {
     }
 }
 
-/// Prints `format` with `values` into a buffer of `limit` bytes.
+/// Prints `format` with `values` into a buffer of `size` bytes, the terminating zero among them.
 ///
 /// # Errors
 /// `EINVAL` for a byte or conversion that the kernel does not take, or without its argument;
@@ -228,11 +287,11 @@ impl Format<'_> {
 pub(super) fn bprintf(
     format: &[u8],
     values: &[u64],
-    limit: usize,
+    size: usize,
     memory: &mut dyn Memory,
 ) -> Result<Printed, Errno> {
-    let mut out = Printed { text: Vec::new(), bytes: 0, limit };
-    let mut args = Args { values, used: 0 };
+    let mut out = Printed { text: Vec::new(), bytes: 0, size };
+    let mut args = Args { values, buffer: Vec::new(), at: 0 };
     let mut format = Format { text: format, at: 0 };
     while format.at < format.text.len() {
         let byte = format.peek(0);
@@ -268,13 +327,13 @@ fn conversion(
         }
         b's' if format.ends(1) => {
             format.at += 1;
-            field.text(out, &args.string(memory, None)?);
+            args.take_string(memory, None)?;
+            field.text(out, args.read_text());
             Ok(())
         }
         b'c' => {
             format.at += 1;
-            args.take(1)?;
-            field.text(out, &[args.next() as u8]);
+            field.text(out, &[args.char()?]);
             Ok(())
         }
         _ => number(format, field, args, out),
@@ -335,7 +394,8 @@ fn pointer(
                 return Err(Errno::EINVAL);
             }
             let space = if whose == b'k' { Space::Kernel } else { Space::User };
-            out.put(&args.string(memory, Some(space))?);
+            args.take_string(memory, Some(space))?;
+            args.print_text(out);
         }
         (b'K', _) => field.address(out, hashed(args.number(8)?)),
         (b'x', _) => field.address(out, args.number(8)?),
@@ -343,11 +403,12 @@ fn pointer(
         (b's' | b'S', _) => field.text(out, format!("0x{:x}", args.number(8)?).as_bytes()),
         (b'B', _) => {
             let text = format!("0x{:x}", args.next());
-            args.used += (text.len() + 1).min(args.left());
-            out.put(text.as_bytes());
+            args.write_text(text.as_bytes());
+            args.print_text(out);
         }
         (kind @ (b'i' | b'I'), version @ (b'4' | b'6')) => {
-            out.put(args.ip(memory, kind, version)?.as_bytes());
+            args.take_ip(memory, kind, version)?;
+            args.print_text(out);
         }
         _ => return Err(Errno::EINVAL),
     }
@@ -370,9 +431,9 @@ mod tests {
     use super::*;
 
     /// Memory with one string at address 1.
-    struct One(&'static [u8]);
+    struct One<'a>(&'a [u8]);
 
-    impl Memory for One {
+    impl Memory for One<'_> {
         fn string(&mut self, _: Option<Space>, address: u64, max: usize) -> Option<Bytes> {
             (address == 1).then(|| self.0[..self.0.len().min(max)].into())
         }
@@ -384,7 +445,7 @@ mod tests {
 
     fn print(format: &str, values: &[u64]) -> Result<String, Errno> {
         let mut memory = One(&[0x20, 1, 0x0d, 0xb8, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
-        let printed = bprintf(format.as_bytes(), values, 1023, &mut memory)?;
+        let printed = bprintf(format.as_bytes(), values, 1024, &mut memory)?;
         assert_eq!(printed.bytes, printed.text.len());
         Ok(String::from_utf8(printed.text).unwrap())
     }
@@ -425,7 +486,34 @@ mod tests {
 
     #[test]
     fn length_is_counted_beyond_the_buffer() {
-        let printed = bprintf(b"%200d|", &[7], 10, &mut One(b"")).unwrap();
+        let printed = bprintf(b"%200d|", &[7], 11, &mut One(b"")).unwrap();
         assert_eq!((printed.text.len(), printed.bytes), (10, 201));
+    }
+
+    /// The kernel takes later arguments from the text of an address that it did not print.
+    #[test]
+    fn text_after_the_end_is_not_stepped_over() {
+        let mut memory = One(&[0x20, 1, 0x0d, 0xb8]);
+        for (size, text, bytes) in [(12, "ab32.1.13.1", 13), (3, "ab", 13), (2, "a", 2), (0, "", 2)]
+        {
+            let printed = bprintf(b"ab%pI4", &[1], size, &mut memory).unwrap();
+            assert_eq!(
+                (printed.text.as_slice(), printed.bytes),
+                (text.as_bytes(), bytes),
+                "{size}"
+            );
+        }
+        let printed = bprintf(b"%pI4%u%s%c", &[1, 7, 0, 65], 0, &mut memory).unwrap();
+        let four = u32::from_le_bytes(*b"32.1").to_string();
+        assert_eq!(printed.bytes, four.len() + ".13.184".len() + 1);
+    }
+
+    #[test]
+    fn text_that_does_not_fit_the_arguments_is_cut() {
+        let long = [b'a'; 490];
+        let printed = bprintf(b"%s%pI6", &[1, 2], 1024, &mut One(&long)).unwrap();
+        assert_eq!(printed.bytes, 490 + 20);
+        let refused = bprintf(b"%s%pI6%c", &[1, 2, 65], 1024, &mut One(&long));
+        assert_eq!(refused, Err(Errno::ENOSPC));
     }
 }

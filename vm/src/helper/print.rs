@@ -21,7 +21,7 @@ impl Memory for Call<'_, '_> {
 fn trace(call: &mut Call<'_, '_>, format: &[u8], values: &[u64]) -> Outcome {
     const BUFFER_BYTES: usize = 1024;
     let end = format.iter().position(|byte| *byte == 0).ok_or(Errno::EINVAL)?;
-    let printed = bprintf(&format[..end], values, BUFFER_BYTES - 1, call)?;
+    let printed = bprintf(&format[..end], values, BUFFER_BYTES, call)?;
     let text = printed.text.strip_suffix(b"\n").unwrap_or(&printed.text);
     call.host().print(&String::from_utf8_lossy(text));
     Ok(printed.bytes as u64)
@@ -59,7 +59,7 @@ pub(super) fn snprintf(call: &mut Call<'_, '_>) -> Outcome {
     call.check(1, size, Direction::Write)?;
     let format = const_str(call, 3)?;
     let values = values(call, 4)?;
-    let Printed { mut text, bytes, .. } = bprintf(&format, &values, size.saturating_sub(1), call)?;
+    let Printed { mut text, bytes, .. } = bprintf(&format, &values, size, call)?;
     if size > 0 {
         text.push(0);
         call.write(1, &text)?;
