@@ -1,0 +1,89 @@
+//! Compiles eBPF programs to machine code.
+//!
+//! ```text
+//! Source -> build -> Unit -> passes -> Unit -> emit -> Emitted -> exec::Program
+//! ```
+//!
+//! - [`ir`]: blocks of operations, the form between a program and machine code
+//! - `build`: from instructions to blocks
+//! - [`opt`]: the passes, each a function on a [`Unit`](ir::Unit)
+//! - `emit`: one pass over the blocks, on any target
+//! - [`exec`]: memory that holds code; the only part that is bound to a host, and unsafe
+//!
+//! A program that the verifier accepted is compiled without checks of what it accesses; of any other
+//! every access is compared with the memory of the run. Which of the two is decided by how the
+//! [`Source`] was made.
+
+mod build;
+pub mod functions;
+pub mod ir;
+pub mod link;
+pub mod opt;
+pub mod state;
+
+pub use link::{Answer, Array, Callee, Link, Runtime};
+pub use state::{FRAME_BYTES, MAX_FRAMES, Region, State};
+
+use ebpfvm_asm::{Code, Pc};
+use ebpfvm_spec::Program;
+use ebpfvm_verifier::{Facts, VerifiedProgram};
+
+/// A program to compile.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    code: &'a Code,
+    facts: Option<&'a Facts>,
+}
+
+impl<'a> Source<'a> {
+    /// A program that was accepted, with its accesses to the context rewritten to the host's layout
+    /// (`code` is the program's own if there are none). It is compiled without checks.
+    pub fn verified(program: &'a VerifiedProgram, code: &'a Code) -> Source<'a> {
+        Source { code, facts: Some(program.facts()) }
+    }
+
+    /// Any program. Every access is checked.
+    pub fn checked(program: &'a Program) -> Source<'a> {
+        Source { code: &program.code, facts: None }
+    }
+}
+
+/// The blocks of a program, before any pass.
+///
+/// # Errors
+/// [`Error`], with the first instruction that cannot be compiled.
+pub fn lower(source: &Source<'_>, link: &dyn Link) -> Result<ir::Unit, Error> {
+    build::build(source, link)
+}
+
+/// Why a program cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// A jump or call goes outside the program.
+    #[error("the target is instruction {target}, outside the program of {slots} slots")]
+    TargetOutside {
+        /// The target, counted in slots.
+        target: i64,
+        /// Size of the program in slots.
+        slots: usize,
+    },
+    /// A jump or call goes into the second slot of a wide instruction.
+    #[error("the target, instruction {0}, is the second half of a 64-bit immediate load")]
+    TargetInWide(Pc),
+    /// An instruction writes to the frame pointer.
+    #[error("r10 is the frame pointer and read-only")]
+    WritesFramePointer,
+    /// The machine has nothing for an instruction.
+    #[error("{0}")]
+    Link(String),
+}
+
+/// Why a program cannot be compiled, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("instruction {pc}: {kind}")]
+pub struct Error {
+    /// The instruction.
+    pub pc: Pc,
+    /// What is wrong.
+    pub kind: ErrorKind,
+}
