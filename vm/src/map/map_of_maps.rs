@@ -5,8 +5,7 @@
 
 use super::array::{existing, indices, next_index};
 use super::create::CreateError;
-use super::handles::{slot, write_number};
-use super::hash::table::{Index, Layout, Table};
+use super::handles::{HandleTable, slot, slot_bytes, write_number};
 use super::kind::{Kind, Shape};
 use super::memory::{OutOfMemory, slots};
 use super::{BucketError, Entry, Map, MapOps, MapRef, UpdateFlags, Visit};
@@ -64,11 +63,6 @@ pub(super) fn check_pattern(def: &MapDef) -> Result<(), CreateError> {
         .check(inner)
 }
 
-/// The bytes that the slots for so many inner maps take.
-fn slot_bytes(count: usize) -> u64 {
-    count as u64 * size_of::<ArcSwapOption<Map>>() as u64
-}
-
 /// What the host reads: the number of a map.
 fn number_of(map: Option<MapRef>) -> Result<Vec<u8>, Errno> {
     map.map(|map| map.id().to_ne_bytes().to_vec()).ok_or(Errno::ENOENT)
@@ -82,7 +76,7 @@ pub(super) struct ArrayOfMaps {
 
 impl ArrayOfMaps {
     pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
-        Some(slot_bytes(shape.def.max_entries as usize))
+        Some(slot_bytes::<Map>(shape.def.max_entries as usize))
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
@@ -129,72 +123,42 @@ impl MapOps for ArrayOfMaps {
 
 /// `hash_of_maps`.
 pub(super) struct HashOfMaps {
-    table: Table,
-    /// The map of each element of the table.
-    slots: Box<[ArcSwapOption<Map>]>,
+    maps: HandleTable<Map>,
     pattern: Pattern,
 }
 
 impl HashOfMaps {
     pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
-        let layout = layout(shape);
-        layout.bytes()?.checked_add(slot_bytes(layout.elements()))
+        HandleTable::<Map>::needed(shape)
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
-        let layout = layout(shape);
-        let table = Table::new(layout, shape.seed)?;
-        let slots = slots(layout.elements(), ArcSwapOption::empty)?;
-        Ok(Box::new(HashOfMaps { table, slots, pattern: Pattern::new(shape) }))
+        let maps = HandleTable::new(shape)?;
+        Ok(Box::new(HashOfMaps { maps, pattern: Pattern::new(shape) }))
     }
-
-    fn slot(&self, index: Index) -> &ArcSwapOption<Map> {
-        &self.slots[index as usize]
-    }
-}
-
-fn layout(shape: &Shape<'_>) -> Layout {
-    Layout::new(shape.def.max_entries, shape.def.key_bytes, 0, shape.cpus)
 }
 
 impl MapOps for HashOfMaps {
     fn inner(&self, key: &[u8]) -> Option<MapRef> {
-        // A slot that is empty already belongs to an entry that is being removed.
-        self.table.read(key, |index| self.slot(index).load_full()).flatten()
+        self.maps.get(key, MapRef::clone)
     }
 
     fn set_inner(&self, key: &[u8], map: MapRef, flags: UpdateFlags) -> Result<(), Errno> {
         self.pattern.check(&map)?;
         flags.check()?;
-        let bucket = self.table.lock(self.table.hash(key));
-        let old = bucket.find(key);
-        match old {
-            Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
-            None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
-            Some(index) => self.slot(index).store(Some(map)),
-            None if !self.table.count_one() => return Err(Errno::E2BIG),
-            None => {
-                let new = self.table.allocate(key, |index| self.slot(index).store(Some(map)));
-                bucket.insert(new);
-            }
-        }
-        Ok(())
+        self.maps.set(key, map, flags)
     }
 
     fn delete(&self, key: &[u8]) -> Result<(), Errno> {
-        let bucket = self.table.lock(self.table.hash(key));
-        let index = bucket.find(key).ok_or(Errno::ENOENT)?;
-        self.slot(index).store(None);
-        bucket.remove(index);
-        Ok(())
+        self.maps.delete(key)
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
-        self.table.key_after(key).ok_or(Errno::ENOENT)
+        self.maps.next_key(key)
     }
 
     fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
-        Box::new(self.table.keys())
+        Box::new(self.maps.keys())
     }
 
     fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
@@ -202,9 +166,7 @@ impl MapOps for HashOfMaps {
     }
 
     fn bucket(&self, number: u32, visit: Visit) -> Result<Vec<Entry>, BucketError> {
-        let bucket = self.table.bucket_number(number).ok_or(BucketError::Beyond)?;
-        let value = |index| number_of(self.slot(index).load_full());
-        bucket.visit(visit, value, |index| self.slot(index).store(None))
+        self.maps.bucket(number, visit, number_of)
     }
 
     fn write(&self, _key: &[u8], _value: &[u8], _flags: UpdateFlags) -> Result<(), Errno> {

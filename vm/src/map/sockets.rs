@@ -7,7 +7,7 @@
 //! closed.
 
 use super::array::{existing, index_of, indices, next_index};
-use super::hash::table::{Index, Layout, Table};
+use super::handles::{HandleTable, slot_bytes};
 use super::kind::Shape;
 use super::memory::{OutOfMemory, slots};
 use super::{MapOps, UpdateFlags};
@@ -135,10 +135,6 @@ fn cookie(value_bytes: usize, socket: Option<Arc<Socket>>) -> Result<Vec<u8>, Er
     socket.map(|socket| socket.cookie().to_ne_bytes().to_vec()).ok_or(Errno::ENOENT)
 }
 
-fn slot_bytes(count: u64) -> u64 {
-    count * size_of::<ArcSwapOption<Place>>() as u64
-}
-
 /// `sockmap` and `reuseport_sockarray`.
 pub struct SocketArray {
     slots: Box<[ArcSwapOption<Place>]>,
@@ -150,7 +146,7 @@ pub struct SocketArray {
 
 impl SocketArray {
     pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
-        Some(slot_bytes(shape.def.max_entries.into()))
+        Some(slot_bytes::<Place>(shape.def.max_entries as usize))
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
@@ -250,23 +246,18 @@ impl MapOps for SocketArray {
 
 /// `sockhash`.
 pub struct SocketHash {
-    table: Table,
-    /// The socket of each element of the table.
-    slots: Box<[ArcSwapOption<Place>]>,
+    places: HandleTable<Place>,
     value_bytes: usize,
 }
 
 impl SocketHash {
     pub(super) fn needed(shape: &Shape<'_>) -> Option<u64> {
-        let layout = layout(shape);
-        layout.bytes()?.checked_add(slot_bytes(layout.elements() as u64))
+        HandleTable::<Place>::needed(shape)
     }
 
     pub(super) fn build(shape: &Shape<'_>) -> Result<Box<dyn MapOps>, OutOfMemory> {
-        let layout = layout(shape);
-        let table = Table::new(layout, shape.seed)?;
-        let slots = slots(layout.elements(), ArcSwapOption::empty)?;
-        Ok(Box::new(SocketHash { table, slots, value_bytes: shape.def.value_bytes as usize }))
+        let places = HandleTable::new(shape)?;
+        Ok(Box::new(SocketHash { places, value_bytes: shape.def.value_bytes as usize }))
     }
 
     /// The socket of a key that data can be redirected to (`bpf_sk_redirect_hash`,
@@ -278,60 +269,35 @@ impl SocketHash {
     /// Says that a socket is closed: it leaves the map.
     pub fn forget_socket(&self, cookie: u64) {
         let is_it = |key: &Vec<u8>| self.socket(key).is_some_and(|s| s.cookie() == cookie);
-        let keys: Vec<_> = self.table.keys().filter(is_it).collect();
+        let keys: Vec<_> = self.places.keys().filter(is_it).collect();
         for key in keys {
             // A program may have removed it.
             let _ = self.delete(&key);
         }
     }
-
-    fn slot(&self, index: Index) -> &ArcSwapOption<Place> {
-        &self.slots[index as usize]
-    }
-}
-
-fn layout(shape: &Shape<'_>) -> Layout {
-    Layout::new(shape.def.max_entries, shape.def.key_bytes, 0, shape.cpus)
 }
 
 impl MapOps for SocketHash {
     fn socket(&self, key: &[u8]) -> Option<Arc<Socket>> {
-        // A slot that is empty already belongs to an entry that is being removed.
-        self.table.read(key, |index| socket_in(self.slot(index))).flatten()
+        self.places.get(key, |place| place.socket.clone())
     }
 
     fn set_socket(&self, key: &[u8], socket: Arc<Socket>, flags: UpdateFlags) -> Result<(), Errno> {
         check_suitable(&socket)?;
         flags.check()?;
-        let place = Some(Place::enter(socket, Sort::Redirect)?);
-        let bucket = self.table.lock(self.table.hash(key));
-        match bucket.find(key) {
-            Some(_) if flags == UpdateFlags::NOEXIST => return Err(Errno::EEXIST),
-            None if flags == UpdateFlags::EXIST => return Err(Errno::ENOENT),
-            Some(index) => self.slot(index).store(place),
-            None if !self.table.count_one() => return Err(Errno::E2BIG),
-            None => {
-                let new = self.table.allocate(key, |index| self.slot(index).store(place));
-                bucket.insert(new);
-            }
-        }
-        Ok(())
+        self.places.set(key, Place::enter(socket, Sort::Redirect)?, flags)
     }
 
     fn delete(&self, key: &[u8]) -> Result<(), Errno> {
-        let bucket = self.table.lock(self.table.hash(key));
-        let index = bucket.find(key).ok_or(Errno::ENOENT)?;
-        self.slot(index).store(None);
-        bucket.remove(index);
-        Ok(())
+        self.places.delete(key)
     }
 
     fn next_key(&self, key: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
-        self.table.key_after(key).ok_or(Errno::ENOENT)
+        self.places.next_key(key)
     }
 
     fn keys(&self) -> Box<dyn Iterator<Item = Vec<u8>> + '_> {
-        Box::new(self.table.keys())
+        Box::new(self.places.keys())
     }
 
     fn read(&self, key: &[u8]) -> Result<Vec<u8>, Errno> {
