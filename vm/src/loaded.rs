@@ -1,12 +1,12 @@
 //! The programs and maps of an object on a machine: what libbpf's `bpf_object__load` does.
 
 use crate::instance::{Instance, LinkError};
-use crate::map::{CreateError, MapRef, ProgArray, UpdateFlags};
+use crate::map::{CreateError, MapRef, ProgArray, UpdateFlags, struct_ops};
 use crate::vm::Vm;
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_loader::{Absent, LinkOptions, LoadError, Object};
 use ebpfvm_spec::btf::Btf;
-use ebpfvm_spec::map::InitialValue;
+use ebpfvm_spec::map::{InitialValue, MapOrigin};
 use ebpfvm_spec::{Errno, MapDef, MapType, Program};
 use ebpfvm_verifier::{Options, Rejection, Report};
 use std::collections::BTreeMap;
@@ -153,7 +153,9 @@ impl Loaded {
 
     /// Gives arrays of programs and of maps their initial values.
     fn fill(&self) -> Result<(), LoadedError> {
-        for map in &self.maps {
+        // The programs of a table of functions go into the value that registers it.
+        let filled = |map: &&MapRef| map.def().map_type != MapType::StructOps;
+        for map in self.maps.iter().filter(filled) {
             for (index, value) in &map.def().values {
                 let outcome = match value {
                     InitialValue::Program(name) => {
@@ -280,8 +282,10 @@ impl Drop for Loaded {
 }
 
 /// Fits a definition to the machine, as libbpf does when it creates a map: a perf event array
-/// without a capacity gets a slot for each CPU, and a ring buffer whose size is not a power of two
-/// of whole pages the next one that is (`adjust_ringbuf_sz`).
+/// without a capacity gets a slot for each CPU, a ring buffer whose size is not a power of two of
+/// whole pages the next one that is (`adjust_ringbuf_sz`), and a table of functions the size of the
+/// kernel's value with such a table (`bpf_map__init_kern_struct_ops`), of whose type the object
+/// knows nothing.
 fn fit(def: &mut MapDef, cpus: u32) {
     /// The page of the kernel that this machine follows.
     const PAGE_BYTES: u32 = 4096;
@@ -291,6 +295,13 @@ fn fit(def: &mut MapDef, cpus: u32) {
             let pages = def.max_entries.div_ceil(PAGE_BYTES);
             let bytes = pages.checked_next_power_of_two().and_then(|p| p.checked_mul(PAGE_BYTES));
             def.max_entries = bytes.unwrap_or(def.max_entries);
+        }
+        MapType::StructOps => {
+            if let MapOrigin::Section { data, .. } = &def.origin
+                && let Some(bytes) = struct_ops::value_bytes(data.len())
+            {
+                (def.value_bytes, def.value_type) = (bytes, None);
+            }
         }
         _ => {}
     }

@@ -1,9 +1,10 @@
 //! Objects on a machine: maps, programs, and that nothing is left when they go.
 
 use ebpfvm::loader::Object;
-use ebpfvm::map::ProgArray;
+use ebpfvm::map::struct_ops::StructOpsState;
+use ebpfvm::map::{ProgArray, StructOps, UpdateFlags};
 use ebpfvm::{Context, DEFAULT_FUEL, LoadOptions, Loaded, LoadedError, Vm};
-use ebpfvm_spec::map::InitialValue;
+use ebpfvm_spec::map::{InitialValue, MapOrigin};
 use ebpfvm_spec::{MapDef, MapFlags, MapType, ProgType};
 use std::sync::Arc;
 
@@ -129,6 +130,29 @@ fn maps_of_maps_hold_the_maps_of_the_object() {
     assert_eq!((inner(1), inner(2).as_deref()), (None, Some("inner_b")));
     let held = outer.inner(&0u32.to_ne_bytes()).unwrap();
     assert!(Arc::ptr_eq(&held, loaded.map("inner_a").unwrap()));
+}
+
+#[test]
+fn a_table_of_functions_is_not_written_until_it_is_registered() {
+    let path = format!("{}/../loader/tests/objects/struct_ops.o", env!("CARGO_MANIFEST_DIR"));
+    let object = Object::parse(&std::fs::read(&path).unwrap(), &path).unwrap();
+    let loaded = Loaded::new(&machine(), object).unwrap();
+    let table = loaded.map("mine").unwrap();
+    let state = || table.as_kind::<StructOps>().unwrap().state();
+    assert_eq!((table.def().map_type, state()), (MapType::StructOps, StructOpsState::Init));
+    // A header, and the 16 bytes of the table in lines of their own.
+    let mut value = table.read(&[0; 4]).unwrap();
+    assert_eq!(value, [0; 128]);
+    let MapOrigin::Section { data, .. } = &table.def().origin else { panic!() };
+    value[64..][..data.len()].copy_from_slice(data);
+    table.write(&[0; 4], &value, UpdateFlags::ANY).unwrap();
+    assert_eq!(
+        (state(), &table.read(&[0; 4]).unwrap()[64..80]),
+        (StructOpsState::Ready, &data[..])
+    );
+    // The definition says which program its member is.
+    let [(0, InitialValue::Program(name))] = &table.def().values[..] else { panic!() };
+    assert_eq!(name, "do_open");
 }
 
 #[test]

@@ -136,7 +136,7 @@ pub enum CreateError {
     },
     /// The initial content of a data section does not fit its map.
     #[error(
-        "map '{map}': section {section} has {got} bytes of data, the map is an {kind} of \
+        "map '{map}': section {section} has {got} bytes of data, the map is of kind {kind} with \
          {entries} x {value_bytes} bytes, expected an array of 1 x {got}",
         kind = .map_type.name()
     )]
@@ -270,9 +270,13 @@ impl Map {
         check_size(kind, &shape)
     }
 
-    /// Gives the globals of a section their content.
+    /// Gives the globals of a section their content. That of a table of functions is written by who
+    /// registers it.
     fn fill(&self) -> Result<(), CreateError> {
         let MapOrigin::Section { section, data } = &self.def.origin else { return Ok(()) };
+        if self.def.map_type == MapType::StructOps {
+            return Ok(());
+        }
         if let Some(arena) = self.as_kind::<Arena>()
             && arena.write(0, data).is_ok()
         {

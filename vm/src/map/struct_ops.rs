@@ -2,7 +2,8 @@
 //!
 //! Nothing is registered anywhere: the host writes and reads the one value, with the states that the
 //! kernel's has. What its members are, and that those that are functions hold programs, only BTF
-//! tells; the bytes behind the state are taken as they are.
+//! tells; the bytes behind the state are taken as they are. An object's table is in the map's definition:
+//! as in the kernel it becomes the value when somebody writes it, which registers it.
 
 use super::array::index_of;
 use super::kind::Shape;
@@ -13,6 +14,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a value begins with: how often it is used and its state, 4 bytes each.
 pub(super) const HEADER_BYTES: u32 = 8;
+
+/// The size of the value that has a table of so many bytes: the table lies behind the header in cache
+/// lines of its own (`struct bpf_struct_ops_value`). `None` if no number holds it.
+pub(crate) fn value_bytes(table_bytes: usize) -> Option<u32> {
+    const LINE_BYTES: u32 = 64;
+    let table = u32::try_from(table_bytes).ok()?.checked_next_multiple_of(LINE_BYTES)?;
+    table.checked_add(LINE_BYTES)
+}
 
 /// `enum bpf_struct_ops_state`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
