@@ -324,13 +324,13 @@ fn source_with_netns(id: u32) -> String {
 fn a_cookie_that_was_made_is_recognised_and_no_other() {
     let (vm, listener) = world();
     // The IP header at -64, the TCP header at -40; the cookie becomes the acknowledged number.
-    let source = |change: &str| {
+    let source = |make: &str, change: &str| {
         format!(
             "{FIND}
             *(u64 *)(r10 - 64) = 0x45; *(u64 *)(r10 - 56) = 0; *(u64 *)(r10 - 48) = 0
             *(u64 *)(r10 - 40) = 0; *(u64 *)(r10 - 32) = 0; *(u64 *)(r10 - 24) = 0
             *(u32 *)(r10 - 36) = 0x00010000; *(u16 *)(r10 - 28) = 0x0250
-            r1 = r7; r2 = r10; r2 += -64; r3 = 20; r4 = r10; r4 += -40; r5 = 20; call 110
+            {make}
             if r0 s< 0 goto out
             r8 = r0; w8 = w8; r8 += 1; r8 = be32 r8; *(u32 *)(r10 - 32) = r8
             *(u32 *)(r10 - 36) = 0x01010000; *(u16 *)(r10 - 28) = 0x1050
@@ -342,12 +342,16 @@ fn a_cookie_that_was_made_is_recognised_and_no_other() {
             out: exit"
         )
     };
-    let run = |change: &str| {
-        let instance = link(&vm, ProgType::Xdp, &source(change));
+    let run_made_by = |make: &str, change: &str| {
+        let instance = link(&vm, ProgType::Xdp, &source(make, change));
         let mut ctx = Context::packet(ProgType::Xdp, &[0; 64]).unwrap();
         instance.run(&mut ctx, DEFAULT_FUEL).unwrap().retval
     };
-    assert_eq!(run(""), 536);
+    let by_listener =
+        "r1 = r7; r2 = r10; r2 += -64; r3 = 20; r4 = r10; r4 += -40; r5 = 20; call 110";
+    let of_headers = "r1 = r10; r1 += -64; r2 = r10; r2 += -40; r3 = 20; call 204";
+    let run = |change: &str| run_made_by(by_listener, change);
+    assert_eq!((run(""), run_made_by(of_headers, "")), (536, 536));
     let unknown = Errno::ENOENT.to_ret();
     assert_eq!(run("*(u8 *)(r10 - 49) = 1"), unknown, "another address");
     assert_eq!(run("*(u8 *)(r10 - 29) = 9"), unknown, "another number");

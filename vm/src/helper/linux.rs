@@ -3,8 +3,8 @@
 use super::{
     Call, Helper, HelperCode, Shortcut, callback, cgroup, checksum, dynptr, fib, host, lock, lwt,
     maps, mtu, output, packet_cgroup, print, probe, redirect, result, seg6, skb, skb_shape, sock,
-    sock_find, sock_map, sock_options, stack, storage, string, syncookie, syncookie_raw, tail_call,
-    task, tcp_options, timer, tunnel, user_ringbuf, xdp,
+    sock_find, sock_map, sock_options, stack, storage, string, syncookie, tail_call, task,
+    tcp_options, timer, tunnel, user_ringbuf, xdp,
 };
 use crate::trap::TrapKind;
 use ebpfvm_spec::linux::HELPERS;
@@ -127,10 +127,10 @@ code! {
     "lwt_seg6_store_bytes" => seg6::store_bytes,
     "lwt_seg6_adjust_srh" => seg6::adjust,
     "lwt_seg6_action" => seg6::act,
-    "tcp_raw_gen_syncookie_ipv4" => syncookie_raw::make_ipv4,
-    "tcp_raw_gen_syncookie_ipv6" => syncookie_raw::make_ipv6,
-    "tcp_raw_check_syncookie_ipv4" => syncookie_raw::check_ipv4,
-    "tcp_raw_check_syncookie_ipv6" => syncookie_raw::check_ipv6,
+    "tcp_raw_gen_syncookie_ipv4" => syncookie::raw::make_ipv4,
+    "tcp_raw_gen_syncookie_ipv6" => syncookie::raw::make_ipv6,
+    "tcp_raw_check_syncookie_ipv4" => syncookie::raw::check_ipv4,
+    "tcp_raw_check_syncookie_ipv6" => syncookie::raw::check_ipv6,
     "clone_redirect" => redirect::clone,
     "redirect" => redirect::redirect,
     "redirect_peer" => redirect::redirect_peer,
@@ -168,8 +168,8 @@ code! {
     "load_hdr_opt" => tcp_options::load,
     "store_hdr_opt" => tcp_options::store,
     "reserve_hdr_opt" => tcp_options::reserve,
-    "tcp_check_syncookie" => syncookie::check,
-    "tcp_gen_syncookie" => syncookie::generate,
+    "tcp_check_syncookie" => syncookie::listener::check,
+    "tcp_gen_syncookie" => syncookie::listener::generate,
     "perf_event_output" => output::perf_event,
     "ringbuf_output" => output::ringbuf_output,
     "ringbuf_reserve" => output::ringbuf_reserve,

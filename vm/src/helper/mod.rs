@@ -36,7 +36,6 @@ mod stack;
 mod storage;
 mod string;
 mod syncookie;
-mod syncookie_raw;
 mod tail_call;
 mod task;
 mod tcp_options;
