@@ -22,6 +22,7 @@ macro_rules! workloads {
     ($($name:ident: $memory:expr,)*) => {
         #[cfg(native)]
         mod native {
+            // SAFETY: the build compiles each from the program's source, whose entry is declared so.
             unsafe extern "C" {
                 $(#[link_name = concat!("native_", stringify!($name))]
                 pub(super) fn $name(memory: *mut u8, bytes: u64) -> u64;)*

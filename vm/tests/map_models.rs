@@ -8,7 +8,7 @@
 
 use ebpfvm::map::{Cpu, Map, MapLimits, MapRef, Ringbuf, UpdateFlags};
 use ebpfvm_spec::{Errno, MapDef, MapType};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -27,10 +27,19 @@ fn model(run: impl Fn() + Sync + Send + 'static) {
     println!("{} ways", WAYS.load(Relaxed) - before);
 }
 
-/// A table of keys and values of 8 bytes.
-fn create(kind: MapType, max_entries: u32) -> MapRef {
-    let def = MapDef::new("model", kind, 8, 16, max_entries);
-    Map::create_seeded(&def, 1, &MapLimits::default(), 1).unwrap()
+fn create(def: &MapDef) -> MapRef {
+    Map::create_seeded(def, 1, &MapLimits::default(), 1).unwrap()
+}
+
+/// A table of keys of 8 bytes and values of 16.
+fn table(kind: MapType, max_entries: u32) -> MapRef {
+    create(&MapDef::new("model", kind, 8, 16, max_entries))
+}
+
+/// What another thread does to the map.
+fn beside<T: 'static>(map: &MapRef, run: impl FnOnce(&Map) -> T + 'static) -> JoinHandle<T> {
+    let map = map.clone();
+    thread::spawn(move || run(&map))
 }
 
 /// Two words, so that a value can be torn.
@@ -64,15 +73,12 @@ fn nothing_has_leaked(map: &Map, capacity: u64) {
 #[test]
 fn a_replaced_key_is_never_missed() {
     model(|| {
-        let map = create(MapType::Hash, 1);
+        let map = table(MapType::Hash, 1);
         set(&map, 7, 1).unwrap();
-        let reader = {
-            let map = map.clone();
-            thread::spawn(move || {
-                assert!(there(&map, 7));
-                assert!(get(&map, 7).is_some_and(|n| (1..4).contains(&n)));
-            })
-        };
+        let reader = beside(&map, |map| {
+            assert!(there(map, 7));
+            assert!(get(map, 7).is_some_and(|n| (1..4).contains(&n)));
+        });
         (2..4).for_each(|n| set(&map, 7, n).unwrap());
         reader.join().unwrap();
         assert_eq!(get(&map, 7), Some(3));
@@ -85,14 +91,11 @@ fn a_replaced_key_is_never_missed() {
 fn a_key_that_stays_is_found_while_its_chain_changes() {
     model(|| {
         // By the seed, these two share one of two buckets.
-        let map = create(MapType::Hash, 2);
+        let map = table(MapType::Hash, 2);
         let [stays, other] = [0, 1];
         set(&map, stays, 1).unwrap();
         set(&map, other, 1).unwrap();
-        let reader = {
-            let map = map.clone();
-            thread::spawn(move || assert!(there(&map, stays), "it was missed"))
-        };
+        let reader = beside(&map, move |map| assert!(there(map, stays), "it was missed"));
         set(&map, stays, 2).unwrap();
         map.delete(&other.to_ne_bytes()).unwrap();
         set(&map, other, 3).unwrap();
@@ -106,15 +109,12 @@ fn a_key_that_stays_is_found_while_its_chain_changes() {
 #[test]
 fn an_element_that_is_used_again_is_not_taken_for_its_old_key() {
     model(|| {
-        let map = create(MapType::Hash, 1);
+        let map = table(MapType::Hash, 1);
         set(&map, 7, 1).unwrap();
-        let reader = {
-            let map = map.clone();
-            thread::spawn(move || {
-                assert!(matches!(get(&map, 7), None | Some(1)));
-                assert!(matches!(get(&map, 8), None | Some(2)));
-            })
-        };
+        let reader = beside(&map, |map| {
+            assert!(matches!(get(map, 7), None | Some(1)));
+            assert!(matches!(get(map, 8), None | Some(2)));
+        });
         map.delete(&7u64.to_ne_bytes()).unwrap();
         set(&map, 8, 2).unwrap();
         reader.join().unwrap();
@@ -127,11 +127,8 @@ fn an_element_that_is_used_again_is_not_taken_for_its_old_key() {
 #[test]
 fn the_last_place_is_given_once() {
     model(|| {
-        let map = create(MapType::Hash, 1);
-        let other = {
-            let map = map.clone();
-            thread::spawn(move || set(&map, 8, 2))
-        };
+        let map = table(MapType::Hash, 1);
+        let other = beside(&map, |map| set(map, 8, 2));
         let mine = set(&map, 7, 1);
         let other = other.join().unwrap();
         assert!(mine.is_ok() != other.is_ok());
@@ -144,14 +141,11 @@ fn the_last_place_is_given_once() {
 #[test]
 fn two_writers_of_a_key_leave_one_value() {
     model(|| {
-        let map = create(MapType::Hash, 1);
-        let other = {
-            let map = map.clone();
-            thread::spawn(move || {
-                set(&map, 7, 2).unwrap();
-                let _ = map.delete(&7u64.to_ne_bytes());
-            })
-        };
+        let map = table(MapType::Hash, 1);
+        let other = beside(&map, |map| {
+            set(map, 7, 2).unwrap();
+            let _ = map.delete(&7u64.to_ne_bytes());
+        });
         set(&map, 7, 1).unwrap();
         let seen = get(&map, 7);
         assert!(matches!(seen, None | Some(1 | 2)));
@@ -165,12 +159,9 @@ fn two_writers_of_a_key_leave_one_value() {
 #[test]
 fn a_full_lru_table_lets_one_go_for_each() {
     model(|| {
-        let map = create(MapType::LruHash, 1);
+        let map = table(MapType::LruHash, 1);
         set(&map, 6, 6).unwrap();
-        let other = {
-            let map = map.clone();
-            thread::spawn(move || set(&map, 8, 2).unwrap())
-        };
+        let other = beside(&map, |map| set(map, 8, 2).unwrap());
         set(&map, 7, 1).unwrap();
         other.join().unwrap();
         let entries: Vec<_> = map.entries().collect();
@@ -187,11 +178,9 @@ fn a_full_lru_table_lets_one_go_for_each() {
 #[test]
 fn records_come_out_once_and_whole() {
     model(|| {
-        let def = MapDef::new("events", MapType::Ringbuf, 0, 0, 4096);
-        let map = Map::create_seeded(&def, 1, &MapLimits::default(), 1).unwrap();
+        let map = create(&MapDef::new("events", MapType::Ringbuf, 0, 0, 4096));
         let produce = |n: u8| {
-            let map = map.clone();
-            thread::spawn(move || {
+            beside(&map, move |map| {
                 let ring: &Ringbuf = map.as_kind().unwrap();
                 // One that is given back, and one that is sent.
                 let given = ring.reserve(8).unwrap();

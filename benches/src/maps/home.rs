@@ -139,54 +139,56 @@ fn native(kind: &Kind, action: Action, _: Option<&Kernel>) -> Result<Prepared, S
     }))
 }
 
-/// Whether a Rust map can stand for a kind: they forget nothing and have no CPUs.
-fn plain(kind: &Kind) -> Result<impl Iterator<Item = (u64, u64)>, String> {
-    match kind.map_type {
-        MapType::Hash => Ok(kind.present().map(|key| (key, 1))),
-        _ => Err("a hash map only".into()),
-    }
-}
-
 fn dashmap(kind: &Kind, action: Action, _: Option<&Kernel>) -> Result<Prepared, String> {
-    let map: DashMap<u64, u64> = plain(kind)?.collect();
-    let bits = kind.bits(action);
-    Ok(Box::new(move |seed| {
-        let mut keys = Keys::new(seed, bits);
-        for _ in 0..BATCH {
-            let key = keys.draw();
-            match action {
-                Action::Lookup => drop(black_box(map.get(&key).map(|value| *value))),
-                Action::Update => drop(map.insert(key, 1)),
-            }
-        }
-    }))
+    rust_map(
+        kind,
+        action,
+        DashMap::<_, _>::from_iter,
+        |map, key| map.get(&key).map(|value| *value),
+        |map, key| map.insert(key, 1),
+    )
 }
 
 fn rwlock(kind: &Kind, action: Action, _: Option<&Kernel>) -> Result<Prepared, String> {
-    let map: RwLock<HashMap<u64, u64>> = RwLock::new(plain(kind)?.collect());
-    let bits = kind.bits(action);
-    Ok(Box::new(move |seed| {
-        let mut keys = Keys::new(seed, bits);
-        for _ in 0..BATCH {
-            let key = keys.draw();
-            match action {
-                Action::Lookup => drop(black_box(map.read().unwrap().get(&key).copied())),
-                Action::Update => drop(map.write().unwrap().insert(key, 1)),
-            }
-        }
-    }))
+    rust_map(
+        kind,
+        action,
+        |entries| RwLock::new(HashMap::<_, _>::from_iter(entries)),
+        |map, key| map.read().unwrap().get(&key).copied(),
+        |map, key| map.write().unwrap().insert(key, 1),
+    )
 }
 
 fn mutex(kind: &Kind, action: Action, _: Option<&Kernel>) -> Result<Prepared, String> {
-    let map: Mutex<HashMap<u64, u64>> = Mutex::new(plain(kind)?.collect());
+    rust_map(
+        kind,
+        action,
+        |entries| Mutex::new(HashMap::<_, _>::from_iter(entries)),
+        |map, key| map.lock().unwrap().get(&key).copied(),
+        |map, key| map.lock().unwrap().insert(key, 1),
+    )
+}
+
+/// A map of Rust. It can stand for a hash table only: it forgets nothing and has no CPUs.
+fn rust_map<M: Send + Sync + 'static>(
+    kind: &Kind,
+    action: Action,
+    make: impl FnOnce(Vec<(u64, u64)>) -> M,
+    get: impl Fn(&M, u64) -> Option<u64> + Send + Sync + 'static,
+    insert: impl Fn(&M, u64) -> Option<u64> + Send + Sync + 'static,
+) -> Result<Prepared, String> {
+    if kind.map_type != MapType::Hash {
+        return Err("a hash map only".into());
+    }
+    let map = make(kind.present().map(|key| (key, 1)).collect());
     let bits = kind.bits(action);
     Ok(Box::new(move |seed| {
         let mut keys = Keys::new(seed, bits);
         for _ in 0..BATCH {
             let key = keys.draw();
             match action {
-                Action::Lookup => drop(black_box(map.lock().unwrap().get(&key).copied())),
-                Action::Update => drop(map.lock().unwrap().insert(key, 1)),
+                Action::Lookup => drop(black_box(get(&map, key))),
+                Action::Update => drop(insert(&map, key)),
             }
         }
     }))
