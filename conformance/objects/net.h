@@ -60,8 +60,6 @@ static long (*const bpf_map_pop_elem)(void *map, void *value) = (void *)88;
 static long (*const bpf_map_peek_elem)(void *map, void *value) = (void *)89;
 static long (*const bpf_xdp_load_bytes)(struct xdp_md *xdp, __u32 offset, void *to,
 					__u32 len) = (void *)189;
-static long (*const bpf_xdp_store_bytes)(struct xdp_md *xdp, __u32 offset, void *from,
-					 __u32 len) = (void *)190;
 static void *(*const bpf_map_lookup_percpu_elem)(void *map, const void *key,
 						 __u32 cpu) = (void *)195;
 

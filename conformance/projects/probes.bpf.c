@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // cpu: v3
-// Tracing tools: who opens what, how long calls take, who runs, what is executed.
+// Tracing tools beside those of tracing.bpf.c: records in reserved and in scratch memory, the wait for a CPU,
+// frames of a stack, arguments in a loop, calls by cgroup.
 #include "project.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -25,12 +26,6 @@ struct pending {
 struct histogram {
 	__u64 total, sum;
 	__u32 slots[SLOTS];
-};
-
-struct stack_key {
-	__u32 pid;
-	__s32 kernel, user;
-	char comm[16];
 };
 
 struct {
@@ -64,20 +59,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct histogram);
 } latencies SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, 1024);
-	__uint(key_size, 4);
-	__uint(value_size, 127 * 8);
-} stacks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 10240);
-	__type(key, struct stack_key);
-	__type(value, __u64);
-} samples SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -223,54 +204,6 @@ int run_queue(__u64 *ctx)
 	return 0;
 }
 
-SEC("kprobe/vfs_read")
-int read_enter(struct pt_regs *ctx)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-	__u64 now = bpf_ktime_get_ns();
-
-	if (ctx->dx > 1 << 20)
-		return 0;
-	bpf_map_update_elem(&starts, &tid, &now, BPF_ANY);
-	return 0;
-}
-
-SEC("kretprobe/vfs_read")
-int read_leave(struct pt_regs *ctx)
-{
-	__u32 tid = bpf_get_current_pid_tgid();
-	__u64 *start = bpf_map_lookup_elem(&starts, &tid);
-
-	if (!start)
-		return 0;
-	if ((__s64)ctx->ax >= 0)
-		account(log2_u64(ctx->ax), bpf_ktime_get_ns() - *start);
-	bpf_map_delete_elem(&starts, &tid);
-	return 0;
-}
-
-SEC("perf_event")
-int profile(struct bpf_perf_event_data *ctx)
-{
-	__u64 id = bpf_get_current_pid_tgid(), one = 1, *count;
-	struct stack_key key = {};
-
-	if (!is_wanted(id))
-		return 0;
-	key.pid = id >> 32;
-	bpf_get_current_comm(key.comm, sizeof(key.comm));
-	key.kernel = bpf_get_stackid(ctx, &stacks, 0);
-	key.user = bpf_get_stackid(ctx, &stacks, 1 << 8);
-	if (key.kernel < 0 && ctx->regs.ip >> 63)
-		return 0;
-	count = bpf_map_lookup_elem(&samples, &key);
-	if (count)
-		__sync_fetch_and_add(count, ctx->sample_period);
-	else
-		bpf_map_update_elem(&samples, &key, &one, BPF_NOEXIST);
-	return 0;
-}
-
 /* Follows a chain of frame pointers of a user's stack. */
 struct walk {
 	__u64 frame;
@@ -317,7 +250,7 @@ struct exec_event {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, struct exec_event);
@@ -325,7 +258,7 @@ struct {
 
 static const struct exec_event no_exec;
 
-/* Collects the arguments of a new program one after the other. */
+/* Collects the arguments of a new program one after the other, in a loop. */
 SEC("tracepoint/syscalls/sys_enter_execve")
 int exec_enter(struct sys_enter *ctx)
 {
@@ -355,22 +288,6 @@ int exec_enter(struct sys_enter *ctx)
 		event->args++;
 		event->bytes += n;
 	}
-	return 0;
-}
-
-SEC("tracepoint/syscalls/sys_exit_execve")
-int exec_leave(struct sys_exit *ctx)
-{
-	__u32 pid = bpf_get_current_pid_tgid() >> 32, bytes;
-	struct exec_event *event = bpf_map_lookup_elem(&execs, &pid);
-
-	if (!event)
-		return 0;
-	bpf_get_current_comm(event->comm, sizeof(event->comm));
-	bytes = event->bytes + __builtin_offsetof(struct exec_event, text);
-	if (ctx->ret >= 0 && bytes <= sizeof(*event))
-		bpf_perf_event_output(ctx, &perf_events, BPF_F_CURRENT_CPU, event, bytes);
-	bpf_map_delete_elem(&execs, &pid);
 	return 0;
 }
 

@@ -142,7 +142,7 @@ int operations(struct bpf_sock_ops *ops)
 	switch (ops->op) {
 	case 3: /* an active connection is about to be made */
 		bpf_setsockopt(ops, 6, 1, &value, sizeof(value));
-		bpf_sock_ops_cb_flags_set(ops, ops->cb_flags | 1 << 3);
+		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | 1 << 3);
 		break;
 	case 4:
 	case 5: { /* a connection is established */

@@ -111,7 +111,7 @@ int join(struct bpf_sock_ops *ops)
 				session->established = bpf_ktime_get_ns();
 		}
 		bpf_setsockopt(ops, 6, 1, &one, sizeof(one));
-		bpf_sock_ops_cb_flags_set(ops, ops->cb_flags | 0xf | 0x40);
+		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | 0xf | 0x40);
 		key.remote_ip = ops->remote_ip4;
 		key.local_ip = ops->local_ip4;
 		key.remote_port = ops->remote_port;
@@ -358,8 +358,8 @@ int dissect(struct __sk_buff *skb)
 		return 2;
 	keys->addr_proto = ETH_P_IP;
 	keys->ip_proto = ip->protocol;
-	keys->addresses[0] = ip->saddr;
-	keys->addresses[1] = ip->daddr;
+	keys->ipv4_src = ip->saddr;
+	keys->ipv4_dst = ip->daddr;
 	keys->thoff = keys->nhoff + ip->ihl * 4;
 	if (ip->frag_off & bpf_htons(0x3fff)) {
 		keys->is_frag = 1;

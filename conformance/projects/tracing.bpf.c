@@ -61,22 +61,6 @@ static __always_inline int is_traced(__u64 id)
 	return 1;
 }
 
-SEC("tracepoint/syscalls/sys_enter_open")
-int enter_open(struct sys_enter *ctx)
-{
-	__u64 id = bpf_get_current_pid_tgid();
-	struct open_args args = {};
-	__u32 pid = id;
-
-	if (!is_traced(id))
-		return 0;
-	args.name = (const char *)ctx->args[0];
-	args.flags = ctx->args[1];
-	args.mode = ctx->args[2];
-	bpf_map_update_elem(&opening, &pid, &args, 0);
-	return 0;
-}
-
 SEC("tracepoint/syscalls/sys_enter_openat")
 int enter_openat(struct sys_enter *ctx)
 {
@@ -93,8 +77,8 @@ int enter_openat(struct sys_enter *ctx)
 	return 0;
 }
 
-SEC("tracepoint/syscalls/sys_exit_open")
-int exit_open(struct sys_exit *ctx)
+SEC("tracepoint/syscalls/sys_exit_openat")
+int exit_openat(struct sys_exit *ctx)
 {
 	__u64 id = bpf_get_current_pid_tgid();
 	struct open_event event = {};

@@ -253,6 +253,8 @@ static long (*const bpf_ringbuf_output)(void *ringbuf, void *data, __u64 bytes,
 static void *(*const bpf_ringbuf_reserve)(void *ringbuf, __u64 bytes, __u64 flags) = (void *)131;
 static void (*const bpf_ringbuf_submit)(void *data, __u64 flags) = (void *)132;
 static void (*const bpf_ringbuf_discard)(void *data, __u64 flags) = (void *)133;
+static long (*const bpf_xdp_store_bytes)(struct xdp_md *xdp, __u32 offset, void *from,
+					 __u32 bytes) = (void *)190;
 
 /* Flag of perf_event_output: the slot of the CPU that runs the program. */
 #define BPF_F_CURRENT_CPU 0xffffffffULL

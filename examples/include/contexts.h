@@ -77,8 +77,6 @@ static long (*const bpf_strtoul)(const char *text, __u64 bytes, __u64 flags,
 				 unsigned long *result) = (void *)106;
 static int (*const bpf_set_retval)(int retval) = (void *)187;
 static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *xdp) = (void *)188;
-static long (*const bpf_xdp_store_bytes)(struct xdp_md *xdp, __u32 offset, void *from,
-					 __u32 bytes) = (void *)190;
 
 /* Type of lwt_push_encap: an IP header. */
 #define BPF_LWT_ENCAP_IP 2

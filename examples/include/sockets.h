@@ -37,69 +37,112 @@ struct bpf_sock {
 
 struct bpf_sock_addr {
 	__u32 user_family;
-	__u32 user_ip4;
-	__u32 user_ip6[4];
-	__u32 user_port; /* network byte order */
+	__be32 user_ip4;
+	__be32 user_ip6[4];
+	__be32 user_port;
 	__u32 family;
 	__u32 type;
 	__u32 protocol;
-	__u32 msg_src_ip4;
-	__u32 msg_src_ip6[4];
-	struct bpf_sock *sk __attribute__((aligned(8)));
+	__be32 msg_src_ip4;
+	__be32 msg_src_ip6[4];
+	CTX_PTR(struct bpf_sock, sk);
 };
+
+/* Fields that struct bpf_tcp_sock and struct bpf_sock_ops have in the same order. */
+#define TCP_COUNTERS            \
+	__u32 rtt_min;          \
+	__u32 snd_ssthresh;     \
+	__u32 rcv_nxt;          \
+	__u32 snd_nxt;          \
+	__u32 snd_una;          \
+	__u32 mss_cache;        \
+	__u32 ecn_flags;        \
+	__u32 rate_delivered;   \
+	__u32 rate_interval_us; \
+	__u32 packets_out;      \
+	__u32 retrans_out;      \
+	__u32 total_retrans;    \
+	__u32 segs_in;          \
+	__u32 data_segs_in;     \
+	__u32 segs_out;         \
+	__u32 data_segs_out;    \
+	__u32 lost_out;         \
+	__u32 sacked_out
 
 struct bpf_sock_ops {
 	__u32 op;
-	__u32 args[4];
+	union {
+		__u32 args[4];
+		__u32 reply;
+		__u32 replylong[4];
+	};
 	__u32 family;
-	__u32 remote_ip4;
-	__u32 local_ip4;
-	__u32 remote_ip6[4];
-	__u32 local_ip6[4];
-	__u32 remote_port; /* network byte order */
+	__be32 remote_ip4;
+	__be32 local_ip4;
+	__be32 remote_ip6[4];
+	__be32 local_ip6[4];
+	__be32 remote_port;
 	__u32 local_port; /* host byte order */
 	__u32 is_fullsock;
 	__u32 snd_cwnd;
 	__u32 srtt_us;
 	__u32 bpf_sock_ops_cb_flags;
 	__u32 state;
+	TCP_COUNTERS;
+	__u32 sk_txhash;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	CTX_PTR(struct bpf_sock, sk);
+	CTX_PTR(void, skb_data);
+	CTX_PTR(void, skb_data_end);
+	__u32 skb_len;
+	__u32 skb_tcp_flags;
 };
 
-#define BPF_SOCK_OPS_TCP_CONNECT_CB 3
-#define BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB 4
-#define BPF_SOCK_OPS_HDR_OPT_LEN_CB 14
-#define BPF_SOCK_OPS_WRITE_HDR_OPT_CB 15
+enum {
+	BPF_SOCK_OPS_TIMEOUT_INIT = 1,
+	BPF_SOCK_OPS_RWND_INIT = 2,
+	BPF_SOCK_OPS_TCP_CONNECT_CB = 3,
+	BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB = 4,
+	BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5,
+	BPF_SOCK_OPS_RTO_CB = 8,
+	BPF_SOCK_OPS_RETRANS_CB = 9,
+	BPF_SOCK_OPS_STATE_CB = 10,
+	BPF_SOCK_OPS_RTT_CB = 12,
+	BPF_SOCK_OPS_HDR_OPT_LEN_CB = 14,
+	BPF_SOCK_OPS_WRITE_HDR_OPT_CB = 15,
+};
 #define BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG (1 << 6)
 
 struct bpf_sk_lookup {
-	struct bpf_sock *sk;
+	CTX_PTR(struct bpf_sock, sk);
 	__u32 family;
 	__u32 protocol;
-	__u32 remote_ip4;
-	__u32 remote_ip6[4];
+	__be32 remote_ip4;
+	__be32 remote_ip6[4];
 	__be16 remote_port;
 	__u16 : 16;
-	__u32 local_ip4;
-	__u32 local_ip6[4];
+	__be32 local_ip4;
+	__be32 local_ip6[4];
 	__u32 local_port; /* host byte order */
 	__u32 ingress_ifindex;
 };
 
 struct sk_reuseport_md {
-	void *data;
-	void *data_end;
+	CTX_PTR(void, data);
+	CTX_PTR(void, data_end);
 	__u32 len;
 	__u32 eth_protocol;
 	__u32 ip_protocol;
 	__u32 bind_inany;
 	__u32 hash;
-	struct bpf_sock *sk __attribute__((aligned(8)));
-	struct bpf_sock *migrating_sk __attribute__((aligned(8)));
+	CTX_PTR(struct bpf_sock, sk);
+	CTX_PTR(struct bpf_sock, migrating_sk);
 };
 
 struct sk_msg_md {
-	void *data;
-	void *data_end;
+	CTX_PTR(void, data);
+	CTX_PTR(void, data_end);
 	__u32 family;
 	__u32 remote_ip4;
 	__u32 local_ip4;
@@ -108,7 +151,7 @@ struct sk_msg_md {
 	__u32 remote_port; /* network byte order */
 	__u32 local_port; /* host byte order */
 	__u32 size;
-	struct bpf_sock *sk __attribute__((aligned(8)));
+	CTX_PTR(struct bpf_sock, sk);
 };
 
 static __u64 (*const bpf_get_socket_cookie)(void *ctx) = (void *)46;

@@ -209,16 +209,18 @@ fn one_program_is_chosen_by_name_or_section() {
         assert_eq!(judged(&format!("{TAIL_CALLS} {option} xdp_udp")), (0, vec![json!("xdp_udp")]));
     }
     for option in ["-s", "--section"] {
-        assert_eq!(judged(&format!("{PROBES} {option} perf_event")), (0, vec![json!("profile")]));
+        let judged = judged(&format!("{PROBES} {option} raw_tracepoint/sys_enter"));
+        assert_eq!(judged, (0, vec![json!("count_calls")]));
     }
     // All programs of a section.
     assert_eq!(judged(&format!("{TAIL_CALLS} --section xdp")).1.len(), 5);
     let exits = format!("{PROBES} --section tracepoint/syscalls/sys_exit_openat");
     assert_eq!(judged(&exits), (0, vec![json!("open_leave"), json!("open_leave_perf")]));
-    let both = ebpfvm(&format!("verify {PROBES} -p profile --section perf_event")).failed(2);
+    let both =
+        ebpfvm(&format!("verify {PROBES} -p wakeup --section kprobe/do_nanosleep")).failed(2);
     assert!(both.contains("cannot be used with"), "{both}");
-    let error = ebpfvm(&format!("verify {PROBES} --section perf_even")).failed(2);
-    assert!(error.contains("hint: did you mean 'perf_event'?"), "{error}");
+    let error = ebpfvm(&format!("verify {PROBES} --section kprobe/do_nanoslee")).failed(2);
+    assert!(error.contains("hint: did you mean 'kprobe/do_nanosleep'?"), "{error}");
 }
 
 #[test]
