@@ -28,6 +28,16 @@ pub enum LoadedError {
         /// The option of clang that makes what fits.
         compile: &'static str,
     },
+    /// [`LoadOptions::maps`] are not one for each map of the object.
+    #[error("{file}: {given} definitions were given for {maps} maps")]
+    MapCount {
+        /// The object file.
+        file: String,
+        /// How many definitions there are.
+        given: usize,
+        /// How many maps the object has.
+        maps: usize,
+    },
     /// A map cannot be created.
     #[error("{file}: {error}")]
     Map {
@@ -117,10 +127,7 @@ impl Loaded {
     /// As [`Loaded::new`], with options.
     ///
     /// # Errors
-    /// As [`Loaded::new`].
-    ///
-    /// # Panics
-    /// If there are fewer or more definitions than the object has.
+    /// As [`Loaded::new`]; the options have fewer or more maps than the object.
     pub fn with(
         vm: &Vm,
         object: impl Into<Arc<Object>>,
@@ -129,7 +136,10 @@ impl Loaded {
         let object = object.into();
         let LoadOptions { maps, target_btf, verify } = options;
         let mut defs = maps.unwrap_or_else(|| object.maps().to_vec());
-        assert_eq!(defs.len(), object.maps().len(), "one definition for each map of the object");
+        if defs.len() != object.maps().len() {
+            let (file, given, maps) = (object.file().into(), defs.len(), object.maps().len());
+            return Err(LoadedError::MapCount { file, given, maps });
+        }
         if object.byte_order() != ByteOrder::HOST {
             let (found, compile) = match object.byte_order() {
                 ByteOrder::Little => ("little", "--target=bpfeb"),

@@ -82,6 +82,13 @@ fn definitions_can_be_replaced() {
     assert_eq!(loaded.maps()[place].def().max_entries, 2);
     let program = loaded.program(&loaded.object().programs()[0].name.clone()).unwrap();
     assert_eq!(program.program().maps[place].max_entries, 2, "the program sees it too");
+    let object = example("xdp_firewall");
+    let (mut fewer, all) = (object.maps().to_vec(), object.maps().len());
+    fewer.pop();
+    match Loaded::with(&machine(), object, maps(fewer)) {
+        Err(LoadedError::MapCount { given, maps, .. }) => assert_eq!((given + 1, maps), (all, all)),
+        other => panic!("{:?}", other.map(|_| "loaded").map_err(|error| error.to_string())),
+    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl From<LoadedError> for Failure {
                 Failure::Link { file, message, pc: error.pc.map(|pc| pc.0), source_line: line }
             }
             LoadedError::ByteOrder { file, .. }
+            | LoadedError::MapCount { file, .. }
             | LoadedError::Map { file, .. }
             | LoadedError::Value { file, .. } => {
                 Failure::Object { file, section: None, offset: None, message }

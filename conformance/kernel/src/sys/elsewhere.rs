@@ -14,10 +14,14 @@ impl Fd {
     }
 }
 
+/// # Safety
+/// None is needed here: nothing is called. The other machine's asks for it.
 pub(crate) unsafe fn bpf<A: Attribute>(_: Command, _: &mut A) -> Result<i32, Errno> {
     Err(Errno::ENOSYS)
 }
 
+/// # Safety
+/// As [`bpf`].
 pub(crate) unsafe fn bpf_fd<A: Attribute>(_: Command, _: &mut A) -> Result<Fd, Errno> {
     Err(Errno::ENOSYS)
 }
