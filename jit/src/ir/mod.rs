@@ -9,6 +9,11 @@
 //! operation knows the instruction that it comes from, for traps and source lines.
 
 mod effect;
+#[cfg(test)]
+pub(crate) mod eval;
+pub mod graph;
+pub mod live;
+mod print;
 
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Pc, Size, Width};
 

@@ -2,9 +2,12 @@
 //!
 //! Every pass keeps what a program does: results, memory, calls in their order, and where it traps.
 //! Fuel is counted as before, by edge and call. A pass may be switched off by its name.
+#[cfg(test)]
+pub(crate) mod same;
 
 use crate::ir::Unit;
 use ebpfvm_verifier::Facts;
+use std::fmt;
 
 /// What passes may ask.
 #[derive(Clone, Copy, Debug)]
@@ -27,3 +30,150 @@ pub struct Pass {
 
 /// The passes, in the order in which they run. A name may occur more than once.
 pub const PASSES: &[Pass] = &[];
+
+/// Runs the passes that are in the set.
+pub fn run(unit: &mut Unit, given: &Given<'_>, passes: Passes) {
+    for pass in PASSES.iter().filter(|pass| passes.has(pass.name)) {
+        (pass.run)(unit, given);
+    }
+}
+
+/// A set of passes, by name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Passes(u64);
+
+const _: () = assert!(PASSES.len() <= 64, "a set has 64 bits");
+
+impl Passes {
+    /// All of them.
+    pub const ALL: Passes = Passes(u64::MAX);
+    /// None: programs are compiled as they are.
+    pub const NONE: Passes = Passes(0);
+
+    /// The bits of a name: one for each place in the order.
+    fn bits(name: &str) -> u64 {
+        let places = PASSES.iter().enumerate().filter(|(_, pass)| pass.name == name);
+        places.fold(0, |bits, (place, _)| bits | 1 << place)
+    }
+
+    fn named(name: &str) -> Result<u64, UnknownPass> {
+        match Passes::bits(name) {
+            0 => Err(UnknownPass(name.to_owned())),
+            bits => Ok(bits),
+        }
+    }
+
+    /// Only this pass.
+    ///
+    /// # Errors
+    /// [`UnknownPass`]
+    pub fn only(name: &str) -> Result<Passes, UnknownPass> {
+        Passes::named(name).map(Passes)
+    }
+
+    /// With this pass too.
+    ///
+    /// # Errors
+    /// [`UnknownPass`]
+    pub fn with(self, name: &str) -> Result<Passes, UnknownPass> {
+        Passes::named(name).map(|bits| Passes(self.0 | bits))
+    }
+
+    /// Without this pass.
+    ///
+    /// # Errors
+    /// [`UnknownPass`]
+    pub fn without(self, name: &str) -> Result<Passes, UnknownPass> {
+        Passes::named(name).map(|bits| Passes(self.0 & !bits))
+    }
+
+    /// Whether the pass is in the set.
+    pub fn has(self, name: &str) -> bool {
+        self.0 & Passes::bits(name) != 0
+    }
+
+    /// The names of all passes, each once, in the order in which they run first.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let is_first = |(place, pass): &(usize, &Pass)| {
+            PASSES.iter().position(|other| other.name == pass.name) == Some(*place)
+        };
+        PASSES.iter().enumerate().filter(is_first).map(|(_, pass)| pass.name)
+    }
+}
+
+impl Default for Passes {
+    fn default() -> Passes {
+        Passes::ALL
+    }
+}
+
+/// `all`, `none`, or names with commas between them; names with a minus before them are taken out of
+/// all.
+impl std::str::FromStr for Passes {
+    type Err = UnknownPass;
+
+    fn from_str(text: &str) -> Result<Passes, UnknownPass> {
+        match text {
+            "all" => return Ok(Passes::ALL),
+            "none" => return Ok(Passes::NONE),
+            _ => {}
+        }
+        let start = if text.starts_with('-') { Passes::ALL } else { Passes::NONE };
+        text.split(',').map(str::trim).try_fold(start, |set, name| match name.strip_prefix('-') {
+            Some(name) => set.without(name),
+            None => set.with(name),
+        })
+    }
+}
+
+impl fmt::Display for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = Passes::names().filter(|name| self.has(name)).collect();
+        match names.len() {
+            0 => f.write_str("none"),
+            all if all == Passes::names().count() => f.write_str("all"),
+            _ => f.write_str(&names.join(",")),
+        }
+    }
+}
+
+impl fmt::Debug for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passes({self})")
+    }
+}
+
+/// There is no pass of this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no pass {0:?}; there are {names}, all and none", names = Passes::names().collect::<Vec<_>>().join(", "))]
+pub struct UnknownPass(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_passes_together_keep_what_programs_do() {
+        same::keeps_meaning(&|unit, given| run(unit, given, Passes::ALL));
+    }
+
+    #[test]
+    fn sets_of_passes_are_read_as_they_are_written() {
+        let all: Vec<&str> = Passes::names().collect();
+        assert_eq!("all".parse(), Ok(Passes::ALL));
+        assert_eq!("none".parse(), Ok(Passes::NONE));
+        assert_eq!(
+            (Passes::ALL.to_string(), Passes::NONE.to_string()),
+            ("all".into(), "none".into())
+        );
+        for name in &all {
+            let only = Passes::only(name).expect("a pass");
+            assert_eq!((only.to_string(), name.parse()), (name.to_string(), Ok(only)));
+            let without = Passes::ALL.without(name).expect("a pass");
+            assert_eq!(format!("-{name}").parse(), Ok(without));
+            assert!(only.has(name) && !without.has(name));
+        }
+        let error = "ghost".parse::<Passes>().expect_err("no such pass").to_string();
+        assert!(all.iter().all(|name| error.contains(name)) && error.contains("ghost"));
+    }
+}
