@@ -251,6 +251,18 @@ impl ContextDef {
         if self.translated { 2 * start + (offset - start) } else { offset }
     }
 
+    /// Whether programs of this type may have all of it as memory that they write to: it is laid out
+    /// as they see it, and holds numbers only that they may read and write however they are attached.
+    pub fn is_memory(&self, prog_type: ProgType) -> bool {
+        let may = |access: &Access| {
+            access.prog_types.contains(prog_type)
+                && access.attach_types == AttachTypeSet::ALL
+                && access.needs_bpf == ProgTypeSet::NONE
+        };
+        let is_free = |f: &Field| f.kind == FieldKind::Scalar && may(&f.read) && may(&f.write);
+        !self.translated && !self.fields.is_empty() && self.fields.iter().all(is_free)
+    }
+
     /// The size of the host's context in bytes.
     pub const fn host_bytes(&self) -> u32 {
         if self.translated { 2 * self.bytes } else { self.bytes }

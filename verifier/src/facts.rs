@@ -102,12 +102,24 @@ struct InsnFacts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     insns: Vec<InsnFacts>,
+    context_bytes: u32,
 }
 
 impl Facts {
     /// Nothing about a program of so many slots.
     pub(crate) fn new(slots: usize) -> Facts {
-        Facts { insns: vec![InsnFacts::default(); slots] }
+        Facts { insns: vec![InsnFacts::default(); slots], context_bytes: 0 }
+    }
+
+    /// Writes down that so many first bytes of the context are given to a function as memory.
+    pub(crate) fn give_context(&mut self, bytes: u32) {
+        self.context_bytes = self.context_bytes.max(bytes);
+    }
+
+    /// How many first bytes of the context are given to functions as memory: they are accessed as
+    /// they are, and there must be as many (`max_ctx_offset` of `struct bpf_prog_aux`).
+    pub fn context_bytes_given(&self) -> u32 {
+        self.context_bytes
     }
 
     /// Writes down that a path comes to the instruction at `pc`.

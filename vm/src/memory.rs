@@ -107,6 +107,8 @@ pub(crate) struct Regions {
     frames: usize,
     /// The program's view of the context: loads and stores in it are translated.
     pub(crate) context: Range,
+    /// The context as memory, where it is laid out as the program sees it.
+    plain_context: Range,
     /// Memory that helpers gave to the program and take back: ring-buffer records.
     records: Vec<Range>,
     /// Memory that the program has until the run ends: what contexts and helpers show to it.
@@ -126,10 +128,17 @@ impl Regions {
             frame_bytes: [0; MAX_FRAMES],
             frames: 0,
             context,
+            plain_context: Range::default(),
             records: Vec::new(),
             lent: Vec::new(),
             inner: Vec::new(),
         }
+    }
+
+    /// Gives the context to functions and helpers as memory.
+    pub(crate) fn open_context(&mut self, writable: bool) {
+        let Range { base, read_bytes, .. } = self.context;
+        self.plain_context = Range::new(base, read_bytes, writable);
     }
 
     /// Sets the lowest address of the stack, a [`Stack`].
@@ -277,6 +286,7 @@ impl Regions {
         frames
             .chain(self.records.iter().copied())
             .chain(self.lent.iter().map(|lent| lent.range))
+            .chain([self.plain_context])
             .find(|range| range.has(addr, bytes, direction))
             .or_else(|| {
                 let values = instance.slabs().iter().chain(&self.inner).filter_map(|slab| {

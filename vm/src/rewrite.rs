@@ -31,6 +31,7 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
     let mut code = program.code.clone();
     let memory_bytes = verified.assumptions().memory_bytes.into();
     let mut needs = Room { memory_bytes, ..Room::default() };
+    needs.context_bytes = verified.facts().context_bytes_given();
     for (pc, insn) in program.code.iter() {
         let Some((direction, size)) = access(insn) else { continue };
         if !verified.facts().is_reached(pc) {

@@ -188,6 +188,9 @@ impl<'a> Run<'a> {
             None => Range::default(),
         };
         let mut regions = Regions::new(window, context);
+        if let Some(def) = ctx.def().filter(|def| !def.translated) {
+            regions.open_context(def.is_memory(ctx.prog_type()));
+        }
         ctx.shown().iter().for_each(|shown| regions.show(shown));
         Run {
             lock: None,
@@ -295,6 +298,8 @@ impl<'a> Run<'a> {
                 let scalar = field.kind == ebpfvm_spec::FieldKind::Scalar;
                 Ok((def.host_offset(field.offset, offset), if scalar { bytes } else { 8 }))
             }
+            // A function that was given it as memory.
+            None if def.is_memory(self.ctx.prog_type()) => return None,
             None => Err(TrapKind::Context {
                 context: def.name.to_string(),
                 offset: offset.into(),

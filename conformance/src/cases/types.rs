@@ -95,7 +95,8 @@ impl Types {
                 let platform = Platform::linux();
                 let def = platform.prog_type(types.prog_type);
                 let context = def.and_then(|def| def.context.as_ref());
-                let name = context.map(|context| context.name.to_string());
+                // Some names are none of C's.
+                let name = context.map(|context| context.name.replace(' ', "_"));
                 let context = types.bytes(&name.ok_or("the program type has no context")?, 4)?;
                 Ok(types.pointer(context))
             }

@@ -4,7 +4,7 @@ use super::{files, here};
 use ebpfvm::{Context, DEFAULT_FUEL, MapRef, TrapKind, Vm};
 use ebpfvm_conformance::cases::Case;
 use ebpfvm_kernel::report_skip;
-use ebpfvm_spec::Platform;
+use ebpfvm_spec::{Platform, ProgType};
 use ebpfvm_verifier::{Options, Target, verify};
 
 /// Packets that programs run on: too short for most headers, short, and long.
@@ -20,10 +20,24 @@ fn is_kernels(target: Option<Target>) -> bool {
     matches!(target, Some(Target::Map | Target::Socket | Target::FlowKeys))
 }
 
-/// Runs a case on each packet, with and without checks; none if this machine has no such context, map or helper.
+/// As much as the argument of a system call's program can have.
+const ARGUMENT_BYTES: usize = 65535;
+
+/// What programs of a type are run on; nothing for types whose contexts are made of more.
+fn data(prog_type: ProgType) -> Vec<Vec<u8>> {
+    let sizes = match prog_type {
+        ProgType::Syscall => &[ARGUMENT_BYTES][..],
+        _ if Context::takes_packet(prog_type) => &PACKETS,
+        _ => &[],
+    };
+    sizes.iter().map(|bytes| (0..*bytes).map(|i| (i * 7 + 3) as u8).collect()).collect()
+}
+
+/// Runs a case on all data, with and without checks; none if this machine has no such context, map or helper.
 fn run(case: &Case) -> Option<Result<(), String>> {
     let prog_type = case.program.prog_type;
-    if !Context::takes_packet(prog_type) {
+    let data = data(prog_type);
+    if data.is_empty() {
         return None;
     }
     let options = Options { privileges: case.privileges, ..Options::default() };
@@ -37,18 +51,21 @@ fn run(case: &Case) -> Option<Result<(), String>> {
     let maps = case.program.maps.iter().map(|def| vm.create_map(def));
     let maps: Vec<MapRef> = maps.collect::<Result<_, _>>().ok()?;
     let instance = vm.link_verified(verified, &maps).ok()?;
-    for bytes in PACKETS {
-        let packet: Vec<u8> = (0..bytes).map(|i| (i * 7 + 3) as u8).collect();
-        let mut context = Context::packet(prog_type, &packet).ok()?;
+    for data in data {
+        let bytes = data.len();
+        let mut context = Context::linux(prog_type, &data).ok()?;
         match instance.run_checked(&mut context, DEFAULT_FUEL) {
             Ok(_) => {}
             Err(trap) if is_absent(&trap.kind) => return None,
-            Err(trap) => return Some(Err(format!("packet of {bytes} bytes: {trap}"))),
+            Err(trap) => return Some(Err(format!("{bytes} bytes: {trap}"))),
         }
         // Once more, without checks where the machine leaves them out for verified programs.
-        let mut context = Context::packet(prog_type, &packet).ok()?;
+        let first = std::mem::replace(&mut context, Context::linux(prog_type, &data).ok()?);
         if let Err(trap) = instance.run(&mut context, DEFAULT_FUEL) {
-            return Some(Err(format!("packet of {bytes} bytes, without checks: {trap}")));
+            return Some(Err(format!("{bytes} bytes, without checks: {trap}")));
+        }
+        if prog_type == ProgType::Syscall && first.data_out() != context.data_out() {
+            return Some(Err("the argument differs without checks".into()));
         }
     }
     Some(Ok(()))

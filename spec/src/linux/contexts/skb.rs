@@ -1,6 +1,6 @@
 //! The context of programs that see a socket buffer.
 
-use super::{address, array, layout};
+use super::{address, array, layout, untranslated};
 use crate::context::{Access, ContextDef, Field, FieldKind, Pointee, Sizes};
 use crate::program::{ProgType, ProgTypeSet};
 use std::borrow::Cow;
@@ -116,7 +116,7 @@ static SK_BUFF: [Field; 34] = [
 /// `struct bpf_nf_ctx`: both of its fields point to structs of the kernel, which are not here, so
 /// that programs may read neither.
 pub(crate) fn nf() -> ContextDef {
-    layout("bpf_nf_ctx", 16, &[])
+    untranslated("bpf_nf_ctx", 16, &[])
 }
 
 /// `struct __sk_buff`

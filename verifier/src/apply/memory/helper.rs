@@ -1,11 +1,12 @@
 //! Memory that helpers are given (`check_helper_mem_access`, `check_mem_size_reg`).
 
 use super::{slot, stack, store_unknown};
-use crate::check::{self, By, MAX_VARIABLE_BYTES, Range, Region};
+use crate::check::{self, Access, By, MAX_VARIABLE_BYTES, Range, Region};
 use crate::reject::{AccessReason, Area, Reason};
 use crate::state::{Byte, Flags, Kind, Stack};
 use crate::step::Step;
 use ebpfvm_asm::Reg;
+use ebpfvm_spec::ContextDef;
 use ebpfvm_spec::context::Direction;
 use ebpfvm_spec::helper::MemAccess;
 
@@ -74,12 +75,40 @@ pub(crate) fn helper_memory(
             }
             read_stack(step, reg, Range { offset: 0, ..range }, direction)?;
         }
+        Kind::Ctx if step.subject.def.context.as_ref().is_some_and(|def| !def.translated) => {
+            context(step, reg, bytes, direction, zero_allowed)?;
+        }
         _ if zero_allowed && bytes == 0 && value.is_null() => {}
         _ => {
             return Err(AccessReason::NoMemoryArgument { reg: number, found: found() }.into());
         }
     }
     Ok(None)
+}
+
+/// A context that is laid out as the program sees it, as memory. Linux looks at the last byte alone;
+/// what may be written must here be numbers all over, which the argument of a system call's program
+/// is.
+fn context(
+    step: &mut Step<'_, '_>,
+    base: Reg,
+    bytes: u32,
+    direction: Direction,
+    zero_allowed: bool,
+) -> Result<(), Reason> {
+    let Some(last) = bytes.checked_sub(1) else {
+        return if zero_allowed { Ok(()) } else { Err(AccessReason::Nothing.into()) };
+    };
+    check::fixed_offset(step.reg(base), base, false)?;
+    let offset = i32::try_from(last).map_err(|_| Reason::internal("a context of 2 GiB"))?;
+    let access = Access { base, offset, bytes: 1, direction, aligned: false };
+    check::context(step.subject, &access, false)?;
+    let is_memory = |def: &ContextDef| def.is_memory(step.subject.program.prog_type);
+    if direction == Direction::Write && !step.subject.def.context.as_ref().is_some_and(is_memory) {
+        return Err(Reason::unsupported("contexts with pointers as memory"));
+    }
+    step.past.facts.give_context(bytes);
+    Ok(())
 }
 
 /// The same with a size that another register holds (`check_mem_size_reg`). The size matters
