@@ -58,7 +58,7 @@ pub use loaded::{LoadOptions, Loaded, LoadedError};
 pub use map::{Map, MapRef};
 pub use packet::Packet;
 pub use pin::{PinError, PinRoot};
-pub use run::{PacketClone, Redirect};
+pub use run::{NextHop, PacketClone, Redirect};
 pub use socket::Socket;
 pub use trap::{Trap, TrapKind};
 pub use vm::{Builder, Vm};

@@ -18,6 +18,7 @@ use ebpfvm_asm::{AtomicOp, RmwOp, Size};
 use ebpfvm_spec::context::Direction;
 use ebpfvm_spec::{AttachType, ContextAccess, ContextDef, Errno};
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +31,8 @@ pub enum Redirect {
         ifindex: u32,
         /// `BPF_F_INGRESS` and the like.
         flags: u64,
+        /// Where the packet goes next from there, if the program said it (`bpf_redirect_neigh`).
+        next_hop: Option<NextHop>,
     },
     /// To an entry of a map (`bpf_redirect_map`).
     Map {
@@ -49,6 +52,28 @@ pub enum Redirect {
         /// `BPF_F_INGRESS` for what the socket receives, 0 for what it sends.
         flags: u64,
     },
+}
+
+/// The router or host that a packet goes to next (`struct bpf_redir_neigh`), as the program gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// `AF_INET` or `AF_INET6`; Linux drops IPv4 packets for others.
+    pub family: u32,
+    /// The address; one of IPv4 is in the first 4 bytes.
+    pub bytes: [u8; 16],
+}
+
+impl NextHop {
+    /// The address, if the family is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        const AF_INET: u32 = 2;
+        const AF_INET6: u32 = 10;
+        match (self.family, self.bytes) {
+            (AF_INET, [a, b, c, d, ..]) => Some(IpAddr::from([a, b, c, d])),
+            (AF_INET6, bytes) => Some(IpAddr::from(bytes)),
+            _ => None,
+        }
+    }
 }
 
 /// A copy of a packet that a program has sent elsewhere (`bpf_clone_redirect`). Recorded, not

@@ -3,7 +3,8 @@
 
 use ebpfvm::map::{Cpu, PerfEventArray, ProgArray, Ringbuf, UpdateFlags};
 use ebpfvm::{
-    Builder, Context, Helper, Host, Instance, MapRef, Outcome, Redirect, Trap, TrapKind, Vm,
+    Builder, Context, Helper, Host, Instance, MapRef, NextHop, Outcome, Redirect, Trap, TrapKind,
+    Vm,
 };
 use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_spec::{MapDef, MapType, ProgType, ProgTypeSet, Program};
@@ -162,12 +163,43 @@ fn redirects_are_recorded_and_the_last_counts() {
     let bench = Bench::new(&[]);
     let outcome = bench.run(ProgType::Xdp, "r1 = 7; r2 = 0; call 23; r1 = 9; call 23; exit");
     let outcome = outcome.unwrap_or_else(|e| panic!("{e}"));
-    let to = |ifindex, flags| Some(Redirect::Interface { ifindex, flags });
+    let to = |ifindex, flags| Some(Redirect::Interface { ifindex, flags, next_hop: None });
     assert_eq!((outcome.retval, outcome.redirect), (4, to(9, 0)));
     let outcome = bench.run(ProgType::SchedCls, "r1 = 7; r2 = 1; call 23; exit").unwrap();
     assert_eq!((outcome.retval, outcome.redirect), (7, to(7, 1)));
     let outcome = bench.run(ProgType::SchedCls, "r1 = 7; r2 = 2; call 23; exit").unwrap();
     assert_eq!((outcome.retval, outcome.redirect), (2, None));
+}
+
+#[test]
+fn the_next_hop_of_a_redirect_is_recorded() {
+    let bench = Bench::new(&[]);
+    let with = |family: u32, bytes: u32, flags: u32| {
+        let source = format!(
+            "r1 = 0x100007f; *(u64 *)(r10 - 16) = r1; r1 = 0; *(u64 *)(r10 - 8) = r1
+             r1 = {family}; *(u32 *)(r10 - 20) = r1
+             r1 = 7; r2 = r10; r2 += -20; r3 = {bytes}; r4 = {flags}; call 152; exit"
+        );
+        let outcome = bench.run(ProgType::SchedCls, &source).unwrap_or_else(|e| panic!("{e}"));
+        let hop = outcome.redirect.map(|redirect| match redirect {
+            Redirect::Interface { ifindex: 7, flags, next_hop } => (flags, next_hop),
+            other => panic!("{other:?}"),
+        });
+        (outcome.retval, hop)
+    };
+    let address = |found: (u64, Option<(u64, Option<NextHop>)>)| {
+        let (flags, hop) = found.1.unwrap();
+        assert_eq!((found.0, flags), (7, 3 << 16));
+        hop.unwrap().address().map(|address| address.to_string())
+    };
+    assert_eq!(address(with(2, 20, 0)).as_deref(), Some("127.0.0.1"));
+    assert_eq!(address(with(10, 20, 0)).as_deref(), Some("7f00:1::"));
+    assert_eq!(address(with(3, 20, 0)), None);
+    assert_eq!(with(2, 19, 0), (2, None));
+    assert_eq!(with(2, 20, 1), (2, None));
+    let none = bench.run(ProgType::SchedCls, "r1 = 7; r2 = 0; r3 = 0; r4 = 0; call 152; exit");
+    let to = Redirect::Interface { ifindex: 7, flags: 1 << 16, next_hop: None };
+    assert_eq!(none.unwrap().redirect, Some(to));
 }
 
 #[test]

@@ -7,11 +7,12 @@ use crate::render::hex;
 use ebpfvm::context::SockoptResult;
 use ebpfvm::map::{PerfEventArray, Ringbuf};
 use ebpfvm::timer::Fired;
-use ebpfvm::{Context, PacketClone, Redirect};
+use ebpfvm::{Context, NextHop, PacketClone, Redirect};
 use ebpfvm_spec::{AttachType, Errno, ProgType};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// A run, or several one after the other.
 #[derive(Serialize)]
@@ -97,6 +98,8 @@ pub(crate) struct RedirectTo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ifindex: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_hop: Option<NextHopTo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) map: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<u64>,
@@ -104,6 +107,21 @@ pub(crate) struct RedirectTo {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cookie: Option<u64>,
     pub(crate) flags: u64,
+}
+
+/// The next hop that the program gave.
+#[derive(Serialize)]
+pub(crate) struct NextHopTo {
+    /// `AF_INET`, `AF_INET6`, or what else the program wrote there.
+    pub(crate) family: u32,
+    /// None of other families.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl From<&NextHop> for NextHopTo {
+    fn from(next_hop: &NextHop) -> NextHopTo {
+        NextHopTo { family: next_hop.family, address: next_hop.address() }
+    }
 }
 
 /// A copy of the packet on its way.
@@ -189,11 +207,21 @@ pub(crate) fn records(map: &ebpfvm::Map) -> (Option<Vec<String>>, u64) {
 
 impl From<&Redirect> for RedirectTo {
     fn from(redirect: &Redirect) -> RedirectTo {
-        let nowhere = RedirectTo { ifindex: None, map: None, index: None, cookie: None, flags: 0 };
+        let nowhere = RedirectTo {
+            ifindex: None,
+            next_hop: None,
+            map: None,
+            index: None,
+            cookie: None,
+            flags: 0,
+        };
         match redirect {
-            Redirect::Interface { ifindex, flags } => {
-                RedirectTo { ifindex: Some(*ifindex), flags: *flags, ..nowhere }
-            }
+            Redirect::Interface { ifindex, flags, next_hop } => RedirectTo {
+                ifindex: Some(*ifindex),
+                next_hop: next_hop.as_ref().map(NextHopTo::from),
+                flags: *flags,
+                ..nowhere
+            },
             Redirect::Map { map, index, flags } => {
                 let map = Some(map.clone());
                 RedirectTo { map, index: Some(*index), flags: *flags, ..nowhere }

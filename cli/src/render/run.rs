@@ -4,7 +4,7 @@ use super::diff::Diff;
 use super::fields;
 use super::style::{self, paint};
 use crate::model::effects::Shown;
-use crate::model::run::{RedirectTo, RunReport, SystemCall};
+use crate::model::run::{NextHopTo, RedirectTo, RunReport, SystemCall};
 use crate::model::socket::SocketChange;
 use ebpfvm::Loaded;
 use std::fmt::Write;
@@ -106,7 +106,10 @@ fn duration(ns: u64) -> String {
 
 fn redirected(to: &RedirectTo) -> String {
     let goal = match (to.ifindex, &to.map, to.index, to.cookie) {
-        (Some(ifindex), ..) => format!("to interface {ifindex}"),
+        (Some(ifindex), ..) => {
+            let hop = to.next_hop.as_ref().map(through);
+            format!("to interface {ifindex}{}", hop.unwrap_or_default())
+        }
         (None, Some(map), Some(index), _) => format!("to {map}[{index}]"),
         (None, Some(map), None, Some(cookie)) => {
             format!("to the socket with cookie {cookie} of {map}")
@@ -114,6 +117,13 @@ fn redirected(to: &RedirectTo) -> String {
         _ => "nowhere".into(),
     };
     format!("{goal}{}", flags(to.flags))
+}
+
+fn through(hop: &NextHopTo) -> String {
+    match hop.address {
+        Some(address) => format!(" through {address}"),
+        None => format!(" through a next hop of address family {}", hop.family),
+    }
 }
 
 fn flags(flags: u64) -> String {

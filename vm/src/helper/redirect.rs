@@ -1,7 +1,7 @@
 //! Sending packets elsewhere: recorded, not performed (`net/core/filter.c`).
 
 use super::{Call, Outcome, skb};
-use crate::run::{PacketClone, Redirect};
+use crate::run::{NextHop, PacketClone, Redirect};
 use ebpfvm_spec::{Errno, MapType, ProgType};
 
 const XDP_ABORTED: u64 = 0;
@@ -47,7 +47,8 @@ fn to_interface(
 ) -> Outcome {
     let Ok(flags) = call.flags(number, known) else { return Ok(refused) };
     let ifindex = call.arg_u32(1);
-    call.set_redirect(Some(Redirect::Interface { ifindex, flags: flags | internal }));
+    let flags = flags | internal;
+    call.set_redirect(Some(Redirect::Interface { ifindex, flags, next_hop: None }));
     Ok(done)
 }
 
@@ -58,18 +59,32 @@ pub(super) fn redirect_peer(call: &mut Call<'_, '_>) -> Outcome {
 }
 
 /// `redirect_neigh(ifindex, params, plen, flags)`: with the link-layer addresses of the neighbour
-/// (`BPF_F_NEIGH`, `BPF_F_NEXTHOP`).
+/// (`BPF_F_NEIGH`), or of the next hop that is given (`BPF_F_NEXTHOP`).
 pub(super) fn redirect_neigh(call: &mut Call<'_, '_>) -> Outcome {
     const NEIGH: u64 = 1 << 16;
     const NEXTHOP: u64 = 1 << 17;
-    /// The size of `struct bpf_redir_neigh`.
-    const PARAMS_BYTES: usize = 20;
     let params = call.memory(2)?;
-    if !params.is_empty() && params.len() < PARAMS_BYTES {
+    let next_hop = match params.len() {
+        0 => None,
+        _ => match next_hop(&params) {
+            Some(next_hop) => Some(next_hop),
+            None => return Ok(TC_ACT_SHOT),
+        },
+    };
+    if call.flags(4, 0).is_err() {
         return Ok(TC_ACT_SHOT);
     }
-    let internal = if params.is_empty() { NEIGH } else { NEIGH | NEXTHOP };
-    to_interface(call, 4, 0, internal, TC_ACT_SHOT, TC_ACT_REDIRECT)
+    let flags = if next_hop.is_some() { NEIGH | NEXTHOP } else { NEIGH };
+    let ifindex = call.arg_u32(1);
+    call.set_redirect(Some(Redirect::Interface { ifindex, flags, next_hop }));
+    Ok(TC_ACT_REDIRECT)
+}
+
+/// The first bytes of `struct bpf_redir_neigh`; more may follow.
+fn next_hop(params: &[u8]) -> Option<NextHop> {
+    let (family, rest) = params.split_first_chunk::<4>()?;
+    let (bytes, _) = rest.split_first_chunk::<16>()?;
+    Some(NextHop { family: u32::from_ne_bytes(*family), bytes: *bytes })
 }
 
 /// `redirect_map(map, key, flags)`: the low bits of the flags are the verdict when the map has no
