@@ -7,8 +7,9 @@ use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::map::{Budget, CreateError, Map, MapLimits, MapRef};
 use crate::timer::Timers;
 use ebpfvm_loader::Absent;
-use ebpfvm_spec::{MapDef, MapType, Platform, ProgType, Program};
+use ebpfvm_spec::{AttachType, MapDef, MapType, Platform, ProgType, Program};
 use ebpfvm_verifier::{Judgement, Options, VerifiedProgram};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
@@ -159,6 +160,29 @@ impl Vm {
 
     pub(crate) fn helper(&self, id: u32) -> Result<&Helper, LinkErrorKind> {
         self.parts.helpers.get(&id).ok_or(LinkErrorKind::UnknownHelper(id))
+    }
+
+    /// The helper as programs of a type see it: some have another prototype for other types.
+    ///
+    /// # Errors
+    /// If there is none with this number, or the type may not call it.
+    pub(crate) fn helper_for(
+        &self,
+        id: u32,
+        prog_type: ProgType,
+        attach_type: AttachType,
+    ) -> Result<Cow<'_, Helper>, LinkErrorKind> {
+        let helper = self.helper(id)?;
+        if helper.proto.allowed.contains(prog_type) {
+            return Ok(Cow::Borrowed(helper));
+        }
+        match self.platform().helper_for(id, prog_type, attach_type) {
+            Some(proto) => Ok(Cow::Owned(Helper { proto: proto.clone(), ..helper.clone() })),
+            None => {
+                let name = helper.proto.name.to_string();
+                Err(LinkErrorKind::HelperNotAllowed { id, name, prog_type })
+            }
+        }
     }
 
     /// Makes a map. A `perf_event_array` without a capacity gets a slot for each CPU, as libbpf

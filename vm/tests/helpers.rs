@@ -221,6 +221,23 @@ fn a_redirect_to_a_map_is_recorded_and_taken_back() {
     assert_eq!(to(1, 32), (0, None));
 }
 
+/// `get_cgroup_classid` has another prototype for programs on socket buffers.
+#[test]
+fn a_helper_called_by_register_is_the_one_for_the_type_of_the_program() {
+    let vm = Vm::linux().build();
+    let run = |prog_type, source: &str| {
+        let code = assemble(source, Dialect::PseudoC).unwrap_or_else(|e| panic!("{e}"));
+        let instance = vm.link(Program::from_code("test", prog_type, code), &[]).unwrap();
+        instance.run(&mut Context::packet(prog_type, &packet()).unwrap(), FUEL)
+    };
+    let named = run(ProgType::SchedCls, "call 17; exit").unwrap().retval;
+    let by_register = run(ProgType::SchedCls, "r2 = 17; callx r2; exit").unwrap();
+    assert_eq!(by_register.retval, named);
+    // `sk_assign` has two, none of them for XDP.
+    let trap = run(ProgType::Xdp, "r2 = 124; callx r2; exit").unwrap_err();
+    assert_eq!(trap.kind, TrapKind::NoSuchHelper(124));
+}
+
 #[test]
 fn tail_calls_end_at_33_and_fall_through() {
     let bench = Bench::new(&[(MapType::ProgArray, 4, 4, 2), (MapType::Array, 4, 8, 1)]);

@@ -52,18 +52,8 @@ impl Bindings<'_> {
         let index = match self.helpers.iter().position(|h| h.proto.id == id) {
             Some(index) => index,
             None => {
-                let mut helper = self.vm.helper(id)?.clone();
-                if !helper.proto.allowed.contains(self.prog_type) {
-                    // Some have another prototype for other types.
-                    let platform = self.vm.platform();
-                    let Some(other) = platform.helper_for(id, self.prog_type, self.attach_type)
-                    else {
-                        let (name, prog_type) = (helper.proto.name.to_string(), self.prog_type);
-                        return Err(LinkErrorKind::HelperNotAllowed { id, name, prog_type });
-                    };
-                    helper.proto = other.clone();
-                }
-                self.helpers.push(helper);
+                let helper = self.vm.helper_for(id, self.prog_type, self.attach_type)?;
+                self.helpers.push(helper.into_owned());
                 self.helpers.len() - 1
             }
         };

@@ -18,6 +18,7 @@ use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
 use ebpfvm_asm::Pc;
 use ebpfvm_spec::{ProgType, Program};
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A program bound to its maps and helpers. It may run on many threads at once.
@@ -103,9 +104,11 @@ impl Instance {
         &self.helpers
     }
 
-    pub(crate) fn helper_by_number(&self, number: u64) -> Option<&Helper> {
-        let helper = self.vm.helper(u32::try_from(number).ok()?).ok()?;
-        helper.proto.allowed.contains(self.prog_type()).then_some(helper)
+    /// The helper with a number that is known only when the program runs, as for a call that names
+    /// it.
+    pub(crate) fn helper_by_number(&self, number: u64) -> Option<Cow<'_, Helper>> {
+        let id = u32::try_from(number).ok()?;
+        self.vm.helper_for(id, self.program.prog_type, self.program.attach_type).ok()
     }
 
     pub(crate) fn slabs(&self) -> &[Slab] {

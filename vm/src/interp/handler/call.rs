@@ -110,7 +110,7 @@ unsafe fn call_by_number<const CHECKED: bool>(m: &mut Machine, register: u8) -> 
     unsafe {
         let number = *m.reg(register);
         match (*(*m.run).instance).helper_by_number(number) {
-            Some(helper) => call::<CHECKED>(m, helper),
+            Some(helper) => call::<CHECKED>(m, &helper),
             None => {
                 (*m.run).trap = Some(TrapKind::NoSuchHelper(number));
                 false
