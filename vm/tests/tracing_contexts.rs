@@ -105,7 +105,8 @@ fn pointers_of_the_context_lead_into_the_process() {
     // sys_enter_openat: 8 bytes of header, the number of the call, its arguments.
     let record = |name: u64| words(&[0, 257, 3, name, 0, 0]);
     let registers = |name: u64| words(&[[0; 13].as_slice(), &[name]].concat());
-    let cases: [(ProgType, u32, &dyn Fn(u64) -> Vec<u8>); 2] =
+    type Given<'a> = &'a dyn Fn(u64) -> Vec<u8>;
+    let cases: [(ProgType, u32, Given<'_>); 2] =
         [(ProgType::Kprobe, 104, &registers), (ProgType::Tracepoint, 24, &record)];
     for (prog_type, offset, given) in cases {
         // The name's first bytes, or the error of probe_read_user_str.

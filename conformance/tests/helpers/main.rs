@@ -135,7 +135,6 @@ const HOSTED: &[&str] = &[
     "get_listener_sock",
     "get_socket_cookie",
     "get_socket_uid",
-    "get_netns_cookie",
     "sk_cgroup_id",
     "sk_ancestor_cgroup_id",
     "setsockopt",

@@ -2,6 +2,7 @@
 
 use super::{Call, Outcome, Stop};
 use crate::context::Context;
+use crate::host::FIRST_NETNS_COOKIE;
 use crate::socket::facts::Fact;
 use crate::socket::{Socket, state};
 use ebpfvm_spec::ProgType;
@@ -58,9 +59,8 @@ pub(super) fn uid(call: &mut Call<'_, '_>) -> Outcome {
 
 /// `get_netns_cookie(ctx)`: of the socket, or of the first namespace without one.
 pub(super) fn netns_cookie(call: &mut Call<'_, '_>) -> Outcome {
-    const FIRST: u64 = 1;
     let socket = if call.arg(1) == 0 { None } else { of_context(call.ctx(1)?) };
-    Ok(socket.map_or(FIRST, |socket| socket.fact(Fact::Netns)))
+    Ok(socket.map_or(FIRST_NETNS_COOKIE, |socket| socket.fact(Fact::Netns)))
 }
 
 /// The numbers of the cgroups of a socket, from the root on; none if it is no full one.

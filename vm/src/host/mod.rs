@@ -20,6 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The distance of timer ticks in nanoseconds: 250 in a second, as in most distributions' kernels.
 pub const TICK_NS: u64 = 4_000_000;
 
+/// The number of the first network namespace of Linux 6.18, in which a test-run is.
+pub const FIRST_NETNS_COOKIE: u64 = 3;
+
 /// The world outside a program: time, chance, identity, output.
 ///
 /// The defaults are those of a quiet, fixed world.
@@ -105,10 +108,9 @@ pub trait Host: Send + Sync {
         (0..).map_while(|level| self.ancestor_cgroup_id(level)).any(|ancestor| ancestor == id)
     }
 
-    /// The number of the current task's network namespace (`SO_NETNS_COOKIE`); the first namespace
-    /// of a kernel has 1.
+    /// The number of the current task's network namespace (`SO_NETNS_COOKIE`).
     fn netns_cookie(&self) -> u64 {
-        1
+        FIRST_NETNS_COOKIE
     }
 
     /// What the current task is called in the namespace of process numbers with this file number

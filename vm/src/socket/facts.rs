@@ -2,9 +2,10 @@
 
 use super::Socket;
 use crate::fields::FieldError;
+use crate::host::FIRST_NETNS_COOKIE;
 
 macro_rules! facts {
-    ($($variant:ident = $name:literal, $bytes:literal, $start:literal, $text:literal;)*) => {
+    ($($variant:ident = $name:literal, $bytes:literal, $start:expr, $text:literal;)*) => {
         /// A number that helpers know of a socket and no pointer shows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Fact {
@@ -29,7 +30,7 @@ macro_rules! facts {
 }
 
 facts! {
-    Netns = "netns_cookie", 8, 1, "The cookie of its network namespace; 1 is the first one's.";
+    Netns = "netns_cookie", 8, FIRST_NETNS_COOKIE, "The cookie of its network namespace; 3 is the first one's.";
     Uid = "uid", 4, 0, "The user that it belongs to.";
     Group = "reuseport_group", 8, 0, "The group of sockets that share its address (`SO_REUSEPORT`); 0 for none.";
     BindsAny = "bind_inany", 1, 0, "Whether its group takes packets to every address.";

@@ -1,6 +1,6 @@
 //! The current task of a given world.
 
-use crate::host::PidTgid;
+use crate::host::{FIRST_NETNS_COOKIE, PidTgid};
 
 /// A cgroup (version 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Task {
             gid: 0,
             comm: comm.into(),
             cgroups: Vec::new(),
-            netns_cookie: 1,
+            netns_cookie: FIRST_NETNS_COOKIE,
             pid_namespace: None,
         }
     }
