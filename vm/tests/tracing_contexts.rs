@@ -102,13 +102,14 @@ fn pointers_of_the_context_lead_into_the_process() {
     let world = World::new().memory(Space::User, NAME, *b"/etc/hostname\0");
     let vm = Vm::linux().host(Arc::new(world)).build();
     let first_bytes = u64::from_le_bytes(*b"/etc/hos");
-    // sys_enter_openat: 8 bytes of header, the number of the call, its arguments.
-    let record = |name: u64| words(&[0, 257, 3, name, 0, 0]);
-    let registers = |name: u64| words(&[[0; 13].as_slice(), &[name]].concat());
-    type Given<'a> = &'a dyn Fn(u64) -> Vec<u8>;
-    let cases: [(ProgType, u32, Given<'_>); 2] =
-        [(ProgType::Kprobe, 104, &registers), (ProgType::Tracepoint, 24, &record)];
-    for (prog_type, offset, given) in cases {
+    // Argument 2 of a function in `si`; of sys_enter_openat's record behind header, number and file.
+    for (prog_type, place) in [(ProgType::Kprobe, 13), (ProgType::Tracepoint, 3)] {
+        let offset = 8 * place;
+        let given = |name: u64| {
+            let mut context = [0; 21];
+            context[place] = name;
+            words(&context)
+        };
         // The name's first bytes, or the error of probe_read_user_str.
         let text = format!(
             "r3 = *(u64 *)(r1 + {offset})\nr2 = 16\nr1 = r10\nr1 += -16\ncall 114\n\

@@ -106,11 +106,15 @@ pub(crate) struct Layout {
 impl Layout {
     /// What a platform gives to programs of a type; none if it gives plain memory.
     pub(crate) fn of(platform: &Platform, prog_type: ProgType) -> Option<Layout> {
-        let def = platform.prog_type(prog_type)?;
-        let writes = def.packet == PacketAccess::Store;
-        let layout = Layout { prog_type, def: Arc::new(def.context.clone()?), writes };
+        let layout = Layout::new(platform, prog_type)?;
         // What is Linux's is the same for all platforms.
         Some(linux_type(prog_type).filter(|linux| **linux == layout).cloned().unwrap_or(layout))
+    }
+
+    fn new(platform: &Platform, prog_type: ProgType) -> Option<Layout> {
+        let def = platform.prog_type(prog_type)?;
+        let writes = def.packet == PacketAccess::Store;
+        Some(Layout { prog_type, def: Arc::new(def.context.clone()?), writes })
     }
 
     /// Whether it is what Linux gives.
@@ -130,12 +134,7 @@ pub(super) fn linux_type(prog_type: ProgType) -> Option<&'static Layout> {
     static TYPES: OnceLock<Vec<Layout>> = OnceLock::new();
     let types = TYPES.get_or_init(|| {
         let platform = Platform::linux();
-        let of = |t: &ProgType| {
-            let def = platform.prog_type(*t)?;
-            let writes = def.packet == PacketAccess::Store;
-            Some(Layout { prog_type: *t, def: Arc::new(def.context.clone()?), writes })
-        };
-        ProgType::ALL.iter().filter_map(of).collect()
+        ProgType::ALL.iter().filter_map(|t| Layout::new(&platform, *t)).collect()
     });
     types.iter().find(|linux| linux.prog_type == prog_type)
 }
