@@ -2,8 +2,15 @@
 //!
 //! Every pass keeps what a program does: results, memory, calls in their order, and where it traps.
 //! Fuel is counted as before, by edge and call. A pass may be switched off by its name.
+mod address;
+mod bits;
+mod fuse;
+mod local;
+mod parts;
+mod rotate;
 #[cfg(test)]
 pub(crate) mod same;
+mod wide;
 
 use crate::ir::Unit;
 use ebpfvm_verifier::Facts;
@@ -29,7 +36,13 @@ pub struct Pass {
 }
 
 /// The passes, in the order in which they run. A name may occur more than once.
-pub const PASSES: &[Pass] = &[];
+pub const PASSES: &[Pass] = &[
+    Pass { name: "address", about: "sums folded into addresses", run: address::run },
+    Pass { name: "rotate", about: "rotates from shifts", run: rotate::run },
+    Pass { name: "wide", about: "wide loads and stores from narrow ones", run: wide::run },
+    Pass { name: "bits", about: "bit fields and tests of bits", run: bits::run },
+    Pass { name: "fuse", about: "operands in memory", run: fuse::run },
+];
 
 /// Runs the passes that are in the set.
 pub fn run(unit: &mut Unit, given: &Given<'_>, passes: Passes) {
