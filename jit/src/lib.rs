@@ -14,13 +14,24 @@
 //! every access is compared with the memory of the run. Which of the two is decided by how the
 //! [`Source`] was made.
 
+#![deny(unsafe_code)]
+
 mod build;
+mod emit;
+pub mod exec;
+mod features;
 pub mod functions;
 pub mod ir;
 pub mod link;
+mod masm;
 pub mod opt;
+mod plan;
 pub mod state;
+mod x86_64;
 
+pub use emit::Emitted;
+pub use exec::Program;
+pub use features::Features;
 pub use link::{Answer, Array, Callee, Link, Runtime};
 pub use state::{FRAME_BYTES, MAX_FRAMES, Region, State};
 
@@ -54,6 +65,44 @@ impl<'a> Source<'a> {
 /// [`Error`], with the first instruction that cannot be compiled.
 pub fn lower(source: &Source<'_>, link: &dyn Link) -> Result<ir::Unit, Error> {
     build::build(source, link)
+}
+
+/// How programs are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What the processor has.
+    pub features: Features,
+    /// Whether the code counts fuel: [`State::fuel`] is what it may use.
+    pub is_metered: bool,
+    /// The passes of the optimiser.
+    pub passes: opt::Passes,
+}
+
+impl Default for Options {
+    /// For this processor, with fuel and all passes.
+    fn default() -> Options {
+        Options { features: Features::detect(), is_metered: true, passes: opt::Passes::ALL }
+    }
+}
+
+/// Compiles a program to code for x86_64.
+///
+/// # Errors
+/// [`Error`], with the first instruction that cannot be compiled.
+pub fn compile(
+    source: &Source<'_>,
+    link: &dyn Link,
+    options: &Options,
+) -> Result<Emitted, Error> {
+    let mut unit = lower(source, link)?;
+    let given = opt::Given { facts: source.facts, has_spare: !options.is_metered };
+    options.passes.run(&mut unit, &given);
+    Ok(emit_unit(&unit, link.runtime(), options))
+}
+
+/// The code of blocks, whatever passes have made of them.
+pub fn emit_unit(unit: &ir::Unit, runtime: &Runtime, options: &Options) -> Emitted {
+    emit::emit::<x86_64::X64<'_>>(unit, runtime, options.features, options.is_metered)
 }
 
 /// Why a program cannot be compiled.

@@ -1,0 +1,168 @@
+//! What the functions of a program need, found out before code is written.
+
+use crate::ir::{Check, End, Function, Op, Reg, RegSet, Unit};
+use crate::link::{Callee, Runtime};
+
+/// A function, as far as its prologue and epilogue depend on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Its number.
+    pub(crate) number: u32,
+    /// What it keeps for its caller.
+    pub(crate) kept: RegSet,
+    /// Whether rounds are counted in it (`may_goto`).
+    pub(crate) counts_rounds: bool,
+    /// Whether it calls anything.
+    pub(crate) calls: bool,
+    /// Bytes of its stack frame.
+    pub(crate) stack_bytes: u32,
+}
+
+/// A program, as far as its code depends on all of it.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) unit: &'a Unit,
+    pub(crate) runtime: &'a Runtime,
+    pub(crate) frames: Vec<Frame>,
+    /// The function that a block belongs to; none if control does not come there.
+    pub(crate) owners: Vec<Option<u32>>,
+    /// Which of `r6` to `r10` have a value of the program's.
+    pub(crate) kept: RegSet,
+    /// Whether fuel is counted.
+    pub(crate) is_metered: bool,
+    /// Whether the run may stop other than by returning.
+    pub(crate) stops: bool,
+    /// Whether the code needs the state of the run after its entry.
+    pub(crate) needs_state: bool,
+    /// Whether [`State::depth`](crate::State::depth) is kept up to date.
+    pub(crate) tracks_frames: bool,
+    /// Whether the machine's entry goes on in the first function without a call.
+    pub(crate) enters_in_line: bool,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(unit: &'a Unit, runtime: &'a Runtime, is_metered: bool) -> Plan<'a> {
+        let calls_helpers = unit.callees.iter().any(Callee::is_helper);
+        let frame = |(number, function): (usize, &Function)| Frame {
+            number: number as u32,
+            kept: RegSet::NONE,
+            counts_rounds: false,
+            calls: false,
+            stack_bytes: function.stack_bytes,
+        };
+        let has_frames = unit.functions.iter().any(|function| function.stack_bytes != 0);
+        let mut plan = Plan {
+            unit,
+            runtime,
+            frames: unit.functions.iter().enumerate().map(frame).collect(),
+            owners: owners(unit),
+            kept: if has_frames { RegSet::of(Reg::FP) } else { RegSet::NONE },
+            is_metered,
+            stops: false,
+            needs_state: is_metered,
+            tracks_frames: unit.is_checked || calls_helpers,
+            enters_in_line: !unit.crosses
+                && unit.functions.first().is_some_and(|entry| !entry.is_callback),
+        };
+        for (block, owner) in unit.blocks.iter().zip(plan.owners.clone()) {
+            let Some(owner) = owner else { continue };
+            let frame = owner as usize;
+            block.insts.iter().for_each(|inst| plan.see(&inst.op, frame));
+            plan.frames[frame].calls |= !block.guards.is_empty();
+            match &block.end {
+                End::MayGoto { .. } => plan.frames[frame].counts_rounds = true,
+                End::FellOff => plan.stops = true,
+                End::Branch { cond, .. } => {
+                    plan.kept |= RegSet(cond.uses().0 & RegSet::of(Reg::FP).0);
+                }
+                _ => {}
+            }
+            plan.stops |= is_metered && block.end.edges().any(|edge| edge.cost != 0);
+        }
+        plan.needs_state |= plan.stops || plan.tracks_frames;
+        plan.settle();
+        plan
+    }
+
+    fn see(&mut self, op: &Op, frame: usize) {
+        let unit = self.unit;
+        let writes = RegSet(op.writes().0 & RegSet::KEPT.0);
+        self.frames[frame].kept |= writes;
+        // Without the verifier's word a register may be read that was never written.
+        let seen = match unit.is_checked {
+            true => RegSet::KEPT.with(Reg::FP),
+            false => RegSet::of(Reg::FP),
+        };
+        if !matches!(op, Op::CallLocal { .. }) {
+            self.kept |= writes | RegSet(op.uses(&unit.callees).0 & seen.0);
+        }
+        match *op {
+            Op::Packet { .. } => self.calls(frame, true),
+            Op::Call { callee } => match unit.callees[callee as usize] {
+                Callee::Array(array) => self.needs_state |= array.lane_bytes != 0,
+                callee => self.calls(frame, callee.is_helper()),
+            },
+            Op::CallLocal { function } => {
+                self.enters_in_line &= function != 0;
+                self.calls(frame, self.is_metered || unit.is_checked);
+            }
+            Op::Load { check, .. }
+            | Op::Store { check, .. }
+            | Op::Atomic { check, .. }
+            | Op::LoadAcquire { check, .. }
+            | Op::StoreRelease { check, .. }
+                if check != Check::None =>
+            {
+                self.calls(frame, true);
+            }
+            _ => {}
+        }
+    }
+
+    fn calls(&mut self, frame: usize, stops: bool) {
+        self.frames[frame].calls = true;
+        self.stops |= stops;
+    }
+
+    /// What depends on all functions at once.
+    fn settle(&mut self) {
+        if self.unit.crosses {
+            let counts_rounds = self.frames.iter().any(|frame| frame.counts_rounds);
+            for frame in &mut self.frames {
+                (frame.kept, frame.counts_rounds, frame.calls) =
+                    (RegSet::KEPT, counts_rounds, true);
+            }
+            self.kept |= RegSet::KEPT;
+        }
+        if self.enters_in_line {
+            // The machine's entry keeps all.
+            self.frames[0].kept = RegSet::NONE;
+        }
+    }
+
+    /// Whether the register has a value of the program's anywhere.
+    pub(crate) fn keeps(&self, reg: Reg) -> bool {
+        self.kept.has(reg)
+    }
+}
+
+/// The function that each block belongs to: the first that reaches it.
+fn owners(unit: &Unit) -> Vec<Option<u32>> {
+    let mut owners = vec![None; unit.blocks.len()];
+    let mut open = Vec::new();
+    for (number, function) in unit.functions.iter().enumerate() {
+        open.push(function.entry);
+        while let Some(block) = open.pop() {
+            if owners[block as usize].is_some() {
+                continue;
+            }
+            owners[block as usize] = Some(number as u32);
+            let block = &unit.blocks[block as usize];
+            open.extend(block.end.edges().map(|edge| edge.to));
+            if !block.guards.is_empty() {
+                open.push(block.otherwise);
+            }
+        }
+    }
+    owners
+}

@@ -1,0 +1,262 @@
+//! Accesses of programs that nobody has verified: their address is compared with the region that is
+//! likely, and looked for by the machine if that does not have it.
+
+use super::basic::{Arith, Src};
+use super::masm::{Aside, X64};
+use super::memory::LoadAs;
+use super::regs::{FUEL, Gpr, Mem, R8, R10, R11, RAX, RBP, RCX, RDI, RDX, RSI, STATE};
+use crate::ir::{Address, Check, Fill, Guard, Operand};
+use crate::link::access;
+use crate::masm::{Label, Site};
+use crate::plan::Frame;
+use crate::state::{Region, State};
+use ebpfvm_asm::Width::W64;
+use ebpfvm_asm::{Pc, Size};
+use std::mem::offset_of;
+
+/// An access whose address the likely region does not have. The address is in r10.
+#[derive(Debug)]
+pub(super) struct Search {
+    from: Label,
+    back: Label,
+    pc: Pc,
+    access: u64,
+    does: Does,
+}
+
+/// What is done with the address that was found.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    /// The access goes on with it.
+    GoesOn,
+    /// A store that may be one to the context: then it is done here, and goes on after the access.
+    Store { size: Size, swap: bool, src: Operand, after: Label },
+    /// The access goes to the context in its other form, so it is done here.
+    Load { load: LoadAs, dst: Gpr, after: Label },
+}
+
+/// What a checked program may see of the registers that C functions overwrite, and the fuel.
+const SEEN: [Gpr; 7] = [RAX, RDI, RSI, RDX, RCX, R8, FUEL];
+
+impl Search {
+    pub(super) fn pc(&self) -> Pc {
+        self.pc
+    }
+}
+
+impl X64<'_> {
+    /// The place of an access that the program may make there, or the run stops. It is r10 if it is
+    /// checked.
+    pub(super) fn checked(
+        &mut self,
+        check: Check,
+        at: Address,
+        size: Size,
+        writes: bool,
+        site: Site<'_>,
+    ) -> Mem {
+        self.checked_then(check, at, access(size.bytes(), writes, true), site, Does::GoesOn)
+    }
+
+    fn checked_then(
+        &mut self,
+        check: Check,
+        at: Address,
+        access: u64,
+        site: Site<'_>,
+        does: Does,
+    ) -> Mem {
+        if check == Check::None {
+            return at.into();
+        }
+        let (from, back) = (self.new_label(), self.new_label());
+        let (bytes, writes) = (access as u16, access >> 16 & 1 != 0);
+        self.lea(W64, R10, at.into());
+        self.compare_region(check, u32::from(bytes), writes, site.frame, from);
+        self.bind_here(back);
+        let search = Search { from, back, pc: site.pc, access, does };
+        self.aside.push(Aside::Search(search));
+        Mem::new(R10, 0)
+    }
+
+    /// Goes to a place unless the region has so many bytes at the address in r10.
+    fn compare_region(
+        &mut self,
+        check: Check,
+        bytes: u32,
+        writes: bool,
+        frame: &Frame,
+        otherwise: Label,
+    ) {
+        let region = match check {
+            Check::None => return,
+            Check::Frame => {
+                let Some(room) = frame.stack_bytes.checked_sub(bytes) else {
+                    return self.jump_to(otherwise);
+                };
+                self.mov(W64, R11, R10);
+                self.arith(Arith::Sub, W64, R11, Src::Reg(RBP));
+                self.arith(Arith::Add, W64, R11, Src::Imm(frame.stack_bytes as i32));
+                self.arith(Arith::Cmp, W64, R11, Src::Imm(room as i32));
+                return self.jump_if(0x7, otherwise);
+            }
+            Check::Window => offset_of!(State, window),
+            Check::Last | Check::Context { .. } => offset_of!(State, last),
+        };
+        let length = match writes {
+            true => offset_of!(Region, write_bytes),
+            false => offset_of!(Region, read_bytes),
+        };
+        let base = Mem::state(region + offset_of!(Region, base));
+        self.mov(W64, R11, R10);
+        self.arith(Arith::Sub, W64, R11, Src::Mem(base));
+        self.add_for_carry(R11, bytes as i32);
+        // An address just below the region wraps around.
+        self.jump_if(0x2, otherwise);
+        self.arith(Arith::Cmp, W64, R11, Src::Mem(Mem::state(region + length)));
+        self.jump_if(0x7, otherwise);
+    }
+
+    pub(super) fn compare_guard(&mut self, guard: &Guard, frame: &Frame, otherwise: Label) {
+        self.lea(W64, R10, guard.at.into());
+        self.compare_region(guard.check, guard.bytes, guard.writes, frame, otherwise);
+    }
+
+    /// A load that goes to the context if its base is the context.
+    pub(super) fn load_context(
+        &mut self,
+        load: LoadAs,
+        (offset, size): (u16, Size),
+        dst: Gpr,
+        at: Address,
+        site: Site<'_>,
+    ) {
+        let (other, after) = (self.new_label(), self.new_label());
+        let base = Gpr::from(at.base);
+        self.lea(W64, R10, at.into());
+        self.arith(Arith::Cmp, W64, base, Src::Mem(Mem::state(offset_of!(State, context))));
+        self.jump_if(0x5, other);
+        self.load_zero(size, dst, Mem::new(base, offset.into()));
+        if let Fill::Sign(_) = load.fill {
+            self.extend(load.size, load.fill, dst, dst);
+        }
+        self.bind_here(after);
+        let does = Does::Load { load, dst, after };
+        let access = access(load.size.bytes(), false, false);
+        self.aside.push(Aside::Search(Search { from: other, back: after, pc: site.pc, access, does }));
+    }
+
+    /// A load that may be one of the context, as far as the machine knows.
+    pub(super) fn load_anywhere(
+        &mut self,
+        load: LoadAs,
+        check: Check,
+        dst: Gpr,
+        at: Address,
+        site: Site<'_>,
+    ) {
+        let access = access(load.size.bytes(), false, false);
+        let at = self.checked_then(check, at, access, site, Does::GoesOn);
+        self.load_as(load, dst, at);
+    }
+
+    pub(super) fn store_anywhere(
+        &mut self,
+        (size, swap): (Size, bool),
+        check: Check,
+        src: Operand,
+        at: Address,
+        site: Site<'_>,
+    ) {
+        let after = self.new_label();
+        if let Check::Context { offset, size: host } = check {
+            return self.store_context((size, swap), (offset, host), src, at, site, after);
+        }
+        let access = access(size.bytes(), true, false);
+        let does = Does::Store { size, swap, src, after };
+        let at = self.checked_then(check, at, access, site, does);
+        self.store_as(size, swap, at, src);
+        self.bind_here(after);
+    }
+
+    /// A store that goes to the context if its base is the context.
+    fn store_context(
+        &mut self,
+        (size, swap): (Size, bool),
+        (offset, host): (u16, Size),
+        src: Operand,
+        at: Address,
+        site: Site<'_>,
+        after: Label,
+    ) {
+        let (other, back) = (self.new_label(), self.new_label());
+        let base = Gpr::from(at.base);
+        self.lea(W64, R10, at.into());
+        self.arith(Arith::Cmp, W64, base, Src::Mem(Mem::state(offset_of!(State, context))));
+        self.jump_if(0x5, other);
+        self.extended(size, swap, src);
+        self.store(host, Mem::new(base, offset.into()), R11);
+        self.jump_to(after);
+        self.bind_here(back);
+        self.store_as(size, swap, Mem::new(R10, 0), src);
+        self.bind_here(after);
+        let access = access(size.bytes(), true, false);
+        let does = Does::Store { size, swap, src, after };
+        self.aside.push(Aside::Search(Search { from: other, back, pc: site.pc, access, does }));
+    }
+
+    /// What a store stores, filled up with zeros, into r11.
+    fn extended(&mut self, size: Size, swap: bool, src: Operand) {
+        self.mov_src(W64, R11, src.into());
+        match swap {
+            true => self.swap(size, R11, R11),
+            false => self.extend(size, Fill::Zero, R11, R11),
+        }
+    }
+
+    /// Looks for the memory, and goes back.
+    pub(super) fn search(&mut self, search: &Search) {
+        let Search { from, back, pc, access, does } = *search;
+        self.bind_here(from);
+        self.store_imm(Size::W, Mem::state(offset_of!(State, pc)), pc.0 as i32);
+        self.set(R11, access);
+        let find = self.find();
+        self.call_label(find);
+        match does {
+            Does::GoesOn => self.jump_to(back),
+            Does::Load { load, dst, after } => {
+                self.load_as(load, dst, Mem::new(R10, 0));
+                self.jump_to(after);
+            }
+            Does::Store { size, swap, src, after } => {
+                let cell = Mem::state(offset_of!(State, cell));
+                self.lea(W64, R11, cell);
+                self.arith(Arith::Cmp, W64, R10, Src::Reg(R11));
+                self.jump_if(0x5, back);
+                self.store_as(size, swap, cell, src);
+                let commit = self.commit();
+                self.call_label(commit);
+                self.jump_to(after);
+            }
+        }
+    }
+
+    /// The place that a function of the machine says to stop at, if it gives 0.
+    pub(super) fn runtime_thunk(&mut self, address: usize, finds: bool) {
+        SEEN.into_iter().for_each(|reg| self.push(reg));
+        if finds {
+            self.mov(W64, RDI, R10);
+            self.mov(W64, RSI, R11);
+            self.mov(W64, RDX, STATE);
+        } else {
+            self.mov(W64, RDI, STATE);
+        }
+        self.call_machine(address);
+        self.mov(W64, R10, RAX);
+        SEEN.into_iter().rev().for_each(|reg| self.pop(reg));
+        self.test(W64, R10, Src::Reg(R10));
+        let stopped = self.stop_label(State::STOPPED);
+        self.jump_if(0x4, stopped);
+        self.code.byte(0xc3);
+    }
+}
