@@ -4,8 +4,7 @@
 //! of a branch the side that is next does. What is never reached is left out.
 
 use crate::features::Features;
-use crate::ir::{Cond, Edge, End, Unit};
-use crate::link::Runtime;
+use crate::ir::{Cond, Edge, End};
 use crate::masm::{Label, Marks, Masm, Site};
 use crate::plan::{Frame, Plan};
 use crate::state::State;
@@ -33,20 +32,7 @@ impl Emitted {
 }
 
 /// Writes the code of a program.
-pub(crate) fn emit<M>(
-    unit: &Unit,
-    runtime: &Runtime,
-    features: Features,
-    is_metered: bool,
-) -> Emitted
-where
-    M: for<'a> Masm<'a>,
-{
-    let plan = Plan::new(unit, runtime, is_metered);
-    emit_plan::<M>(&plan, features)
-}
-
-fn emit_plan<'a, M: Masm<'a>>(plan: &'a Plan<'a>, features: Features) -> Emitted {
+pub(crate) fn emit<'a, M: Masm<'a>>(plan: &'a Plan<'a>, features: Features) -> Emitted {
     let (blocks, functions) = (plan.unit.blocks.len(), plan.unit.functions.len());
     let masm = M::new(plan, features, blocks + 2 * functions);
     let instructions: usize = plan.unit.blocks.iter().map(|block| block.insts.len() + 1).sum();

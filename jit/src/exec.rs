@@ -119,8 +119,9 @@ mod sealed {
 
         fn protect(&self, protection: i32) -> io::Result<()> {
             // SAFETY: the pages are ours, and no reference to them is alive.
-            match unsafe { libc::mprotect(self.start.as_ptr().cast(), self.inner_bytes(), protection) }
-            {
+            match unsafe {
+                libc::mprotect(self.start.as_ptr().cast(), self.inner_bytes(), protection)
+            } {
                 0 => Ok(()),
                 _ => Err(io::Error::last_os_error()),
             }

@@ -24,13 +24,14 @@ pub mod functions;
 pub mod ir;
 pub mod link;
 mod masm;
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod native;
 pub mod opt;
 mod plan;
 pub mod state;
 mod x86_64;
 
 pub use emit::Emitted;
-pub use exec::Program;
 pub use features::Features;
 pub use link::{Answer, Array, Callee, Link, Runtime};
 pub use state::{FRAME_BYTES, MAX_FRAMES, Region, State};
@@ -89,20 +90,17 @@ impl Default for Options {
 ///
 /// # Errors
 /// [`Error`], with the first instruction that cannot be compiled.
-pub fn compile(
-    source: &Source<'_>,
-    link: &dyn Link,
-    options: &Options,
-) -> Result<Emitted, Error> {
+pub fn compile(source: &Source<'_>, link: &dyn Link, options: &Options) -> Result<Emitted, Error> {
     let mut unit = lower(source, link)?;
     let given = opt::Given { facts: source.facts, has_spare: !options.is_metered };
-    options.passes.run(&mut unit, &given);
+    opt::run(&mut unit, &given, options.passes);
     Ok(emit_unit(&unit, link.runtime(), options))
 }
 
 /// The code of blocks, whatever passes have made of them.
 pub fn emit_unit(unit: &ir::Unit, runtime: &Runtime, options: &Options) -> Emitted {
-    emit::emit::<x86_64::X64<'_>>(unit, runtime, options.features, options.is_metered)
+    let plan = plan::Plan::new(unit, runtime, options.is_metered);
+    emit::emit::<x86_64::X64<'_>>(&plan, options.features)
 }
 
 /// Why a program cannot be compiled.

@@ -11,7 +11,7 @@ use crate::ir::{Reg, RegSet};
 use crate::masm::Label;
 use crate::plan::Frame;
 use crate::state::State;
-use dynasmrt::dynasm;
+use dynasmrt::{DynasmApi, dynasm};
 use ebpfvm_asm::Width::{W32, W64};
 use ebpfvm_asm::{Pc, Size};
 use std::mem::offset_of;
@@ -153,11 +153,11 @@ impl X64<'_> {
             match vector {
                 8 => self.store_imm(Size::Dw, Mem::new(RBP, offset), 0),
                 16 if offset >= -128 => {
-                    dynasm!(self.code ; .arch x64 ; movups [rbp + BYTE offset as i8], xmm0);
+                    dynasm!(self.code ; .arch x64 ; movups [BYTE rbp + offset as i8], xmm0);
                 }
                 16 => dynasm!(self.code ; .arch x64 ; movups [rbp + offset], xmm0),
                 _ if offset >= -128 => {
-                    dynasm!(self.code ; .arch x64 ; vmovups [rbp + BYTE offset as i8], ymm0);
+                    dynasm!(self.code ; .arch x64 ; vmovups [BYTE rbp + offset as i8], ymm0);
                 }
                 _ => dynasm!(self.code ; .arch x64 ; vmovups [rbp + offset], ymm0),
             }

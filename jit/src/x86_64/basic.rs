@@ -23,7 +23,6 @@ pub(super) enum Arith {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shift {
     Rotl = 0,
-    Rotr = 1,
     Left = 4,
     Right = 5,
     Signed = 7,

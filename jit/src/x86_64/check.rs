@@ -143,7 +143,13 @@ impl X64<'_> {
         self.bind_here(after);
         let does = Does::Load { load, dst, after };
         let access = access(load.size.bytes(), false, false);
-        self.aside.push(Aside::Search(Search { from: other, back: after, pc: site.pc, access, does }));
+        self.aside.push(Aside::Search(Search {
+            from: other,
+            back: after,
+            pc: site.pc,
+            access,
+            does,
+        }));
     }
 
     /// A load that may be one of the context, as far as the machine knows.

@@ -9,7 +9,7 @@ use super::regs::{Gpr, Mem, R10, R11, RAX, RDX};
 use crate::ir::{End, Reg, RegSet};
 use crate::masm::{Label, Site};
 use ebpfvm_asm::AluOp;
-use ebpfvm_asm::Width::{self, W32, W64};
+use ebpfvm_asm::Width::{self, W64};
 
 /// A division whose divisor is 0 or -1.
 #[derive(Debug)]
@@ -60,14 +60,7 @@ impl X64<'_> {
     }
 
     /// The dividend is taken to rax, and the results are in rax and rdx.
-    fn divide_in_place(
-        &mut self,
-        op: AluOp,
-        width: Width,
-        lhs: Gpr,
-        divisor: Gpr,
-        is_known: bool,
-    ) {
+    fn divide_in_place(&mut self, op: AluOp, width: Width, lhs: Gpr, divisor: Gpr, is_known: bool) {
         let is_signed = matches!(op, AluOp::Sdiv | AluOp::Smod);
         if lhs != RAX {
             self.mov(width, RAX, lhs);
@@ -221,9 +214,6 @@ impl X64<'_> {
             }
         }
         // What a function leaves in its arguments is seen by callers that are not verified.
-        site.rest.len() <= REACH
-            && *site.end == End::Exit
-            && number != 0
-            && !unit.is_checked
+        site.rest.len() <= REACH && *site.end == End::Exit && number != 0 && !unit.is_checked
     }
 }

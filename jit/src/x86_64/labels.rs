@@ -83,7 +83,11 @@ impl Labels {
 
     /// Makes jumps short, and puts their displacements in. `marks` are offsets in the code, in order,
     /// that move with it.
-    pub(super) fn finish<'m>(&mut self, code: &mut Vec<u8>, marks: impl Iterator<Item = &'m mut u32>) {
+    pub(super) fn finish<'m>(
+        &mut self,
+        code: &mut Vec<u8>,
+        marks: impl Iterator<Item = &'m mut u32>,
+    ) {
         for i in 0..self.references.len() {
             let reference = &self.references[i];
             let (at, to) = (i64::from(reference.at), i64::from(self.place(reference.to)));

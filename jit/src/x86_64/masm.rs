@@ -1,6 +1,6 @@
 //! x86_64 behind the seam.
 
-use super::basic::{Shift, Src};
+use super::basic::Src;
 use super::check;
 use super::divide::RareDivisor;
 use super::encode::Bytes;
@@ -8,7 +8,7 @@ use super::labels::Labels;
 use super::memory::LoadAs;
 use super::regs::Gpr;
 use crate::features::Features;
-use crate::ir::{Binary, Check, Cond, Fill, Guard, Op};
+use crate::ir::{Check, Cond, Fill, Guard, Op};
 use crate::masm::{Label, Marks, Masm, Site};
 use crate::plan::{Frame, Plan};
 use crate::state::State;

@@ -6,7 +6,7 @@ use super::masm::X64;
 use super::regs::{Gpr, Mem, R10, R11};
 use crate::ir::{Address, Binary, Check, Fill, Operand};
 use crate::masm::Site;
-use ebpfvm_asm::Width::{self, W32, W64};
+use ebpfvm_asm::Width::{W32, W64};
 use ebpfvm_asm::{AluOp, Size};
 
 /// What a load does beside loading.

@@ -20,5 +20,7 @@ mod labels;
 mod masm;
 mod memory;
 mod regs;
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests;
 
 pub(crate) use masm::X64;
