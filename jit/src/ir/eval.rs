@@ -498,6 +498,11 @@ pub(crate) fn verified(code: Code) -> Option<(VerifiedProgram, Unit)> {
     Some((program, unit.expect("a verified program can be compiled")))
 }
 
+/// The same of a text; it must be accepted.
+pub(crate) fn verified_of(text: &str) -> (VerifiedProgram, Unit) {
+    verified(code(text)).expect("a program that the verifier accepts")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

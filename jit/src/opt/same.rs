@@ -241,7 +241,8 @@ fn arguments(b: &mut Builder) {
     }
 }
 
-fn body(b: &mut Builder, pieces: &[Piece], function: Option<Label>, memory: Memory) {
+/// A function; registers in `shown` matter at its end.
+fn body(b: &mut Builder, pieces: &[Piece], shown: u8, function: Option<Label>, memory: Memory) {
     begin(b, memory);
     let labels: Vec<Label> = (0..=pieces.len()).map(|_| b.new_label()).collect();
     let target = |place: usize, distance: i8| {
@@ -251,7 +252,14 @@ fn body(b: &mut Builder, pieces: &[Piece], function: Option<Label>, memory: Memo
         b.label(labels[place]);
         write(b, piece, place, &target, function);
     }
-    b.label(labels[pieces.len()]).exit();
+    b.label(labels[pieces.len()]);
+    for (number, reg) in
+        DATA.iter().enumerate().skip(1).filter(|(number, _)| shown >> number & 1 == 1)
+    {
+        b.alu(Width::W64, AluOp::Mul, Reg::R0, 2 * number as i32 + 1);
+        b.alu(Width::W64, AluOp::Xor, Reg::R0, *reg);
+    }
+    b.exit();
 }
 
 fn write(
@@ -325,14 +333,22 @@ fn write(
     }
 }
 
-fn code(first: &[Piece], second: &[Piece], memory: Memory) -> Option<Code> {
+/// Functions: their pieces, and the registers whose values they return together.
+#[derive(Clone, Debug)]
+struct Drawn {
+    first: (Vec<Piece>, u8),
+    second: (Vec<Piece>, u8),
+}
+
+fn code(drawn: &Drawn, memory: Memory) -> Option<Code> {
     let mut b = Builder::new();
-    let calls = first.iter().any(|piece| matches!(piece, Piece::CallLocal));
+    let (first, second) = (&drawn.first, &drawn.second);
+    let calls = first.0.iter().any(|piece| matches!(piece, Piece::CallLocal));
     let function = calls.then(|| b.new_label());
-    body(&mut b, first, function, memory);
+    body(&mut b, &first.0, first.1, function, memory);
     if let Some(function) = function {
         b.label(function);
-        body(&mut b, second, None, memory);
+        body(&mut b, &second.0, second.1, None, memory);
     }
     b.build().ok()
 }
@@ -362,9 +378,9 @@ fn compare(before: &Unit, given: &Given<'_>, pass: &dyn Fn(&mut Unit, &Given<'_>
     }
 }
 
-fn compare_all(first: &[Piece], second: &[Piece], pass: &dyn Fn(&mut Unit, &Given<'_>)) {
+fn compare_all(drawn: &Drawn, pass: &dyn Fn(&mut Unit, &Given<'_>)) {
     for memory in [Memory::Window, Memory::Frame] {
-        let Some(code) = code(first, second, memory) else { continue };
+        let Some(code) = code(drawn, memory) else { continue };
         for has_spare in [true, false] {
             let unknown = Given { facts: None, has_spare };
             let unit = checked_unit(code.clone());
@@ -380,18 +396,28 @@ fn compare_all(first: &[Piece], second: &[Piece], pass: &dyn Fn(&mut Unit, &Give
 
 /// Fails if random programs do something else after the pass. `PROPTEST_CASES` says how many.
 pub(crate) fn keeps_meaning(pass: &dyn Fn(&mut Unit, &Given<'_>)) {
-    let programs = (prop::collection::vec(piece(), 1..40), prop::collection::vec(piece(), 1..10));
-    let mut config = Config { failure_persistence: None, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 64;
-    }
+    let function = |pieces| (prop::collection::vec(piece(), pieces), any::<u8>());
+    let programs = (function(1..40), function(1..10));
+    let config = Config { failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&programs, |(first, second)| {
-        compare_all(&first, &second, pass);
+        compare_all(&Drawn { first, second }, pass);
         Ok(())
     });
     if let Err(error) = result {
         panic!("{error}");
     }
+}
+
+/// What a unit looks like after passes: its operations and ends, without the numbers of its blocks.
+pub(crate) fn text_after(mut unit: Unit, passes: &[fn(&mut Unit, &Given<'_>)]) -> String {
+    for pass in passes {
+        pass(&mut unit, &Given { facts: None, has_spare: true });
+    }
+    let mut text = String::new();
+    for block in unit.blocks.iter().filter(|block| *block != unit.blocks.last().unwrap_or(block)) {
+        text += &block.to_string();
+    }
+    text.lines().map(str::trim).collect::<Vec<_>>().join("|")
 }
 
 #[cfg(test)]

@@ -1,0 +1,164 @@
+//! Branches that go one way, jumps to jumps, blocks that control does not come to, and blocks that
+//! follow one another are made less.
+//!
+//! What a way costs stays: an edge with a cost is never joined with the block behind it, and two edges
+//! become one only where the first is free, so that fuel runs out at the same place too.
+
+use super::Given;
+use crate::ir::graph::Preds;
+use crate::ir::{Cond, Edge, End, Place, Unit};
+
+/// With the verifier's facts on which ways are gone. The unit's branches must be those of the
+/// program's instructions, neither inverted nor exchanged.
+pub(super) fn first(unit: &mut Unit, given: &Given<'_>) {
+    if let Some(facts) = given.facts {
+        for block in &mut unit.blocks {
+            let End::Branch { then, other, .. } = block.end else { continue };
+            let ways = facts.ways(block.end_pc);
+            match (ways.taken, ways.not_taken) {
+                (true, false) => block.end = End::Jump(then),
+                (false, true) => block.end = End::Jump(other),
+                _ => {}
+            }
+        }
+    }
+    run(unit, given);
+}
+
+/// Without asking the verifier.
+pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
+    thread(unit);
+    compact(unit);
+    merge(unit);
+    compact(unit);
+}
+
+/// How many jumps are followed to where they lead.
+const MAX_HOPS: usize = 8;
+
+/// Lets edges lead to where a jump behind them leads.
+fn thread(unit: &mut Unit) {
+    for number in 0..unit.blocks.len() {
+        let mut end = unit.blocks[number].end;
+        for edge in end.edges_mut() {
+            for _ in 0..MAX_HOPS {
+                let block = &unit.blocks[edge.to as usize];
+                match block.end {
+                    End::Jump(next)
+                        if block.insts.is_empty() && block.guards.is_empty() && edge.cost == 0 =>
+                    {
+                        *edge = next;
+                    }
+                    _ => break,
+                }
+            }
+        }
+        if let End::Branch { cond: Cond { lhs: Place::Reg(_), .. }, then, other } = end
+            && then == other
+        {
+            end = End::Jump(then);
+        }
+        unit.blocks[number].end = end;
+    }
+}
+
+/// Joins blocks with the only ones that come after them, if those come after no other.
+fn merge(unit: &mut Unit) {
+    let preds = Preds::of(unit);
+    let mut is_entry = vec![false; unit.blocks.len()];
+    unit.functions.iter().for_each(|function| is_entry[function.entry as usize] = true);
+    for number in unit.visiting_order() {
+        let number = number as usize;
+        while let End::Jump(Edge { to, cost: 0 }) = unit.blocks[number].end {
+            let to = to as usize;
+            let is_only = preds.of_block(to).len() == 1 && !is_entry[to] && to != number;
+            if !is_only || !unit.blocks[to].guards.is_empty() {
+                break;
+            }
+            let insts = std::mem::take(&mut unit.blocks[to].insts);
+            let (end, end_pc) = (unit.blocks[to].end, unit.blocks[to].end_pc);
+            let block = &mut unit.blocks[number];
+            match block.insts.is_empty() {
+                true => block.insts = insts,
+                false => block.insts.extend(insts),
+            }
+            (block.end, block.end_pc) = (end, end_pc);
+            // It is empty, and nothing goes there any more.
+            unit.blocks[to].end = End::FellOff;
+        }
+    }
+}
+
+/// Removes blocks that control does not come to; the order of the others stays.
+fn compact(unit: &mut Unit) {
+    let order = unit.visiting_order();
+    if order.len() == unit.blocks.len() {
+        return;
+    }
+    const GONE: u32 = u32::MAX;
+    let mut new = vec![GONE; unit.blocks.len()];
+    order.iter().for_each(|block| new[*block as usize] = 0);
+    for (number, count) in new.iter_mut().filter(|number| **number != GONE).zip(0..) {
+        *number = count;
+    }
+    let mut old = 0..;
+    unit.blocks.retain(|_| old.next().is_some_and(|number: usize| new[number] != GONE));
+    for block in &mut unit.blocks {
+        block.end.edges_mut().for_each(|edge| edge.to = new[edge.to as usize]);
+        if !block.guards.is_empty() {
+            block.otherwise = new[block.otherwise as usize];
+        }
+    }
+    unit.functions.iter_mut().for_each(|function| function.entry = new[function.entry as usize]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::eval::{unit_of, verified_of};
+    use crate::opt::same;
+
+    fn after(text: &str) -> String {
+        let mut unit = unit_of(text);
+        run(&mut unit, &Given { facts: None, has_spare: true });
+        unit.to_string()
+    }
+
+    #[test]
+    fn programs_keep_what_they_do() {
+        same::keeps_meaning(&first);
+        same::keeps_meaning(&run);
+    }
+
+    #[test]
+    fn a_jump_to_a_jump_goes_there_at_once() {
+        assert_eq!(
+            after("if r1 == 0 goto a\nr0 = 1\nexit\na: goto b\nr0 = 3\nb: r0 = 2\nexit"),
+            "function 0:\nb0: ; 0\n  if r1 == 0 goto b2 else b1\nb1: ; 1\n  r0 = 1\n  exit\n\
+             b2: ; 5\n  r0 = 2\n  exit\n"
+        );
+        // What costs something is passed.
+        assert_eq!(
+            after("r0 = 0\nagain: goto on\non: r0 += 1\nif r0 < 5 goto again\nexit"),
+            "function 0:\nb0: ; 0\n  r0 = 0\n  goto b2\nb1: ; 1\n  goto b2\nb2: ; 2\n  r0 = r0 + 1\n  \
+             if r0 < 5 goto b1 (cost 3) else b3\nb3: ; 4\n  exit\n"
+        );
+        assert_eq!(after("again: goto again"), "function 0:\nb0: ; 0\n  goto b0 (cost 1)\n");
+    }
+
+    #[test]
+    fn blocks_in_a_row_are_one() {
+        assert_eq!(
+            after("r0 = 1\ngoto on\nr0 = 2\non: r0 += 1\ngoto out\nout: exit"),
+            "function 0:\nb0: ; 0\n  r0 = 1\n  r0 = r0 + 1\n  exit\n"
+        );
+    }
+
+    #[test]
+    fn ways_that_the_verifier_has_not_gone_are_gone() {
+        let (program, mut unit) =
+            verified_of("r2 = 5\nif r2 == 5 goto out\nr0 = 1\nexit\nout: r0 = 0\nexit");
+        first(&mut unit, &Given { facts: Some(program.facts()), has_spare: true });
+        assert_eq!(unit.to_string(), "function 0:\nb0: ; 0\n  r2 = 5\n  r0 = 0\n  exit\n");
+    }
+}

@@ -1,0 +1,294 @@
+//! Removes operations whose results nobody reads, and stores to the stack that nobody loads.
+//!
+//! Stores go only in verified programs, in functions that never take the address of their frame: who
+//! has it may read any of it, in calls too.
+
+use super::Given;
+use crate::ir::graph::Preds;
+use crate::ir::live::Live;
+use crate::ir::{Address, Cond, End, Op, Operand, Place, Reg, RegSet, Unit};
+use crate::state::FRAME_BYTES;
+use ebpfvm_asm::{Size, Width};
+
+/// Removes what has no effect.
+pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
+    results(unit);
+    if !unit.is_checked && !unit.crosses && stores(unit) {
+        results(unit);
+    }
+}
+
+/// Removes operations whose results nobody reads.
+fn results(unit: &mut Unit) {
+    let live = Live::of(unit);
+    for number in 0..unit.blocks.len() {
+        let mut set = live.before_end(unit, number);
+        let mut insts = std::mem::take(&mut unit.blocks[number].insts);
+        for inst in insts.iter_mut().rev() {
+            let is_dead = match inst.op {
+                Op::Move { width: Width::W64, dst, src } if dst == src => true,
+                Op::Nop => true,
+                op => op.pure_dst().is_some_and(|dst| !set.has(dst)),
+            };
+            match is_dead {
+                true => inst.op = Op::Nop,
+                false => set = live.rules().before(unit, &inst.op, set),
+            }
+        }
+        insts.retain(|inst| inst.op != Op::Nop);
+        unit.blocks[number].insts = insts;
+    }
+}
+
+/// A set of bytes of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bytes([u64; FRAME_BYTES / 64]);
+
+impl Bytes {
+    /// The words and bits of an access.
+    fn words(at: Address, size: Size) -> impl Iterator<Item = (usize, u64)> {
+        let first =
+            (i64::from(at.offset) + FRAME_BYTES as i64).clamp(0, FRAME_BYTES as i64) as usize;
+        let end = (first + size.bytes() as usize).min(FRAME_BYTES);
+        (first..end).map(|byte| (byte / 64, 1 << (byte % 64)))
+    }
+
+    fn add(&mut self, at: Address, size: Size) {
+        Bytes::words(at, size).for_each(|(word, bit)| self.0[word] |= bit);
+    }
+
+    fn remove(&mut self, at: Address, size: Size) {
+        Bytes::words(at, size).for_each(|(word, bit)| self.0[word] &= !bit);
+    }
+
+    fn has_any(&self, at: Address, size: Size) -> bool {
+        Bytes::words(at, size).any(|(word, bit)| self.0[word] & bit != 0)
+    }
+
+    fn union(&mut self, other: &Bytes) {
+        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word |= other);
+    }
+}
+
+/// What an operation does with the frame.
+enum Touch {
+    Nothing,
+    Reads(Address, Size),
+    Writes(Address, Size),
+    /// Reads and writes, and needs not happen if nobody reads the result.
+    Updates(Address, Size),
+    /// Takes its address.
+    Takes,
+}
+
+fn touch(op: &Op) -> Touch {
+    let direct = |at: Address| at.base == Reg::FP && at.index.is_none();
+    let frame = RegSet::of(Reg::FP);
+    let has_frame = |set: RegSet| set.without(frame) != set;
+    match *op {
+        // The callee gets a frame of its own.
+        Op::CallLocal { .. } => Touch::Nothing,
+        Op::Load { at, size, .. } | Op::LoadAcquire { at, size, .. } if direct(at) => {
+            Touch::Reads(at, size)
+        }
+        Op::BinaryLoad { at, width, lhs, .. } if direct(at) && lhs != Reg::FP => {
+            Touch::Reads(at, if width == Width::W32 { Size::W } else { Size::Dw })
+        }
+        Op::Store { at, size, src, .. } if direct(at) && src != Operand::Reg(Reg::FP) => {
+            Touch::Writes(at, size)
+        }
+        Op::Update { at, size, rhs, .. } if direct(at) && rhs != Operand::Reg(Reg::FP) => {
+            Touch::Updates(at, size)
+        }
+        Op::Atomic { at, size, src, .. } if direct(at) && src != Reg::FP => Touch::Reads(at, size),
+        Op::StoreRelease { at, size, src, .. } if direct(at) && src != Reg::FP => {
+            Touch::Reads(at, size)
+        }
+        Op::Select { cond, then, other, .. }
+            if has_frame(cond.uses()) && then != Reg::FP && other != Reg::FP =>
+        {
+            in_cond(&cond)
+        }
+        ref op if has_frame(op.uses(&[])) => Touch::Takes,
+        _ => Touch::Nothing,
+    }
+}
+
+fn in_cond(cond: &Cond) -> Touch {
+    match cond.lhs {
+        Place::Memory(at)
+            if at.base == Reg::FP && at.index.is_none() && cond.rhs != Operand::Reg(Reg::FP) =>
+        {
+            Touch::Reads(at, cond.size)
+        }
+        _ => match cond.uses().has(Reg::FP) {
+            true => Touch::Takes,
+            false => Touch::Nothing,
+        },
+    }
+}
+
+fn touch_end(end: &End) -> Touch {
+    match end {
+        End::Branch { cond, .. } => in_cond(cond),
+        _ => Touch::Nothing,
+    }
+}
+
+impl Bytes {
+    /// What matters before an access, of what does after it.
+    fn before(&mut self, touch: Touch) {
+        match touch {
+            Touch::Reads(at, size) | Touch::Updates(at, size) => self.add(at, size),
+            Touch::Writes(at, size) => self.remove(at, size),
+            Touch::Nothing | Touch::Takes => {}
+        }
+    }
+}
+
+/// Removes stores that nobody loads; whether there were any.
+fn stores(unit: &mut Unit) -> bool {
+    let touches = |op: &Op| !matches!(op, Op::Call { .. }) && !matches!(touch(op), Touch::Nothing);
+    let is_touched = |unit: &Unit| {
+        unit.blocks.iter().any(|block| block.insts.iter().any(|inst| touches(&inst.op)))
+    };
+    if !is_touched(unit) {
+        return false;
+    }
+    let (owner, mut takes) = owners(unit);
+    for (block, owner) in unit.blocks.iter().zip(&owner) {
+        let ops = block.insts.iter().filter(|inst| touches(&inst.op)).map(|inst| touch(&inst.op));
+        let taken = ops.chain([touch_end(&block.end)]).any(|touch| matches!(touch, Touch::Takes));
+        takes[*owner as usize] |= taken || !block.guards.is_empty();
+    }
+    let is_open = |block: usize| takes[owner[block] as usize];
+    let mut ins = vec![Bytes::default(); unit.blocks.len()];
+    let preds = Preds::of(unit);
+    let mut work: Vec<u32> = (0..unit.blocks.len() as u32).collect();
+    let mut is_waiting = vec![true; unit.blocks.len()];
+    while let Some(number) = work.pop() {
+        let number = number as usize;
+        is_waiting[number] = false;
+        if is_open(number) {
+            continue;
+        }
+        let block = &unit.blocks[number];
+        let mut bytes = after(block, &ins);
+        for inst in block.insts.iter().rev().filter(|inst| touches(&inst.op)) {
+            bytes.before(touch(&inst.op));
+        }
+        if bytes != ins[number] {
+            ins[number] = bytes;
+            for &pred in preds.of_block(number) {
+                if !std::mem::replace(&mut is_waiting[pred as usize], true) {
+                    work.push(pred);
+                }
+            }
+        }
+    }
+    let mut found = false;
+    for number in (0..unit.blocks.len()).filter(|number| !is_open(*number)) {
+        let mut bytes = after(&unit.blocks[number], &ins);
+        for inst in unit.blocks[number].insts.iter_mut().rev().filter(|i| touches(&i.op)) {
+            match touch(&inst.op) {
+                Touch::Writes(at, size) | Touch::Updates(at, size) if !bytes.has_any(at, size) => {
+                    inst.op = Op::Nop;
+                    found = true;
+                }
+                touch => bytes.before(touch),
+            }
+        }
+    }
+    found
+}
+
+/// The bytes that matter before the end of a block.
+fn after(block: &crate::ir::Block, ins: &[Bytes]) -> Bytes {
+    let mut bytes = Bytes::default();
+    block.successors().for_each(|to| bytes.union(&ins[to]));
+    bytes.before(touch_end(&block.end));
+    bytes
+}
+
+/// The function of each block, and for each function whether its frame's address is taken: at first
+/// only that of one more, which stands for blocks that control does not come to.
+fn owners(unit: &Unit) -> (Vec<u32>, Vec<bool>) {
+    let nobody = unit.functions.len() as u32;
+    let mut owner = vec![nobody; unit.blocks.len()];
+    let mut path = Vec::new();
+    for (number, function) in unit.functions.iter().enumerate() {
+        path.push(function.entry as usize);
+        while let Some(block) = path.pop() {
+            if owner[block] == nobody {
+                owner[block] = number as u32;
+                path.extend(unit.blocks[block].successors());
+            }
+        }
+    }
+    let mut takes = vec![false; unit.functions.len()];
+    takes.push(true);
+    (owner, takes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::eval::{checked_unit_of, unit_of};
+    use crate::opt::{same, values};
+
+    fn after(text: &str) -> String {
+        same::text_after(unit_of(text), &[run])
+    }
+
+    #[test]
+    fn programs_keep_what_they_do() {
+        same::keeps_meaning(&run);
+        same::keeps_meaning(&|unit, given| {
+            values::run(unit, given);
+            run(unit, given);
+        });
+    }
+
+    #[test]
+    fn results_that_nobody_reads_go() {
+        assert_eq!(
+            after("r2 = 5\nr2 += 1\nr3 = *(u8 *)(r1 + 0)\nr0 = r1\nr0 = r0\nexit"),
+            "r0 = r1|exit"
+        );
+        // What a checked load stops on stays.
+        let unit = checked_unit_of("r3 = *(u8 *)(r1 + 0)\nr0 = 0\nexit");
+        assert_eq!(same::text_after(unit, &[run]), "r3 = *(u8 *)(r1) ; window|r0 = 0|exit");
+    }
+
+    #[test]
+    fn stores_that_nobody_loads_go() {
+        let text = "*(u64 *)(r10 - 8) = r1\n*(u32 *)(r10 - 16) = 1\n*(u32 *)(r10 - 12) = 2\n\
+                    r0 = *(u32 *)(r10 - 14)\n*(u64 *)(r10 - 16) = 9\nexit";
+        assert_eq!(
+            after(text),
+            "*(u32 *)(r10 - 16) = 1|*(u32 *)(r10 - 12) = 2|r0 = *(u32 *)(r10 - 14)|exit"
+        );
+        let unit = checked_unit_of(text);
+        assert_eq!(same::text_after(unit.clone(), &[run]), same::text_after(unit, &[]));
+    }
+
+    #[test]
+    fn a_frame_whose_address_is_known_keeps_its_stores() {
+        let text = "*(u64 *)(r10 - 8) = 1\nr2 = r10\nr2 += -8\ncall 9\nr0 = 0\nexit";
+        assert_eq!(
+            after(text),
+            "*(u64 *)(r10 - 8) = 1|r2 = r10|r2 = r2 + -8|call callee 0|r0 = 0|exit"
+        );
+        assert_eq!(
+            after("*(u64 *)(r10 - 8) = 1\nr0 = r10\nexit"),
+            "*(u64 *)(r10 - 8) = 1|r0 = r10|exit"
+        );
+    }
+
+    #[test]
+    fn a_loop_loads_what_its_last_round_stored() {
+        let text = "*(u64 *)(r10 - 8) = 0\nagain: r0 = *(u64 *)(r10 - 8)\nr0 += 1\n\
+                    *(u64 *)(r10 - 8) = r0\nif r0 < 9 goto again\nexit";
+        assert_eq!(after(text), same::text_after(unit_of(text), &[]));
+    }
+}

@@ -1,0 +1,515 @@
+//! Constants and copies: what registers are known to hold takes the place of what computes it.
+//!
+//! A register is known to be a number, or another register and an offset. What holds on all ways to a
+//! block holds at its beginning; loops start from what is known before them and lose what their rounds
+//! contradict, so every block is looked at a bounded number of times.
+//!
+//! Invariant: a register that others are known by is not known by a third one.
+
+use super::Given;
+use super::simplify::{self, size_of};
+use crate::ir::{Address, Binary, Check, Cond, Edge, End, Op, Operand, Place, Reg, RegSet, Unit};
+use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Size, Width};
+
+/// What a register holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Value {
+    Unknown,
+    Const(u64),
+    /// What the register holds, and so much more.
+    Plus(Reg, i32),
+}
+
+/// What all registers hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    values: [Value; Reg::COUNT],
+    /// Registers that others may be known by.
+    roots: RegSet,
+}
+
+/// Replaces registers by what they are known to hold, and computes what can be.
+pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
+    let starts = analyze(unit);
+    for (block, start) in unit.blocks.iter_mut().zip(&starts) {
+        // No path comes to blocks without a start.
+        let Some(mut known) = *start else { continue };
+        for inst in &mut block.insts {
+            known.rewrite(&mut inst.op);
+            known.step(&inst.op);
+        }
+        known.rewrite_end(&mut block.end);
+    }
+}
+
+/// What is known where each block begins.
+fn analyze(unit: &Unit) -> Vec<Option<Known>> {
+    let mut starts: Vec<Option<Known>> = vec![None; unit.blocks.len()];
+    let order = unit.visiting_order();
+    let mut place = vec![0; unit.blocks.len()];
+    for (index, block) in order.iter().enumerate() {
+        place[*block as usize] = index;
+    }
+    for function in &unit.functions {
+        starts[function.entry as usize] = Some(Known::NOTHING);
+    }
+    // Rounds in the visiting order, from the first block that has changed.
+    let mut is_waiting = vec![true; order.len()];
+    let mut first = 0;
+    while first < order.len() {
+        let from = std::mem::replace(&mut first, order.len());
+        for index in from..order.len() {
+            if !std::mem::take(&mut is_waiting[index]) {
+                continue;
+            }
+            let block = &unit.blocks[order[index] as usize];
+            let Some(mut known) = starts[order[index] as usize] else { continue };
+            let mut join = |to: u32, known: &Known| {
+                let start = &mut starts[to as usize];
+                let new = start.map_or(*known, |start| start.meet(known));
+                if *start != Some(new) {
+                    *start = Some(new);
+                    let to = place[to as usize];
+                    is_waiting[to] = true;
+                    if to <= index {
+                        first = first.min(to);
+                    }
+                }
+            };
+            if !block.guards.is_empty() {
+                join(block.otherwise, &known);
+            }
+            for inst in &block.insts {
+                known.step(&inst.op);
+            }
+            match &block.end {
+                End::Branch { cond, then, other } if then.to != other.to => {
+                    join(then.to, &known.assuming(cond, true));
+                    join(other.to, &known.assuming(cond, false));
+                }
+                end => end.edges().for_each(|edge| join(edge.to, &known)),
+            }
+        }
+    }
+    starts
+}
+
+impl Known {
+    const NOTHING: Known = Known { values: [Value::Unknown; Reg::COUNT], roots: RegSet::NONE };
+
+    fn value(&self, reg: Reg) -> Value {
+        self.values[reg.index()]
+    }
+
+    fn constant(&self, reg: Reg) -> Option<u64> {
+        match self.value(reg) {
+            Value::Const(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// A register and an offset that make up what a register holds.
+    fn sum(&self, reg: Reg) -> (Reg, i32) {
+        match self.value(reg) {
+            Value::Plus(root, offset) => (root, offset),
+            _ => (reg, 0),
+        }
+    }
+
+    /// A register that holds the same.
+    fn same(&self, reg: Reg) -> Reg {
+        match self.value(reg) {
+            Value::Plus(root, 0) => root,
+            _ => reg,
+        }
+    }
+
+    /// What both know.
+    fn meet(&self, other: &Known) -> Known {
+        // A register that both know by another: that one is not known by a third in either.
+        let mut both = *self;
+        for (value, other) in both.values.iter_mut().zip(&other.values) {
+            if value != other {
+                *value = Value::Unknown;
+            }
+        }
+        both
+    }
+
+    /// Forgets what was known by a register, whose value goes: another takes its place.
+    fn unroot(&mut self, reg: Reg) {
+        if !self.roots.has(reg) {
+            return;
+        }
+        self.roots = self.roots.without(RegSet::of(reg));
+        let mut heir = None;
+        for other in 0..Reg::COUNT {
+            let Value::Plus(root, offset) = self.values[other] else { continue };
+            if root != reg {
+                continue;
+            }
+            self.values[other] = match heir {
+                None => {
+                    heir = Some((Reg::new(other as u8), offset));
+                    Value::Unknown
+                }
+                Some((heir, first)) => match offset.checked_sub(first) {
+                    Some(offset) => {
+                        self.roots = self.roots.with(heir);
+                        Value::Plus(heir, offset)
+                    }
+                    None => Value::Unknown,
+                },
+            };
+        }
+    }
+
+    fn forget(&mut self, regs: RegSet) {
+        for reg in regs.iter() {
+            self.unroot(reg);
+            self.values[reg.index()] = Value::Unknown;
+        }
+    }
+
+    fn set(&mut self, dst: Reg, value: Value) {
+        match value {
+            // What was known by the register is known by it still, from its new value.
+            Value::Plus(root, by) if root == dst => {
+                if self.roots.has(dst) {
+                    for value in &mut self.values {
+                        if let Value::Plus(root, offset) = value
+                            && *root == dst
+                        {
+                            *value = match offset.checked_sub(by) {
+                                Some(offset) => Value::Plus(dst, offset),
+                                None => Value::Unknown,
+                            };
+                        }
+                    }
+                }
+            }
+            Value::Plus(root, _) => {
+                self.unroot(dst);
+                // It may have been the root's heir.
+                self.roots = self.roots.with(root);
+                self.values[dst.index()] = value;
+            }
+            _ => {
+                self.unroot(dst);
+                self.values[dst.index()] = value;
+            }
+        }
+    }
+
+    /// What is known after an operation.
+    fn step(&mut self, op: &Op) {
+        match *op {
+            Op::Const { dst, value } => self.set(dst, Value::Const(value)),
+            Op::Move { width: Width::W64, dst, src } => self.plus(dst, src, 0),
+            Op::Binary {
+                op: Binary::Alu(AluOp::Add),
+                width: Width::W64,
+                dst,
+                lhs,
+                rhs: Operand::Imm(imm),
+            } => self.plus(dst, lhs, imm),
+            Op::Binary {
+                op: Binary::Alu(AluOp::Sub),
+                width: Width::W64,
+                dst,
+                lhs,
+                rhs: Operand::Imm(imm),
+            } if imm != i32::MIN => self.plus(dst, lhs, -imm),
+            Op::Lea { width: Width::W64, dst, at: Address { base, index: None, offset } } => {
+                self.plus(dst, base, offset);
+            }
+            _ => {
+                let value = match op.pure_dst() {
+                    Some(dst) => simplify::compute(op, |reg| self.constant(reg)).map(|v| (dst, v)),
+                    None => None,
+                };
+                match value {
+                    Some((dst, value)) => self.set(dst, Value::Const(value)),
+                    None => self.forget(op.writes()),
+                }
+            }
+        }
+    }
+
+    fn plus(&mut self, dst: Reg, src: Reg, by: i32) {
+        let value = match self.value(src) {
+            Value::Const(value) => Value::Const(value.wrapping_add(i64::from(by) as u64)),
+            Value::Unknown => Value::Plus(src, by),
+            Value::Plus(root, offset) => match offset.checked_add(by) {
+                Some(offset) => Value::Plus(root, offset),
+                None => Value::Unknown,
+            },
+        };
+        // Itself and nothing more.
+        if value != Value::Plus(dst, 0) {
+            self.set(dst, value);
+        }
+    }
+
+    /// What is known where the condition holds, or where it does not.
+    fn assuming(&self, cond: &Cond, holds: bool) -> Known {
+        let mut known = *self;
+        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs } = *cond
+            && op == if holds { JmpOp::Eq } else { JmpOp::Ne }
+            && self.value(reg) == Value::Unknown
+            && !self.roots.has(reg)
+        {
+            let value = match rhs {
+                Operand::Imm(imm) => Some(i64::from(imm) as u64),
+                Operand::Reg(rhs) => self.constant(rhs),
+            };
+            if let Some(value) = value {
+                known.values[reg.index()] = Value::Const(value);
+            }
+        }
+        known
+    }
+
+    /// A number that can stand for an operand: its lower bits are those of the register.
+    fn immediate(&self, operand: Operand, size: Size) -> Operand {
+        let Operand::Reg(reg) = operand else { return operand };
+        match self.constant(reg) {
+            Some(value) => match simplify::immediate(value, size) {
+                Some(imm) => Operand::Imm(imm),
+                None => operand,
+            },
+            None => Operand::Reg(self.same(reg)),
+        }
+    }
+
+    /// An address by roots, with the offsets in one. The register of an access that is compared with
+    /// the context must hold the same.
+    fn address(&self, at: &mut Address, is_exact: bool) {
+        if is_exact {
+            at.base = self.same(at.base);
+            return;
+        }
+        let (base, offset) = self.sum(at.base);
+        if let Some(offset) = at.offset.checked_add(offset) {
+            (at.base, at.offset) = (base, offset);
+        }
+        let Some((index, scale)) = at.index else { return };
+        if let Some(value) = self.constant(index) {
+            let offset = (value << scale) as i64;
+            let sum = i64::from(at.offset).checked_add(offset).map(i32::try_from);
+            if let Some(Ok(offset)) = sum {
+                (at.index, at.offset) = (None, offset);
+            }
+        } else {
+            let (root, by) = self.sum(index);
+            let by = i32::try_from(i64::from(by) << scale).ok();
+            if let Some(offset) = by.and_then(|by| at.offset.checked_add(by)) {
+                (at.index, at.offset) = (Some((root, scale)), offset);
+            }
+        }
+    }
+
+    fn access(&self, check: &mut Check, at: &mut Address, size: Size) {
+        self.address(at, matches!(check, Check::Context { .. }));
+        simplify::check_in_frame(check, *at, size);
+    }
+
+    fn rewrite(&self, op: &mut Op) {
+        // What a register holds is replaced first, then what can be computed.
+        match op {
+            Op::Move { width: Width::W64, src, .. } => *src = self.same(*src),
+            Op::Move { src, .. }
+            | Op::Extend { src, .. }
+            | Op::Swap { src, .. }
+            | Op::Neg { src, .. }
+            | Op::Bits { src, .. } => *src = self.same(*src),
+            Op::Binary { op: Binary::MulHigh | Binary::SmulHigh, lhs, rhs, .. } => {
+                *lhs = self.same(*lhs);
+                if let Operand::Reg(reg) = rhs {
+                    *reg = self.same(*reg);
+                }
+            }
+            Op::Binary { op: binary, width, lhs, rhs, .. } => {
+                *rhs = self.immediate(*rhs, size_of(*width));
+                match self.value(*lhs) {
+                    Value::Plus(root, 0) => *lhs = root,
+                    // Sums of sums.
+                    Value::Plus(root, offset) if *binary == Binary::Alu(AluOp::Add) => {
+                        if let Operand::Imm(imm) = *rhs
+                            && *width == Width::W64
+                            && let Some(sum) = imm.checked_add(offset)
+                        {
+                            (*lhs, *rhs) = (root, Operand::Imm(sum));
+                        }
+                    }
+                    Value::Const(value) if simplify::is_commutative(*binary) => {
+                        if let (Operand::Reg(other), Some(imm)) =
+                            (*rhs, simplify::immediate(value, size_of(*width)))
+                        {
+                            (*lhs, *rhs) = (other, Operand::Imm(imm));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            Op::BinaryLoad { lhs, at, .. } => {
+                *lhs = self.same(*lhs);
+                self.address(at, false);
+            }
+            Op::Update { size, at, rhs, .. } => {
+                *rhs = self.immediate(*rhs, *size);
+                self.address(at, false);
+            }
+            Op::Lea { at, .. } => self.address(at, false),
+            Op::Load { check, at, size, .. } | Op::LoadAcquire { check, at, size, .. } => {
+                self.access(check, at, *size);
+            }
+            Op::Store { check, at, size, src, swap } => {
+                if !*swap {
+                    *src = self.immediate(*src, *size);
+                } else if let Operand::Reg(reg) = src {
+                    *reg = self.same(*reg);
+                }
+                self.access(check, at, *size);
+            }
+            Op::StoreRelease { check, at, size, src } => {
+                *src = self.same(*src);
+                self.access(check, at, *size);
+            }
+            Op::Atomic { op, check, at, size, src } => {
+                if matches!(op, AtomicOp::Rmw(_) | AtomicOp::Cmpxchg) {
+                    *src = self.same(*src);
+                }
+                self.access(check, at, *size);
+            }
+            Op::Select { cond, then, other, .. } => {
+                self.rewrite_cond(cond);
+                (*then, *other) = (self.same(*then), self.same(*other));
+            }
+            Op::Packet { index: Some(index), .. } => *index = self.same(*index),
+            _ => {}
+        }
+        if let Some(dst) = op.pure_dst()
+            && let Some(value) = simplify::compute(op, |reg| self.constant(reg))
+        {
+            // A long number that a register has is copied.
+            let is_long_copy = matches!(op, Op::Move { .. })
+                && i32::try_from(value as i64).is_err()
+                && u32::try_from(value).is_err();
+            if !is_long_copy {
+                *op = Op::Const { dst, value };
+                return;
+            }
+        }
+        simplify::simplify(op, |reg| self.constant(reg));
+    }
+
+    fn rewrite_cond(&self, cond: &mut Cond) {
+        match &mut cond.lhs {
+            Place::Memory(at) => self.address(at, false),
+            Place::Reg(reg) => *reg = self.same(*reg),
+        }
+        cond.rhs = self.immediate(cond.rhs, cond.size);
+        if let (Place::Reg(lhs), Operand::Reg(rhs)) = (cond.lhs, cond.rhs)
+            && let Some(value) = self.constant(lhs)
+            && let Some(imm) = simplify::immediate(value, cond.size)
+        {
+            cond.op = simplify::mirrored(cond.op);
+            (cond.lhs, cond.rhs) = (Place::Reg(rhs), Operand::Imm(imm));
+        }
+        simplify::simplify_cond(cond);
+    }
+
+    fn rewrite_end(&self, end: &mut End) {
+        let End::Branch { cond, then, other } = end else { return };
+        self.rewrite_cond(cond);
+        let decided: Option<Edge> = match simplify::decide(cond, |reg| self.constant(reg)) {
+            Some(true) => Some(*then),
+            Some(false) => Some(*other),
+            None => None,
+        };
+        if let Some(edge) = decided {
+            *end = End::Jump(edge);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::eval::{checked_unit_of, unit_of};
+    use crate::opt::same;
+
+    fn after(text: &str) -> String {
+        same::text_after(unit_of(text), &[run])
+    }
+
+    #[test]
+    fn programs_keep_what_they_do() {
+        same::keeps_meaning(&run);
+    }
+
+    #[test]
+    fn constants_become_immediates_and_results() {
+        assert_eq!(
+            after("r2 = 5\nr3 = r2\nr3 *= 4\nr0 = r1\nr0 += r3\nexit"),
+            "r2 = 5|r3 = 5|r3 = 20|r0 = r1|r0 = r1 + 20|exit"
+        );
+        assert_eq!(
+            after("r2 = 0xffffffff ll\nr0 = r1\nr0 &= r2\nexit"),
+            "r2 = 0xffffffff|r0 = r1|w0 = w1|exit"
+        );
+        assert_eq!(
+            after("r2 = 3\nr0 = 7\n*(u16 *)(r1 + 2) = r2\nexit"),
+            "r2 = 3|r0 = 7|*(u16 *)(r1 + 2) = 3|exit"
+        );
+    }
+
+    #[test]
+    fn pointers_are_the_frame_and_an_offset() {
+        assert_eq!(
+            after("r2 = r10\nr2 += -8\nr3 = r2\nr3 += 4\nr0 = *(u32 *)(r3 + 0)\nexit"),
+            "r2 = r10|r2 = r10 + -8|r3 = r2|r3 = r10 + -4|r0 = *(u32 *)(r10 - 4)|exit"
+        );
+        // Other registers keep up with one that moves on.
+        assert_eq!(
+            after("r2 = r1\nr1 += 1\nr0 = *(u8 *)(r2 + 0)\nexit"),
+            "r2 = r1|r1 = r1 + 1|r0 = *(u8 *)(r1 - 1)|exit"
+        );
+        let unit = checked_unit_of("r2 = r10\nr2 += -8\nr0 = *(u32 *)(r2 + 0)\nexit");
+        assert!(same::text_after(unit, &[run]).contains("r0 = *(u32 *)(r10 - 8)|"));
+    }
+
+    #[test]
+    fn what_both_ways_know_holds_after_them() {
+        assert_eq!(
+            after("r2 = 7\nr3 = 1\nif r1 == 0 goto out\nr3 = 2\nout: r0 = r2\nr0 += r3\nexit"),
+            "r2 = 7|r3 = 1|if r1 == 0 goto b2 else b1|r3 = 2|goto b2|r0 = 7|r0 = r3 + 7|exit"
+        );
+        // A loop that changes it does not.
+        assert_eq!(
+            after("r2 = 7\nr0 = 0\nagain: r0 += 1\nif r0 < r2 goto again\nexit"),
+            "r2 = 7|r0 = 0|goto b1|r0 = r0 + 1|if r0 < 7 goto b1 (cost 2) else b2|exit"
+        );
+    }
+
+    #[test]
+    fn a_decided_comparison_is_a_jump() {
+        assert_eq!(
+            after("r2 = 7\nif r2 > 6 goto out\nr2 = 1\nout: r0 = r2\nexit"),
+            "r2 = 7|goto b2|r2 = 1|goto b2|r0 = r2|exit"
+        );
+        assert_eq!(
+            after("r0 = 1\nif r1 != 5 goto out\nr0 = r1\nout: exit"),
+            "r0 = 1|if r1 != 5 goto b2 else b1|r0 = 5|goto b2|exit"
+        );
+    }
+
+    #[test]
+    fn a_call_ends_what_its_arguments_hold() {
+        assert_eq!(
+            after("r6 = 1\nr2 = 2\ncall 7\nr2 += 1\nr0 = r2\nr0 += r6\nexit"),
+            "r6 = 1|r2 = 2|call callee 0|r2 = r2 + 1|r0 = r2|r0 = r2 + 1|exit"
+        );
+    }
+}
