@@ -10,7 +10,7 @@
 //! - [`corpus`]: verdicts on many programs, ours beside those of Linux
 //! - [`engine`]: the trait and what an engine may answer
 //! - [`files`]: files below a folder
-//! - [`interpreter`]: the interpreter as an engine
+//! - [`machine`]: this project's machine as an engine, interpreted or compiled
 //! - [`judge`]: who says whether a program is accepted: the verifier, the running kernel
 //! - [`kernel`]: the Linux kernel as an engine
 //! - [`object`]: programs of object files with their maps, here and on the kernel
@@ -22,9 +22,9 @@ pub mod cases;
 pub mod corpus;
 pub mod engine;
 pub mod files;
-pub mod interpreter;
 pub mod judge;
 pub mod kernel;
+pub mod machine;
 pub mod object;
 pub mod plugin;
 pub mod runner;

@@ -10,7 +10,7 @@
 //! Bytes are two hexadecimal digits each with any space between (the runner writes two spaces).
 //! Helper 5 is `unwind` there: it returns its argument, and would end the program if that is 0.
 
-use crate::interpreter::InterpreterEngine;
+use crate::machine::MachineEngine;
 use crate::{Engine, Outcome};
 use ebpfvm::{Helper, TrapKind, Vm};
 use ebpfvm_asm::{ByteOrder, Slot};
@@ -166,7 +166,7 @@ pub fn run(args: &[String], stdin: impl Read) -> Result<u64, PluginError> {
     let program = if request.elf { elf_program(&input)? } else { input };
     let slots = Slot::all_from_bytes(&program, ByteOrder::Little)
         .map_err(|_| PluginError::Length(program.len()))?;
-    match InterpreterEngine::on(machine()).run(&slots, request.memory.as_deref()) {
+    match MachineEngine::on(machine()).run(&slots, request.memory.as_deref()) {
         Outcome::Value(value) => Ok(value),
         Outcome::Refused(why) | Outcome::Trapped(why) | Outcome::Unsupported(why) => {
             Err(PluginError::Program(why))

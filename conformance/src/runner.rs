@@ -1,8 +1,8 @@
 //! Runs directories of vectors on engines and reports.
 
 use crate::engine::{Engine, Outcome, Unavailable, Verdicts};
-use crate::interpreter::InterpreterEngine;
 use crate::kernel::KernelEngine;
+use crate::machine::MachineEngine;
 use crate::vector::{Expected, Vector};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ pub enum ConformError {
 }
 
 /// The names of all engines.
-pub const ENGINES: &[&str] = &["interp", "checked", "kernel"];
+pub const ENGINES: &[&str] = &["interp", "checked", "jit", "jit-checked", "kernel"];
 
 /// The engine with this name, or all of them for `all`. One that cannot be used here is an
 /// [`Unavailable`].
@@ -142,8 +142,10 @@ pub const ENGINES: &[&str] = &["interp", "checked", "kernel"];
 pub fn engines(name: &str) -> Result<Vec<Box<dyn Engine>>, ConformError> {
     let engine = |name: &str| -> Box<dyn Engine> {
         match name {
-            "interp" => Box::new(InterpreterEngine::unchecked()),
-            "checked" => Box::new(InterpreterEngine::checked()),
+            "interp" => Box::new(MachineEngine::unchecked()),
+            "checked" => Box::new(MachineEngine::checked()),
+            "jit" => Box::new(MachineEngine::jit()),
+            "jit-checked" => Box::new(MachineEngine::jit_checked()),
             "kernel" => match KernelEngine::new() {
                 Ok(engine) => Box::new(engine),
                 Err(e) => Box::new(Unavailable { name: name.into(), why: e.to_string() }),

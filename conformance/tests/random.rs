@@ -9,8 +9,8 @@ use ebpfvm_asm::text::{NoSymbols, Style, listing};
 use ebpfvm_asm::{
     AluOp, AtomicOp, Code, EndianOp, Imm64, Insn, JmpOp, Operand, Reg, Size, Slot, Width,
 };
-use ebpfvm_conformance::interpreter::InterpreterEngine;
 use ebpfvm_conformance::kernel::KernelEngine;
+use ebpfvm_conformance::machine::MachineEngine;
 use ebpfvm_conformance::{Engine, Outcome};
 use ebpfvm_kernel::report_skip;
 
@@ -184,7 +184,7 @@ fn interpreter_and_kernel_agree() {
         Ok(kernel) => kernel,
         Err(e) => return report_skip("interpreter_and_kernel_agree", e),
     };
-    let interpreter = InterpreterEngine::checked();
+    let interpreter = MachineEngine::checked();
     for seed in 0..PROGRAMS {
         let mut generator = Generator { random: Random::new(seed), builder: Builder::new() };
         let memory: Vec<u8> =

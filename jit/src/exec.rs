@@ -51,6 +51,11 @@ impl Program {
         unsafe { self.code.enter(self.entry, state, args) }
     }
 
+    /// Whether a function is one that helpers may call.
+    pub fn has_entry(&self, number: usize) -> bool {
+        self.functions.get(number).is_some_and(Option::is_some)
+    }
+
     /// Runs a function of the program that helpers may call; none if it is not one.
     ///
     /// # Safety

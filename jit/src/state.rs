@@ -1,5 +1,7 @@
 //! What compiled code and the machine share during a run.
 
+use ebpfvm_spec::context::Direction;
+
 /// A range of addresses. Lengths are kept apart for reading and writing: a read-only region has a
 /// write length of 0.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -11,6 +13,28 @@ pub struct Region {
     pub read_bytes: u64,
     /// Bytes from there that may be written.
     pub write_bytes: u64,
+}
+
+impl Region {
+    /// The region of `bytes` bytes at `base`.
+    pub const fn new(base: u64, bytes: u64, writable: bool) -> Region {
+        Region { base, read_bytes: bytes, write_bytes: if writable { bytes } else { 0 } }
+    }
+
+    /// Whether the region has all of `bytes` bytes at `addr`; `bytes` is at least 1.
+    #[inline(always)]
+    pub const fn has(&self, addr: u64, bytes: u64, direction: Direction) -> bool {
+        let len = match direction {
+            Direction::Read => self.read_bytes,
+            Direction::Write => self.write_bytes,
+        };
+        addr.wrapping_sub(self.base) < len.saturating_sub(bytes - 1)
+    }
+
+    /// How far an address is from the first.
+    pub const fn offset(&self, addr: u64) -> u64 {
+        addr.wrapping_sub(self.base)
+    }
 }
 
 /// Frames that may be nested, the entry's with them (`MAX_CALL_FRAMES`).
@@ -49,10 +73,32 @@ pub struct State {
     pub window: Region,
     /// The region that [`Runtime::find`](crate::Runtime::find) found last.
     pub last: Region,
-    /// Frames in use, less one.
+    /// Frames in use, less one: all ones when there is none.
     pub depth: u32,
     /// Size of each frame in use, the entry's first. Kept by code that checks or calls helpers.
     pub frame_bytes: [u32; MAX_FRAMES],
+}
+
+impl Default for State {
+    /// A state without a frame.
+    fn default() -> State {
+        State {
+            fuel: 0,
+            unwind: 0,
+            frame_top: 0,
+            stop: State::RETURNED,
+            pc: 0,
+            site: 0,
+            cpu: 0,
+            number: 0,
+            cell: 0,
+            context: 0,
+            window: Region::default(),
+            last: Region::default(),
+            depth: u32::MAX,
+            frame_bytes: [0; MAX_FRAMES],
+        }
+    }
 }
 
 impl State {

@@ -33,6 +33,7 @@ mod interp;
 mod loaded;
 pub mod map;
 mod memory;
+mod native;
 pub mod packet;
 pub mod pin;
 mod rewrite;
@@ -48,6 +49,7 @@ mod vm;
 
 pub use context::{Context, ContextError};
 pub use ebpfvm_asm as asm;
+pub use ebpfvm_jit as jit;
 pub use ebpfvm_loader as loader;
 pub use ebpfvm_spec as spec;
 pub use ebpfvm_verifier as verifier;
@@ -56,6 +58,7 @@ pub use host::{Host, SystemHost, World};
 pub use instance::{Instance, LinkError, LinkErrorKind, Outcome};
 pub use loaded::{LoadOptions, Loaded, LoadedError};
 pub use map::{Map, MapRef};
+pub use native::{Engine, Prepared};
 pub use packet::Packet;
 pub use pin::{PinError, PinRoot};
 pub use run::{NextHop, PacketClone, Redirect};
@@ -65,6 +68,10 @@ pub use vm::{Builder, Vm};
 
 /// Fuel for a run that is not expected to loop long: 100 million instructions, a second or less.
 pub const DEFAULT_FUEL: u64 = 100_000_000;
+
+/// The fuel of a run without a limit. Compiled programs that the verifier accepted then do not count
+/// it; they end in any case.
+pub const NO_FUEL_LIMIT: u64 = u64::MAX;
 
 /// The code blocks of the README, tested.
 #[cfg(doctest)]

@@ -235,7 +235,7 @@ impl Loaded {
         match judgement.verdict {
             Ok(verified) => {
                 let instance = Instance::link_verified(&self.vm, verified, &self.maps, absent);
-                Ok(instance.map(Instance::share))
+                Ok(instance.and_then(|instance| self.vm.ready(instance)))
             }
             Err(rejection) => Err(LoadedError::NotAccepted {
                 file: self.object.file().into(),

@@ -9,14 +9,11 @@ use crate::map::Slab;
 use crate::run::Frame;
 use crate::shown::Shown;
 use crate::trap::NearRegion;
+use ebpfvm_jit::State;
 use ebpfvm_spec::context::Direction;
 use std::mem::MaybeUninit;
 
-/// Size of a stack frame in bytes (`MAX_BPF_STACK`).
-pub(crate) const FRAME_BYTES: usize = 512;
-
-/// Nested calls, with the entry (`MAX_CALL_FRAMES`).
-pub(crate) const MAX_FRAMES: usize = 8;
+pub(crate) use ebpfvm_jit::{FRAME_BYTES, MAX_FRAMES, Region as Range};
 
 /// The stack of a run, aligned for every access.
 #[repr(C, align(16))]
@@ -38,42 +35,12 @@ impl Stack {
     }
 }
 
-/// A range of addresses. Lengths are kept apart for reading and writing: a read-only region has a
-/// write length of 0.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Range {
-    base: u64,
-    read_bytes: u64,
-    write_bytes: u64,
-}
-
-impl Range {
-    pub(crate) fn new(base: u64, bytes: u64, writable: bool) -> Range {
-        Range { base, read_bytes: bytes, write_bytes: if writable { bytes } else { 0 } }
-    }
-
-    /// Whether the range has all of `bytes` bytes at `addr`; `bytes` is at least 1.
-    #[inline(always)]
-    pub(crate) fn has(&self, addr: u64, bytes: u64, direction: Direction) -> bool {
-        let len = match direction {
-            Direction::Read => self.read_bytes,
-            Direction::Write => self.write_bytes,
-        };
-        addr.wrapping_sub(self.base) < len.saturating_sub(bytes - 1)
-    }
-
-    /// How far an address is from the first.
-    pub(crate) fn offset(&self, addr: u64) -> u64 {
-        addr.wrapping_sub(self.base)
-    }
-
-    fn near(&self, name: impl Into<String>, addr: u64) -> NearRegion {
-        NearRegion {
-            name: name.into(),
-            bytes: self.read_bytes,
-            offset: addr.wrapping_sub(self.base) as i64,
-            writable: self.write_bytes != 0,
-        }
+fn near(range: &Range, name: impl Into<String>, addr: u64) -> NearRegion {
+    NearRegion {
+        name: name.into(),
+        bytes: range.read_bytes,
+        offset: addr.wrapping_sub(range.base) as i64,
+        writable: range.write_bytes != 0,
     }
 }
 
@@ -81,7 +48,7 @@ impl Range {
 pub(crate) struct FramesAside {
     stack: u64,
     bytes: [u32; MAX_FRAMES],
-    count: usize,
+    depth: u32,
 }
 
 /// Memory that a run has until it ends.
@@ -92,19 +59,14 @@ struct Lent {
 
 /// What a run may touch.
 pub(crate) struct Regions {
-    /// The current stack frame.
+    /// What compiled code sees: the packet with its metadata or the plain memory, the region found
+    /// last by the search, and the frames in use. A frame may be smaller than its place: what the
+    /// function cannot reach is not set to zero and must not be seen through other pointers.
+    pub(crate) state: State,
+    /// The current stack frame; empty while compiled code runs, which knows it.
     frame: Range,
-    /// The packet with its metadata, or the plain memory.
-    window: Range,
-    /// The region found last by the search.
-    last: Range,
     /// The lowest address of the stack; frames are filled from the top.
     stack: u64,
-    /// Size of each frame in use, the entry's first. A frame may be smaller than its place: what
-    /// the function cannot reach is not set to zero and must not be seen through other pointers.
-    frame_bytes: [u32; MAX_FRAMES],
-    /// Number of frames in use.
-    frames: usize,
     /// The program's view of the context: loads and stores in it are translated.
     pub(crate) context: Range,
     /// The context as memory, where it is laid out as the program sees it.
@@ -121,12 +83,9 @@ impl Regions {
     /// The regions of a run that has no stack yet.
     pub(crate) fn new(window: Range, context: Range) -> Regions {
         Regions {
+            state: State { window, ..State::default() },
             frame: Range::default(),
-            window,
-            last: Range::default(),
             stack: 0,
-            frame_bytes: [0; MAX_FRAMES],
-            frames: 0,
             context,
             plain_context: Range::default(),
             records: Vec::new(),
@@ -144,6 +103,37 @@ impl Regions {
     /// Sets the lowest address of the stack, a [`Stack`].
     pub(crate) fn set_stack(&mut self, stack: u64) {
         self.stack = stack;
+        self.state.depth = u32::MAX;
+    }
+
+    /// Enters a frame of this size for compiled code, which knows its own frame.
+    ///
+    /// # Panics
+    /// If all frames are in use.
+    #[inline]
+    pub(crate) fn push_native_frame(&mut self, bytes: u32) {
+        let depth = self.state.depth.wrapping_add(1);
+        self.state.depth = depth;
+        self.state.frame_bytes[depth as usize] = bytes;
+        self.state.frame_top = self.frame_top(depth as usize);
+        self.state.last = Range::default();
+        self.frame = Range::default();
+    }
+
+    /// Leaves a frame that a helper has entered, for compiled code.
+    pub(crate) fn pop_native_frame(&mut self) {
+        self.state.depth = self.state.depth.wrapping_sub(1);
+        self.state.last = Range::default();
+    }
+
+    /// Has the current frame found by searching only, for compiled code.
+    pub(crate) fn forget_frame(&mut self) {
+        self.frame = Range::default();
+    }
+
+    /// Number of frames in use.
+    pub(crate) fn frames(&self) -> usize {
+        self.state.depth.wrapping_add(1) as usize
     }
 
     /// The address after a frame's last byte: what `r10` holds in it.
@@ -152,7 +142,7 @@ impl Regions {
     }
 
     fn frame_range(&self, index: usize) -> Range {
-        let bytes = u64::from(self.frame_bytes[index]);
+        let bytes = u64::from(self.state.frame_bytes[index]);
         Range::new(self.frame_top(index) - bytes, bytes, true)
     }
 
@@ -161,29 +151,29 @@ impl Regions {
     /// # Panics
     /// If all frames are in use.
     pub(crate) fn push_frame(&mut self, bytes: u32) -> u64 {
-        self.frame_bytes[self.frames] = bytes;
-        self.frames += 1;
+        self.state.depth = self.state.depth.wrapping_add(1);
+        self.state.frame_bytes[self.state.depth as usize] = bytes;
         self.frame_changed()
     }
 
     /// Leaves the current frame; returns the address after the last byte of the one before, or 0
     /// after the entry's.
     pub(crate) fn pop_frame(&mut self) -> u64 {
-        self.frames -= 1;
+        self.state.depth = self.state.depth.wrapping_sub(1);
         self.frame_changed()
     }
 
     fn frame_changed(&mut self) -> u64 {
         // The region found last may have been a frame that is gone.
-        self.last = Range::default();
-        let Some(index) = self.frames.checked_sub(1) else { return 0 };
+        self.state.last = Range::default();
+        let Some(index) = self.frames().checked_sub(1) else { return 0 };
         self.frame = self.frame_range(index);
         self.frame_top(index)
     }
 
     /// Replaces the packet or plain memory, after a helper has changed it.
     pub(crate) fn set_window(&mut self, window: Range) {
-        self.window = window;
+        self.state.window = window;
     }
 
     /// Gives the values of a map to the program.
@@ -193,14 +183,19 @@ impl Regions {
 
     /// Puts the frames aside for a program with a stack of its own.
     pub(crate) fn put_frames_aside(&mut self) -> FramesAside {
-        let aside = FramesAside { stack: self.stack, bytes: self.frame_bytes, count: self.frames };
-        self.frames = 0;
+        let aside = FramesAside {
+            stack: self.stack,
+            bytes: self.state.frame_bytes,
+            depth: self.state.depth,
+        };
+        self.state.depth = u32::MAX;
         aside
     }
 
     /// Takes frames back that were put aside.
     pub(crate) fn take_frames_back(&mut self, aside: FramesAside) {
-        (self.stack, self.frame_bytes, self.frames) = (aside.stack, aside.bytes, aside.count);
+        self.stack = aside.stack;
+        (self.state.frame_bytes, self.state.depth) = (aside.bytes, aside.depth);
         self.frame_changed();
     }
 
@@ -227,7 +222,7 @@ impl Regions {
         let found = self.records.iter().position(|r| r.base == base);
         if let Some(i) = found {
             self.records.swap_remove(i);
-            self.last = Range::default();
+            self.state.last = Range::default();
         }
         found.is_some()
     }
@@ -235,7 +230,7 @@ impl Regions {
     /// Whether a frame of the program's stack has all of `bytes` bytes at an address.
     pub(crate) fn is_on_stack(&self, addr: u64, bytes: u64) -> bool {
         let has = |i| self.frame_range(i).has(addr, bytes, Direction::Write);
-        (0..self.frames).any(has)
+        (0..self.frames()).any(has)
     }
 
     /// The addresses of memory that was given and not taken back.
@@ -246,15 +241,15 @@ impl Regions {
     /// Whether the access lies in the frame, the window or the region found last.
     #[inline(always)]
     pub(crate) fn hit(&self, addr: u64, bytes: u64, direction: Direction) -> bool {
-        self.window.has(addr, bytes, direction)
+        self.state.window.has(addr, bytes, direction)
             || self.frame.has(addr, bytes, direction)
-            || self.last.has(addr, bytes, direction)
+            || self.state.last.has(addr, bytes, direction)
     }
 
     /// Address and length of the part of the window where a load of any size may start.
     #[inline(always)]
     pub(crate) fn any_load(&self) -> (u64, u64) {
-        (self.window.base, self.window.read_bytes.saturating_sub(7))
+        (self.state.window.base, self.state.window.read_bytes.saturating_sub(7))
     }
 
     /// Whether the access lies in any region; remembers where.
@@ -270,7 +265,7 @@ impl Regions {
         }
         let found = self.search(instance, addr, bytes, direction);
         if let Some(range) = found {
-            self.last = range;
+            self.state.last = range;
         }
         found.is_some()
     }
@@ -282,7 +277,7 @@ impl Regions {
         bytes: u64,
         direction: Direction,
     ) -> Option<Range> {
-        let frames = (0..self.frames).map(|i| self.frame_range(i));
+        let frames = (0..self.frames()).map(|i| self.frame_range(i));
         frames
             .chain(self.records.iter().copied())
             .chain(self.lent.iter().map(|lent| lent.range))
@@ -302,15 +297,16 @@ impl Regions {
         /// Farther away an address says nothing about the region that was meant.
         const REACH_BYTES: u64 = 64 * 1024;
         let mut all = Vec::new();
-        for i in 0..self.frames {
+        for i in 0..self.frames() {
             let frame = self.frame_range(i);
-            let name = if i + 1 == self.frames { "stack frame" } else { "stack frame of a caller" };
-            all.push(frame.near(name, addr));
+            let name =
+                if i + 1 == self.frames() { "stack frame" } else { "stack frame of a caller" };
+            all.push(near(&frame, name, addr));
         }
-        all.push(self.window.near(instance.window_name(), addr));
-        all.push(self.context.near("context", addr));
-        all.extend(self.records.iter().map(|r| r.near("ring-buffer record", addr)));
-        all.extend(self.lent.iter().map(|lent| lent.range.near(lent.name, addr)));
+        all.push(near(&self.state.window, instance.window_name(), addr));
+        all.push(near(&self.context, "context", addr));
+        all.extend(self.records.iter().map(|r| near(&r, "ring-buffer record", addr)));
+        all.extend(self.lent.iter().map(|lent| near(&lent.range, lent.name, addr)));
         for (map, slab) in instance.named_slabs() {
             let (base, span) = (slab.base as u64, (slab.stride * slab.count) as u64);
             let index = addr.wrapping_sub(base).checked_div(slab.stride as u64).unwrap_or(0);
@@ -318,7 +314,7 @@ impl Regions {
             if span != 0 {
                 let value = base + index * slab.stride as u64;
                 let range = Range::new(value, slab.value_bytes as u64, slab.writable);
-                all.push(range.near(format!("value of map {map}"), addr));
+                all.push(near(&range, format!("value of map {map}"), addr));
             }
         }
         let distance = |near: &NearRegion| {

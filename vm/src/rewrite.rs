@@ -33,7 +33,7 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
     let mut needs = Room { memory_bytes, ..Room::default() };
     needs.context_bytes = verified.facts().context_bytes_given();
     for (pc, insn) in program.code.iter() {
-        let Some((direction, size)) = access(insn) else { continue };
+        let Some(size) = access(insn) else { continue };
         if !verified.facts().is_reached(pc) {
             continue;
         }
@@ -42,7 +42,7 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
         match place.target {
             Target::Context => {
                 needs.context_bytes = needs.context_bytes.max(u32::try_from(end).ok()?);
-                let insn = to_cells(program, def?, insn, direction)?;
+                let insn = to_cells(program, def?, insn)?;
                 code.replace(pc, insn);
             }
             // It has no other: the context's pointer leads there.
@@ -57,58 +57,48 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
     Some(Rewritten { code, needs })
 }
 
-/// Whether an instruction loads or stores, and how much; none if neither.
-fn access(insn: &Insn) -> Option<(Direction, Size)> {
+/// How much an instruction loads or stores; none if it does neither.
+fn access(insn: &Insn) -> Option<Size> {
     match *insn {
-        Insn::Load { size, .. } | Insn::LoadSx { size, .. } | Insn::LoadAcquire { size, .. } => {
-            Some((Direction::Read, size))
-        }
-        Insn::Store { size, .. } | Insn::StoreRelease { size, .. } | Insn::Atomic { size, .. } => {
-            Some((Direction::Write, size))
-        }
+        Insn::Load { size, .. }
+        | Insn::LoadSx { size, .. }
+        | Insn::LoadAcquire { size, .. }
+        | Insn::Store { size, .. }
+        | Insn::StoreRelease { size, .. }
+        | Insn::Atomic { size, .. } => Some(size),
         _ => None,
     }
 }
 
-/// The access to the context as one to the host's cells. The verifier takes no context pointer with
-/// an offset, so the instruction's own is the field's.
-fn to_cells(
-    program: &Program,
-    def: &ContextDef,
-    insn: &Insn,
-    direction: Direction,
-) -> Option<Insn> {
-    let place = |size: Size, offset: i16, sign_extends: bool| {
-        let offset = u32::try_from(offset).ok()?;
-        let bytes = size.bytes();
-        let (prog_type, attach_type) = (program.prog_type, program.attach_type);
-        let field = def.access(&ContextAccess {
-            prog_type,
-            attach_type,
-            offset,
-            bytes,
-            direction,
-            sign_extends,
-        })?;
-        // A pointer fills its cells, whatever its size in the program's view.
-        let size = if field.kind == FieldKind::Scalar { size } else { Size::Dw };
-        Some((size, i16::try_from(def.host_offset(field.offset, offset)).ok()?))
-    };
+/// The access to the context as one to the host's cells.
+fn to_cells(program: &Program, def: &ContextDef, insn: &Insn) -> Option<Insn> {
+    let (size, offset) = host_place(program, def, insn)?;
     Some(match *insn {
-        Insn::Load { size, dst, base, offset } => {
-            let (size, offset) = place(size, offset, false)?;
-            Insn::Load { size, dst, base, offset }
-        }
-        Insn::LoadSx { size, dst, base, offset } => {
-            let (size, offset) = place(size, offset, true)?;
-            Insn::LoadSx { size, dst, base, offset }
-        }
-        Insn::Store { size, base, offset, src } => {
-            let (size, offset) = place(size, offset, false)?;
-            Insn::Store { size, base, offset, src }
-        }
+        Insn::Load { dst, base, .. } => Insn::Load { size, dst, base, offset },
+        Insn::LoadSx { dst, base, .. } => Insn::LoadSx { size, dst, base, offset },
+        Insn::Store { base, src, .. } => Insn::Store { size, base, offset, src },
         _ => return None,
     })
+}
+
+/// Where the host has what a load or store accesses through the context's pointer: size and offset in
+/// its cells. None if the context has no such field. Context pointers have no offset of their own, so
+/// the instruction's is the field's.
+pub(crate) fn host_place(program: &Program, def: &ContextDef, insn: &Insn) -> Option<(Size, i16)> {
+    let (size, offset, direction, sign_extends) = match *insn {
+        Insn::Load { size, offset, .. } => (size, offset, Direction::Read, false),
+        Insn::LoadSx { size, offset, .. } => (size, offset, Direction::Read, true),
+        Insn::Store { size, offset, .. } => (size, offset, Direction::Write, false),
+        _ => return None,
+    };
+    let offset = u32::try_from(offset).ok()?;
+    let (prog_type, attach_type) = (program.prog_type, program.attach_type);
+    let bytes = size.bytes();
+    let access = ContextAccess { prog_type, attach_type, offset, bytes, direction, sign_extends };
+    let field = def.access(&access)?;
+    // A pointer fills its cells, whatever its size in the program's view.
+    let size = if field.kind == FieldKind::Scalar { size } else { Size::Dw };
+    Some((size, i16::try_from(def.host_offset(field.offset, offset)).ok()?))
 }
 
 /// Whether a map is as the verifier was told.

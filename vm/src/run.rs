@@ -1,5 +1,6 @@
 //! The state of one run, and the paths of an access that are not the usual one.
 
+use crate::NO_FUEL_LIMIT;
 use crate::cells::Cells;
 use crate::context::{Context, Room};
 use crate::dynptr::Dynptrs;
@@ -17,6 +18,7 @@ use ebpfvm_asm::semantics::zero_extend;
 use ebpfvm_asm::{AtomicOp, RmwOp, Size};
 use ebpfvm_spec::context::Direction;
 use ebpfvm_spec::{AttachType, ContextAccess, ContextDef, Errno};
+use std::any::Any;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -87,6 +89,9 @@ pub struct PacketClone {
     /// The packet as it was then, with its link-layer header.
     pub packet: Vec<u8>,
 }
+
+/// The address of no context.
+const NO_CONTEXT: u64 = 1;
 
 /// Where offsets of legacy packet loads count from the network header (`linux/filter.h`).
 const SKF_NET_OFF: i32 = -0x10_0000;
@@ -192,6 +197,14 @@ pub(crate) struct Run<'a> {
     pub(crate) trust: Trust,
     /// How much of everything there is.
     pub(crate) room: Room,
+    /// Whether there is a limit to the fuel.
+    pub(crate) metered: bool,
+    /// Whether the compiled code that runs has checks.
+    pub(crate) checked: bool,
+    /// A helper's panic, until compiled code has ended.
+    pub(crate) panic: Option<Box<dyn Any + Send>>,
+    /// Where in the context compiled code is about to store.
+    pub(crate) pending: Option<(u64, Size)>,
 }
 
 impl<'a> Run<'a> {
@@ -201,6 +214,7 @@ impl<'a> Run<'a> {
         fuel: u64,
         trust: Trust,
     ) -> Run<'a> {
+        let metered = fuel != NO_FUEL_LIMIT;
         let fuel = fuel.min(i64::MAX as u64);
         ctx.begin(attach_type);
         let window = window(ctx);
@@ -216,6 +230,9 @@ impl<'a> Run<'a> {
         if let Some(def) = ctx.def().filter(|def| !def.translated) {
             regions.open_context(def.is_memory(ctx.prog_type()));
         }
+        // Compiled code accesses whole contexts directly.
+        let is_whole = ctx.def().is_some_and(|def| room.context_bytes >= def.bytes);
+        regions.state.context = if is_whole { ctx.registers().0 } else { NO_CONTEXT };
         ctx.shown().iter().for_each(|shown| regions.show(shown));
         Run {
             lock: None,
@@ -245,7 +262,16 @@ impl<'a> Run<'a> {
             clone_bytes: 0,
             trust,
             room,
+            metered,
+            checked: false,
+            panic: None,
+            pending: None,
         }
+    }
+
+    /// Another run on the same context, once this one has ended.
+    pub(crate) fn begin_again(self, fuel: u64) -> Run<'a> {
+        Run::new(self.ctx, self.attach_type, fuel, self.trust)
     }
 
     /// What the run has cost so far.
@@ -294,6 +320,12 @@ impl<'a> Run<'a> {
     ) -> Option<Result<(), TrapKind>> {
         let cell = self.context_cell(addr, size, Direction::Write)?;
         Some(cell.map(|(host, bytes)| self.ctx.set_cell(host, bytes, value)))
+    }
+
+    /// Whether memory of this size lies in the program's view of the context.
+    pub(crate) fn is_in_context(&self, addr: u64, size: Size) -> bool {
+        self.ctx.def().is_some()
+            && self.regions.context.has(addr, size.bytes().into(), Direction::Write)
     }
 
     /// Where an access to the context goes in the host's cells: offset and size. None if the

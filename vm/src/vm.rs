@@ -5,6 +5,7 @@ use crate::helper::Helper;
 use crate::host::{Host, SystemHost};
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::map::{Budget, CreateError, Map, MapLimits, MapRef};
+use crate::native::Engine;
 use crate::timer::Timers;
 use ebpfvm_loader::Absent;
 use ebpfvm_spec::{AttachType, MapDef, MapType, Platform, ProgType, Program};
@@ -25,6 +26,8 @@ struct Parts {
     host: Arc<dyn Host>,
     cpus: u32,
     map_limits: MapLimits,
+    engine: Engine,
+    jit: ebpfvm_jit::Options,
     /// What programs are given, by type: filled when the machine is built.
     layouts: BTreeMap<ProgType, Layout>,
     /// What the maps of this machine have.
@@ -57,6 +60,19 @@ impl Builder {
     /// Sets the number of slots of per-CPU maps; the host's CPU numbers must be below it.
     pub fn cpus(mut self, cpus: u32) -> Builder {
         self.parts.cpus = cpus.max(1);
+        self
+    }
+
+    /// Sets how programs run.
+    pub fn engine(mut self, engine: Engine) -> Builder {
+        self.parts.engine = engine;
+        self
+    }
+
+    /// Sets how [`Engine::Jit`] compiles: which passes, for which features of the processor. Whether
+    /// fuel is counted depends on the run.
+    pub fn jit(mut self, options: ebpfvm_jit::Options) -> Builder {
+        self.parts.jit = options;
         self
     }
 
@@ -97,6 +113,8 @@ impl Vm {
                 host: Arc::new(SystemHost::new(1)),
                 cpus: 1,
                 map_limits: MapLimits::default(),
+                engine: Engine::default(),
+                jit: ebpfvm_jit::Options::default(),
                 layouts: BTreeMap::new(),
                 map_budget: Arc::default(),
                 timers: Weak::new(),
@@ -151,6 +169,15 @@ impl Vm {
     /// The world outside.
     pub fn host(&self) -> &dyn Host {
         &*self.parts.host
+    }
+
+    /// How programs run.
+    pub fn engine(&self) -> Engine {
+        self.parts.engine
+    }
+
+    pub(crate) fn jit_options(&self) -> &ebpfvm_jit::Options {
+        &self.parts.jit
     }
 
     /// The number of slots of per-CPU maps.
@@ -224,7 +251,8 @@ impl Vm {
         maps: &[MapRef],
         absent: &[Absent],
     ) -> Result<Arc<Instance>, LinkError> {
-        Instance::link(self, program, maps, absent).map(Instance::share)
+        let instance = Instance::link(self, program, maps, absent)?;
+        self.ready(instance)
     }
 
     /// Judges a program as Linux would, by what programs may rely on here.
@@ -243,6 +271,16 @@ impl Vm {
         program: VerifiedProgram,
         maps: &[MapRef],
     ) -> Result<Arc<Instance>, LinkError> {
-        Instance::link_verified(self, program, maps, &[]).map(Instance::share)
+        let instance = Instance::link_verified(self, program, maps, &[])?;
+        self.ready(instance)
+    }
+
+    /// Makes an instance ready to run and shares it.
+    pub(crate) fn ready(&self, instance: Instance) -> Result<Arc<Instance>, LinkError> {
+        Ok(match self.engine() {
+            Engine::Interpreter => instance,
+            Engine::Auto | Engine::Jit => instance.compile()?,
+        }
+        .share())
     }
 }

@@ -16,6 +16,7 @@ use crate::model::maps::{entries, is_filled};
 use crate::model::run::{CloneTo, FiredTimer, RedirectTo, RunReport, SystemCall, records};
 use crate::output::{Format, Output};
 use crate::render;
+use clap::ValueEnum;
 use ebpfvm::map::{Cpu, PerfEventArray};
 use ebpfvm::{Context, DEFAULT_FUEL, Instance, LoadOptions, Loaded, Outcome, Trap, TrapKind, Vm};
 use ebpfvm_asm::ByteOrder;
@@ -65,12 +66,38 @@ pub(crate) struct Args {
     /// Run programs without judging them first: every access is checked while they run
     #[arg(long)]
     unverified: bool,
+    /// How programs run: as machine code if this processor is one that they are compiled for, or
+    /// interpreted
+    #[arg(long, value_enum, default_value_t)]
+    engine: Engine,
     /// Fire the timers that are due so many nanoseconds after the run, in order of time
     #[arg(long, value_name = "NS")]
     timers: Option<u64>,
     /// The most instructions of one run
     #[arg(long, value_name = "N", default_value_t = DEFAULT_FUEL)]
     fuel: u64,
+}
+
+/// How programs run.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Engine {
+    /// As machine code where that is possible, otherwise interpreted
+    #[default]
+    Auto,
+    /// Interpreted
+    Interp,
+    /// As machine code
+    Jit,
+}
+
+impl From<Engine> for ebpfvm::Engine {
+    fn from(engine: Engine) -> ebpfvm::Engine {
+        match engine {
+            Engine::Auto => ebpfvm::Engine::Auto,
+            Engine::Interp => ebpfvm::Engine::Interpreter,
+            Engine::Jit => ebpfvm::Engine::Jit,
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -84,7 +111,8 @@ const PERF_BYTES: usize = 1 << 20;
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let around = args.world.read()?;
-    let vm = Vm::linux().cpus(around.cpus()).host(around.host()).build();
+    let engine = args.engine.into();
+    let vm = Vm::linux().engine(engine).cpus(around.cpus()).host(around.host()).build();
     let find = |handle| around.host().socket(handle);
     let subject = Subject::load(args, &vm, &find)?;
     for note in &subject.not_kept {

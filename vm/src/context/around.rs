@@ -19,6 +19,15 @@ impl Context {
         }
     }
 
+    /// Whether nothing is done around a run.
+    pub(crate) fn has_no_rounds(&self) -> bool {
+        match self.prog_type {
+            ProgType::Raw => true,
+            ProgType::CgroupSockopt | ProgType::FlowDissector | ProgType::LwtSeg6local => false,
+            _ => self.skb.tunnel.is_none() && self.bytes("tunnel_key").is_none(),
+        }
+    }
+
     /// What the kernel does with the context when a program has run.
     pub(crate) fn end(&mut self) {
         match self.prog_type {

@@ -72,6 +72,9 @@ pub enum LinkErrorKind {
         /// CPUs that the verdict is about.
         assumed: u32,
     },
+    /// There is no machine code for the program.
+    #[error("the program was not compiled: {0}; the interpreter runs it")]
+    Native(String),
     /// A map of another kind, size or contents than the verifier was told.
     #[error("the map '{map}' is not the one that the program was verified with")]
     OtherMap {

@@ -7,10 +7,11 @@ use crate::helper::{Helper, Shortcut};
 use crate::interp::lower::lower;
 use crate::interp::op::OpCode;
 use crate::map::MapRef;
+use crate::native::Forms;
 use crate::rewrite::{Rewritten, is_same_map, rewrite};
 use crate::trap::TrapKind;
 use crate::vm::Vm;
-use ebpfvm_asm::Pc;
+use ebpfvm_asm::{Imm64, Pc};
 use ebpfvm_loader::Absent;
 use ebpfvm_spec::{
     Arg, AttachType, Effect, HelperProto, MapUse, ProgType, ProgTypeSet, Program, Ret,
@@ -40,16 +41,46 @@ pub(crate) struct Bindings<'a> {
     maps: &'a [MapRef],
     helpers: Vec<Helper>,
     absent: &'a [Absent],
+    calls: Vec<BoundCall>,
 }
 
-impl Bindings<'_> {
+/// A call of a helper.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BoundCall {
+    /// Where it is.
+    pub(crate) pc: Pc,
+    /// The helper's index in the instance's list.
+    pub(crate) helper: u32,
+    /// How it is called.
+    pub(crate) code: OpCode,
+}
+
+impl<'a> Bindings<'a> {
+    fn new(
+        program: &Program,
+        vm: &'a Vm,
+        maps: &'a [MapRef],
+        helpers: Vec<Helper>,
+        absent: &'a [Absent],
+    ) -> Bindings<'a> {
+        let (prog_type, attach_type) = (program.prog_type, program.attach_type);
+        Bindings { prog_type, attach_type, vm, maps, helpers, absent, calls: Vec::new() }
+    }
+
     /// The index of a helper in the instance's list, and how it is called.
     pub(crate) fn helper(&mut self, pc: Pc, id: u32) -> Result<(usize, OpCode), LinkErrorKind> {
+        let (index, code) = self.bind(pc, id)?;
+        self.calls.push(BoundCall { pc, helper: index as u32, code });
+        Ok((index, code))
+    }
+
+    fn bind(&mut self, pc: Pc, id: u32) -> Result<(usize, OpCode), LinkErrorKind> {
         if let Some(absent) = self.absent.iter().find(|a| a.pc == pc) {
             self.helpers.push(absent_helper(id, absent.why.clone()));
             return Ok((self.helpers.len() - 1, OpCode::CallHelper));
         }
-        let index = match self.helpers.iter().position(|h| h.proto.id == id) {
+        let bound = |h: &Helper| h.proto.id == id && h.proto.name != ABSENT;
+        let index = match self.helpers.iter().position(bound) {
             Some(index) => index,
             None => {
                 let helper = self.vm.helper_for(id, self.prog_type, self.attach_type)?;
@@ -71,38 +102,56 @@ impl Bindings<'_> {
     /// without calling it.
     pub(crate) fn looked_up(&self, pc: Pc, id: u32, index: u32) -> Option<&MapRef> {
         let helper = self.vm.helper(id).ok()?;
-        let is_lookup = helper.shortcut == Some(Shortcut::MapLookup)
+        let is_lookup = matches!(helper.shortcut, Some(Shortcut::MapLookup))
             && helper.proto.allowed.contains(self.prog_type)
             && self.absent.iter().all(|a| a.pc != pc);
         self.maps.get(index as usize).filter(|_| is_lookup)
     }
 
-    fn get(&self, index: u32) -> Result<&MapRef, LinkErrorKind> {
-        let maps = self.maps.len();
-        self.maps.get(index as usize).ok_or(LinkErrorKind::NoMap { index, maps })
-    }
-
-    /// The value that stands for a map: the address of its object.
-    pub(crate) fn map(&self, index: u32) -> Result<u64, LinkErrorKind> {
-        Ok(Arc::as_ptr(self.get(index)?) as u64)
-    }
-
-    /// The address of a byte in the only value of a map.
-    pub(crate) fn map_value(&self, index: u32, offset: u32) -> Result<u64, LinkErrorKind> {
-        let map = self.get(index)?;
-        match map.slabs() {
-            [slab] if (offset as usize) < slab.value_bytes => Ok(slab.base as u64 + offset as u64),
-            _ => Err(LinkErrorKind::NoMapValue { map: map.def().name.clone(), offset }),
-        }
+    /// What a 64-bit immediate load puts into its register.
+    pub(crate) fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, LinkErrorKind> {
+        imm64(self.maps, pc, value)
     }
 }
+
+impl Instance {
+    /// As [`Bindings::imm64`], once the program is bound.
+    pub(crate) fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, LinkErrorKind> {
+        imm64(&self.maps, pc, value)
+    }
+}
+
+/// What a 64-bit immediate load at `pc` puts into its register: a function's target has been checked.
+fn imm64(maps: &[MapRef], pc: Pc, value: Imm64) -> Result<u64, LinkErrorKind> {
+    let map = |index: u32| {
+        maps.get(index as usize).ok_or(LinkErrorKind::NoMap { index, maps: maps.len() })
+    };
+    match value {
+        Imm64::Value(value) => Ok(value),
+        // The address of its object stands for a map.
+        Imm64::MapIdx(index) => Ok(Arc::as_ptr(map(index)?) as u64),
+        Imm64::MapIdxValue { index, offset } => match map(index)?.slabs() {
+            [slab] if (offset as usize) < slab.value_bytes => Ok(slab.base as u64 + offset as u64),
+            _ => {
+                let map = map(index)?.def().name.clone();
+                Err(LinkErrorKind::NoMapValue { map, offset })
+            }
+        },
+        Imm64::Func { offset } => Ok(func_token(pc.jump(offset).unwrap_or_default())),
+        Imm64::MapFd(fd) | Imm64::MapFdValue { fd, .. } => Err(LinkErrorKind::FileDescriptor(fd)),
+        Imm64::Variable { btf_id, .. } => Err(LinkErrorKind::KernelVariable(btf_id)),
+    }
+}
+
+/// The name of what [`absent_helper`] gives.
+const ABSENT: &str = "absent";
 
 /// Stands for an instruction that needs what the target lacks: a program may have it where it is
 /// never reached.
 fn absent_helper(id: u32, why: String) -> Helper {
     let proto = HelperProto {
         id,
-        name: "absent".into(),
+        name: ABSENT.into(),
         since: "",
         args: [Arg::None; 5],
         ret: Ret::Void,
@@ -132,11 +181,9 @@ impl Instance {
         if program.code.is_empty() {
             return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
         }
-        let (prog_type, attach_type) = (program.prog_type, program.attach_type);
-        let mut bindings =
-            Bindings { prog_type, attach_type, vm, maps, helpers: Vec::new(), absent };
+        let mut bindings = Bindings::new(&program, vm, maps, Vec::new(), absent);
         let checked = lower(&program.code, &mut bindings, None)?;
-        let helpers = bindings.helpers;
+        let (helpers, calls) = (bindings.helpers, bindings.calls.into());
         let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
         Ok(Instance {
             id: NEXT_ID.fetch_add(1, Relaxed),
@@ -150,6 +197,9 @@ impl Instance {
             unchecked: OnceLock::new(),
             verified: None,
             needs: Room::default(),
+            judged: None,
+            calls,
+            native: Forms::default(),
         })
     }
 
@@ -166,13 +216,12 @@ impl Instance {
         absent: &[Absent],
     ) -> Result<Instance, LinkError> {
         let rewritten = rewrite(&verified, vm.platform());
-        let facts = verified.facts().clone();
         let assumed = verified.assumptions();
         if vm.cpus() > assumed.cpus {
             let kind = LinkErrorKind::TooManyCpus { cpus: vm.cpus(), assumed: assumed.cpus };
             return Err(LinkError { pc: None, kind });
         }
-        let mut instance = Instance::link(vm, verified.into_program(), maps, absent)?;
+        let mut instance = Instance::link(vm, verified.program().clone(), maps, absent)?;
         for (def, map) in instance.program.maps.iter().zip(maps) {
             if !is_same_map(def, map) {
                 let kind = LinkErrorKind::OtherMap { map: def.name.clone() };
@@ -191,11 +240,12 @@ impl Instance {
             rewritten.filter(|_| instance.helpers.iter().all(is_judged))
         {
             let helpers = std::mem::take(&mut instance.helpers);
-            let mut bindings = Bindings { prog_type, attach_type, vm, maps, helpers, absent };
-            let lowered = lower(&code, &mut bindings, Some(&facts))?;
+            let mut bindings = Bindings::new(&instance.program, vm, maps, helpers, absent);
+            let lowered = lower(&code, &mut bindings, Some(verified.facts()))?;
             instance.helpers = bindings.helpers;
             instance.verified = Some(lowered);
             instance.needs = needs;
+            instance.judged = Some((verified, code));
         }
         Ok(instance)
     }

@@ -5,7 +5,7 @@ mod link;
 mod runs;
 
 pub use error::{LinkError, LinkErrorKind};
-pub(crate) use link::{Bindings, func_of_token, func_token};
+pub(crate) use link::{Bindings, BoundCall, func_of_token};
 pub use runs::Outcome;
 
 use crate::context::Room;
@@ -13,11 +13,13 @@ use crate::helper::Helper;
 use crate::host::Host;
 use crate::interp::lower::Lowered;
 use crate::map::{MapRef, Slab};
+use crate::native::Forms;
 use crate::run::Trust;
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
-use ebpfvm_asm::Pc;
+use ebpfvm_asm::{Code, Pc};
 use ebpfvm_spec::{ProgType, Program};
+use ebpfvm_verifier::VerifiedProgram;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -38,7 +40,14 @@ pub struct Instance {
     /// No access is checked, by the verifier's verdict.
     verified: Option<Lowered>,
     /// The verdict is about at least so much of what a run is given.
-    needs: Room,
+    pub(crate) needs: Room,
+    /// What the verifier accepted, with its accesses to the context rewritten, for those who compile
+    /// it.
+    judged: Option<(VerifiedProgram, Code)>,
+    /// The calls of helpers, in order.
+    calls: Box<[BoundCall]>,
+    /// The program as machine code, if the machine compiles.
+    pub(crate) native: Forms,
 }
 
 impl Instance {
@@ -60,6 +69,17 @@ impl Instance {
     /// The maps, in the order in which the program names them.
     pub fn maps(&self) -> &[MapRef] {
         &self.maps
+    }
+
+    /// What the verifier accepted, with the code that runs without checks.
+    pub(crate) fn judged(&self) -> Option<(&VerifiedProgram, &Code)> {
+        self.judged.as_ref().map(|(program, code)| (program, code))
+    }
+
+    /// The call of a helper at an instruction.
+    pub(crate) fn call_at(&self, pc: Pc) -> Option<BoundCall> {
+        let found = self.calls.binary_search_by_key(&pc, |call| call.pc);
+        found.ok().map(|index| self.calls[index])
     }
 
     /// Whether the program runs without checks because the verifier accepted it.

@@ -81,10 +81,10 @@ impl Instance {
             run.regions.add_slabs(map.slabs());
             run.inner_maps.push(map.clone());
         }
-        let Some(entry) = self.form(run.trust, &run.room).function(function) else {
+        let Some(entry) = self.callable(&run, function) else {
             return stop("the timer's function is not there".into());
         };
-        run.fuel_left -= i64::from(entry.slots);
+        run.fuel_left -= i64::from(entry.extent().slots);
         let args = [Arc::as_ptr(map) as u64, key_at, value as u64, 0, 0];
         let result = match run.fuel_left {
             // SAFETY: as in `run_trusting`; the verifier judged the function with these arguments.
@@ -168,7 +168,7 @@ impl Instance {
         self.program.code.iter().any(|(_, insn)| by_register(insn))
     }
 
-    fn expect_context(&self, ctx: &mut Context) -> Result<(), Box<Trap>> {
+    pub(crate) fn expect_context(&self, ctx: &mut Context) -> Result<(), Box<Trap>> {
         if ctx.prog_type() == self.program.prog_type {
             if ctx.has_layout(self.vm.layout(self.program.prog_type)) {
                 let ready = ctx.prepare(self.program.attach_type);
@@ -186,7 +186,7 @@ impl Instance {
     /// Refuses a context that ends before what the program reaches, as Linux does when a program is
     /// attached or test-run.
     #[inline]
-    fn expect_room(&self, ctx: &Context) -> Result<(), Box<Trap>> {
+    pub(crate) fn expect_room(&self, ctx: &Context) -> Result<(), Box<Trap>> {
         let (has, needs) = (ctx.room(), self.needs);
         let short = |what, needed: u32, given: u32| {
             Err(self.trap(Pc(0), TrapKind::Short { what, needed, given }))
@@ -203,7 +203,7 @@ impl Instance {
     /// Ends a run: a lock that the program holds is given back, and so are records that it reserved
     /// and did not submit.
     #[inline]
-    fn finish(
+    pub(crate) fn finish(
         &self,
         run: &mut Run<'_>,
         result: Result<u64, Box<Trap>>,

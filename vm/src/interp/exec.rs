@@ -11,9 +11,11 @@ use super::lower::Function;
 use super::op::Op;
 use crate::instance::Instance;
 use crate::memory::{MAX_FRAMES, Stack};
+use crate::native;
 use crate::run::{Frame, Run};
 use crate::trap::{Trap, TrapKind};
-use ebpfvm_asm::Reg;
+use ebpfvm_asm::{Pc, Reg};
+use ebpfvm_jit::functions::Extent;
 
 /// Runs a program from its first instruction.
 ///
@@ -28,11 +30,51 @@ pub(crate) unsafe fn exec(
     entry: &Instance,
     stack: &mut Stack,
 ) -> Result<u64, Box<Trap>> {
+    let (r1, r2) = run.ctx.registers();
+    if let Some(native) = entry.native(run) {
+        let native = native.as_ref().map_err(|why| entry.cannot_compile(why))?;
+        // SAFETY: the caller's promise.
+        return unsafe { native::start(run, entry, stack, native.entry(), [r1, r2, 0, 0, 0]) };
+    }
     let form = entry.form(run.trust, &run.room);
     let mut regs = [0; Reg::COUNT];
-    (regs[1], regs[2]) = run.ctx.registers();
+    (regs[1], regs[2]) = (r1, r2);
     // SAFETY: the caller's promise; the program's first operation.
     unsafe { start(run, entry, stack, form.ops.as_ptr(), form.stack_bytes, regs) }
+}
+
+/// A function of a program, as the engine that runs the program has it.
+#[derive(Clone, Copy)]
+pub(crate) enum Callable<'a> {
+    /// In the interpreter's form.
+    Lowered(Function),
+    /// As machine code.
+    Native(native::Entry<'a>),
+}
+
+impl Callable<'_> {
+    /// What it costs and reaches.
+    pub(crate) fn extent(&self) -> Extent {
+        match self {
+            Callable::Lowered(function) => function.extent,
+            Callable::Native(entry) => entry.extent(),
+        }
+    }
+}
+
+impl Instance {
+    /// The function that starts at `pc`, if one does that is called or of which the address is taken.
+    pub(crate) fn callable(&self, run: &Run<'_>, pc: Pc) -> Option<Callable<'_>> {
+        match self.native(run) {
+            Some(native) => native.as_ref().ok()?.function(pc).map(Callable::Native),
+            None => self.form(run.trust, &run.room).function(pc).map(Callable::Lowered),
+        }
+    }
+
+    #[cold]
+    fn cannot_compile(&self, why: &str) -> Box<Trap> {
+        self.trap(Pc(0), TrapKind::Unsupported(format!("the program was not compiled: {why}")))
+    }
 }
 
 /// Runs one of a program's functions, not called by any other, with these arguments.
@@ -46,15 +88,20 @@ pub(crate) unsafe fn exec_function(
     run: &mut Run<'_>,
     entry: &Instance,
     stack: &mut Stack,
-    function: Function,
+    function: Callable<'_>,
     args: [u64; 5],
 ) -> Result<u64, Box<Trap>> {
+    let function = match function {
+        // SAFETY: the caller's promise.
+        Callable::Native(code) => return unsafe { native::start(run, entry, stack, code, args) },
+        Callable::Lowered(function) => function,
+    };
     let form = entry.form(run.trust, &run.room);
     let mut regs = [0; Reg::COUNT];
     regs[1..6].copy_from_slice(&args);
     let ip = &form.ops[function.op as usize];
     // SAFETY: the caller's promise; the function's first operation.
-    unsafe { start(run, entry, stack, ip, function.stack_bytes, regs) }
+    unsafe { start(run, entry, stack, ip, function.extent.stack_bytes, regs) }
 }
 
 /// Goes on at an operation of a program, in the first frame of the stack.
@@ -90,18 +137,27 @@ unsafe fn start(
 /// As [`exec`]; the run is in a call of a helper.
 pub(crate) unsafe fn call_back(
     run: &mut Run<'_>,
-    function: Function,
+    function: Callable<'_>,
     args: [u64; 5],
 ) -> Result<u64, TrapKind> {
-    if run.depth + 1 == MAX_FRAMES {
+    if run.regions.frames() == MAX_FRAMES {
         return Err(TrapKind::CallDepth);
     }
-    run.fuel_left -= i64::from(function.slots);
+    run.fuel_left -= i64::from(function.extent().slots);
     if run.fuel_left < 0 {
         return Err(TrapKind::OutOfFuel(run.fuel));
     }
     // SAFETY: the instance is alive, see `drive`.
     let instance = unsafe { &*run.instance };
+    let function = match function {
+        Callable::Native(code) => {
+            // SAFETY: there is a frame left; the rest is the caller's promise.
+            let result = unsafe { native::enter(run, instance, code, args) };
+            run.regions.pop_native_frame();
+            return result.map_err(|trap| keep(run, trap));
+        }
+        Callable::Lowered(function) => function,
+    };
     let form = instance.form(run.trust, &run.room);
     let mut regs = [0; Reg::COUNT];
     regs[1..6].copy_from_slice(&args);
@@ -115,15 +171,18 @@ pub(crate) unsafe fn call_back(
     run.ip = &form.ops[function.op as usize];
     // SAFETY: there is a frame left, see above; the rest is the caller's promise.
     let result = unsafe {
-        regs[10] = run.enter_frame(function.stack_bytes);
+        regs[10] = run.enter_frame(function.extent.stack_bytes);
         drive(run, &mut regs)
     };
     run.ip = ip;
-    result.map_err(|trap| {
-        let kind = trap.kind.clone();
-        run.trapped = Some(trap);
-        kind
-    })
+    result.map_err(|trap| keep(run, trap))
+}
+
+/// Keeps where a function was stopped that a helper has called.
+fn keep(run: &mut Run<'_>, trap: Box<Trap>) -> TrapKind {
+    let kind = trap.kind.clone();
+    run.trapped = Some(trap);
+    kind
 }
 
 /// Carries out operations from [`Run::ip`] until the program returns, or the function that a helper
@@ -179,12 +238,15 @@ unsafe fn drive(run: &mut Run<'_>, regs: &mut [u64; Reg::COUNT]) -> Result<u64, 
 ///
 /// # Safety
 /// As [`exec`].
-unsafe fn nest(run: &mut Run<'_>) -> Result<u64, Box<Trap>> {
+pub(crate) unsafe fn nest(run: &mut Run<'_>) -> Result<u64, Box<Trap>> {
     let Some(next) = run.next.take() else { return Ok(0) };
     let (instance, frames, depth, may_goto) = (run.instance, run.frames, run.depth, run.may_goto);
     let aside = run.regions.put_frames_aside();
     run.depth = 0;
-    run.fuel_left -= next.form(run.trust, &run.room).pcs.len() as i64;
+    run.fuel_left -= next.program().code.len() as i64;
+    if run.fuel_left < 0 {
+        return Err(next.trap(Pc(0), TrapKind::OutOfFuel(run.fuel)));
+    }
     run.held.push(next.clone());
     // SAFETY: the caller's promise. At most 33 tail calls nest.
     let result = unsafe { exec(run, &next, &mut Stack::new()) };

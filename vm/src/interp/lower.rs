@@ -8,8 +8,9 @@ use super::op::{self, Op, OpCode};
 use crate::instance::{Bindings, LinkError, LinkErrorKind};
 use crate::memory::FRAME_BYTES;
 use ebpfvm_asm::{
-    AtomicOp, ByteOrder, CallTarget, Code, EndianOp, Imm64, Insn, Operand, Pc, Reg, Size, Width,
+    AtomicOp, ByteOrder, CallTarget, Code, EndianOp, Insn, Operand, Pc, Reg, Size, Width,
 };
+use ebpfvm_jit::functions::{Extent, Extents};
 use ebpfvm_verifier::Facts;
 
 /// A program in the interpreter's form.
@@ -53,7 +54,7 @@ impl Lowered {
 
     /// The function that starts at `pc`, if one does that is called or of which the address is taken.
     pub(crate) fn function(&self, pc: Pc) -> Option<Function> {
-        let found = self.functions.binary_search_by_key(&pc, |f| f.start);
+        let found = self.functions.binary_search_by_key(&pc, |f| f.extent.start);
         found.ok().map(|index| self.functions[index])
     }
 }
@@ -69,7 +70,8 @@ pub(crate) fn lower(
     bindings: &mut Bindings<'_>,
     facts: Option<&Facts>,
 ) -> Result<Lowered, LinkError> {
-    let functions = functions(code);
+    let function = |extent: &Extent| Function { extent: *extent, op: 0 };
+    let functions = Extents::of(code).functions.iter().map(function).collect();
     let is_target = vec![false; code.len()];
     let lookups = Lookups::default();
     let mut lowering = Lowering { code, functions, bindings, is_target, facts, lookups };
@@ -114,10 +116,10 @@ pub(crate) fn lower(
     }
     let run = if facts.is_some() { handler::<false> } else { handler::<true> };
     ops.iter_mut().for_each(|op| op.run = run(op.code));
-    let stack_bytes = lowering.function(Pc(0)).stack_bytes;
+    let stack_bytes = lowering.function(Pc(0)).extent.stack_bytes;
     let lookups = lowering.lookups.finish(&mut ops);
     let mut functions = lowering.functions;
-    functions.iter_mut().for_each(|f| f.op = index_of[f.start.index()] as u32);
+    functions.iter_mut().for_each(|f| f.op = index_of[f.extent.start.index()] as u32);
     let functions = functions.into();
     Ok(Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes, functions, lookups })
 }
@@ -125,87 +127,10 @@ pub(crate) fn lower(
 /// A function of the program, as far as calls need to know it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Function {
-    start: Pc,
-    /// No path through it without a loop is longer: slots to the next function, or to the end of
-    /// the program if a function goes on in another.
-    pub(crate) slots: u32,
-    /// Bytes of stack that it can reach.
-    pub(crate) stack_bytes: u32,
+    /// Where it is and what it reaches.
+    pub(crate) extent: Extent,
     /// Its first operation.
     pub(crate) op: u32,
-}
-
-fn functions(code: &Code) -> Vec<Function> {
-    let mut starts: Vec<Pc> = code
-        .iter()
-        .filter_map(|(pc, insn)| pc.jump(insn.function_offset()?))
-        .filter(|pc| pc.index() < code.len())
-        .chain([Pc(0)])
-        .collect();
-    starts.sort_unstable();
-    starts.dedup();
-    let ends = starts.iter().skip(1).copied().chain([Pc(code.len() as u32)]);
-    let mut functions: Vec<Function> = starts
-        .iter()
-        .zip(ends)
-        .map(|(start, end)| Function {
-            start: *start,
-            slots: end.0 - start.0,
-            ..Function::default()
-        })
-        .collect();
-    for (pc, insn) in code.iter() {
-        let last = functions.partition_point(|f| f.start <= pc) - 1;
-        let bytes = &mut functions[last].stack_bytes;
-        *bytes = (*bytes).max(stack_bytes(insn));
-    }
-    // What goes on in another function takes its frame and its time there: such programs get whole
-    // frames, and calls pay for the rest of the program.
-    let crossing = code.iter().any(|(pc, insn)| {
-        let target = insn.jump_offset().and_then(|offset| pc.jump(offset));
-        let function = |pc| functions.partition_point(|f| f.start <= pc);
-        target.is_some_and(|target| function(target) != function(pc))
-    });
-    let mut reaches_next = false;
-    let falls_through = code.iter().any(|(pc, insn)| {
-        let is_start = functions.binary_search_by_key(&pc, |f| f.start).is_ok();
-        let falls = reaches_next && is_start;
-        reaches_next = !insn.ends_block();
-        falls
-    });
-    if crossing || falls_through {
-        for function in &mut functions {
-            function.slots = code.len() as u32 - function.start.0;
-            function.stack_bytes = FRAME_BYTES as u32;
-        }
-    }
-    functions
-}
-
-/// How many bytes of the frame an instruction can reach: what it accesses through `r10`, or the
-/// whole frame if it takes the frame's address.
-fn stack_bytes(insn: &Insn) -> u32 {
-    const ALL: u32 = FRAME_BYTES as u32;
-    let direct = |base: Reg, offset: i16| match base {
-        Reg::R10 if (-(ALL as i16)..0).contains(&offset) => (-i32::from(offset)) as u32,
-        Reg::R10 => ALL,
-        _ => 0,
-    };
-    let taken = |src: Operand| if src == Operand::Reg(Reg::R10) { ALL } else { 0 };
-    // Cut to whole words, as zeroing likes it.
-    let bytes = match *insn {
-        Insn::Load { base, offset, .. }
-        | Insn::LoadSx { base, offset, .. }
-        | Insn::LoadAcquire { base, offset, .. } => direct(base, offset),
-        Insn::Store { base, offset, src, .. } => direct(base, offset).max(taken(src)),
-        Insn::Atomic { base, offset, src, .. } | Insn::StoreRelease { base, offset, src, .. } => {
-            direct(base, offset).max(taken(src.into()))
-        }
-        Insn::Alu { src, .. } => taken(src),
-        Insn::Movsx { src, .. } | Insn::AddrSpaceCast { src, .. } => taken(src.into()),
-        _ => 0,
-    };
-    bytes.next_multiple_of(8)
 }
 
 /// The register that an instruction writes, if it names one.
@@ -262,7 +187,7 @@ impl Lowering<'_, '_> {
 
     /// The function that starts at `pc`; [`functions`] has found all that are called.
     fn function(&self, pc: Pc) -> Function {
-        let found = self.functions.binary_search_by_key(&pc, |f| f.start);
+        let found = self.functions.binary_search_by_key(&pc, |f| f.extent.start);
         found.map(|index| self.functions[index]).unwrap_or_default()
     }
 
@@ -313,9 +238,10 @@ impl Lowering<'_, '_> {
             }
             Insn::Endian { op, size, dst } => two(endian(op, size), dst, Operand::Reg(dst)),
             Insn::AddrSpaceCast { .. } => return Err(LinkErrorKind::NeedsArena),
-            Insn::LoadImm { dst, value } => {
-                Op { imm: self.imm64(pc, value)?, ..two(OpCode::LoadImm, dst, dst.into()) }
-            }
+            Insn::LoadImm { dst, value } => Op {
+                imm: self.bindings.imm64(pc, value)? as i64,
+                ..two(OpCode::LoadImm, dst, dst.into())
+            },
             Insn::Load { size, dst, base, offset } => {
                 self.settle(memory(op::load(size), dst, base, offset), base, size)
             }
@@ -372,7 +298,7 @@ impl Lowering<'_, '_> {
                 }
                 CallTarget::Local { offset } => {
                     let start = self.target(pc, offset)?;
-                    let Function { slots, stack_bytes, .. } = self.function(start);
+                    let Extent { slots, stack_bytes, .. } = self.function(start).extent;
                     let imm = i64::from(slots) << 32 | i64::from(stack_bytes);
                     Op { off: start.0 as i32, imm, ..Op::blank(OpCode::CallLocal) }
                 }
@@ -381,20 +307,6 @@ impl Lowering<'_, '_> {
             },
             Insn::Exit => Op::blank(OpCode::Exit),
         })
-    }
-
-    fn imm64(&mut self, pc: Pc, value: Imm64) -> Result<i64, LinkErrorKind> {
-        let address = match value {
-            Imm64::Value(v) => v,
-            Imm64::MapIdx(i) => self.bindings.map(i)?,
-            Imm64::MapIdxValue { index, offset } => self.bindings.map_value(index, offset)?,
-            Imm64::Func { offset } => crate::instance::func_token(self.target(pc, offset)?),
-            Imm64::MapFd(fd) | Imm64::MapFdValue { fd, .. } => {
-                return Err(LinkErrorKind::FileDescriptor(fd));
-            }
-            Imm64::Variable { btf_id, .. } => return Err(LinkErrorKind::KernelVariable(btf_id)),
-        };
-        Ok(address as i64)
     }
 }
 

@@ -42,6 +42,18 @@ impl Elements {
         Elements { base: slab.base as u64, stride, entries: entries.into(), lane_bytes, cpus }
     }
 
+    /// The same for compiled code; none if it cannot be told in its terms, or `cpus` CPUs are more than
+    /// have values.
+    pub(crate) fn array(&self, percpu: bool, cpus: u32) -> Option<ebpfvm_jit::Array> {
+        let has_all = !percpu || cpus <= self.cpus;
+        has_all.then_some(ebpfvm_jit::Array {
+            base: self.base,
+            stride: self.stride.try_into().ok()?,
+            entries: self.entries.try_into().ok()?,
+            lane_bytes: if percpu { self.lane_bytes } else { 0 },
+        })
+    }
+
     /// The address of a value, or 0 if there is none.
     #[inline(always)]
     pub(crate) fn find(&self, index: u32) -> u64 {

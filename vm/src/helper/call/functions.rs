@@ -2,8 +2,7 @@
 
 use super::Call;
 use crate::instance::{Instance, func_of_token};
-use crate::interp::exec::call_back;
-use crate::interp::lower::Function;
+use crate::interp::exec::{Callable, call_back};
 use crate::map::{Map, Slab};
 use crate::run::atomic;
 use crate::timer::{Firing, TimerId, Timers};
@@ -13,7 +12,7 @@ use ebpfvm_spec::btf::SpecialKind;
 use ebpfvm_spec::context::Direction;
 use std::sync::Arc;
 
-impl Call<'_, '_> {
+impl<'c> Call<'c, '_> {
     /// Calls a function of the program that an argument names, from within the helper; returns its
     /// `r0`.
     ///
@@ -28,9 +27,9 @@ impl Call<'_, '_> {
     }
 
     /// The function of the program that an argument names.
-    fn function(&self, number: usize) -> Result<Function, TrapKind> {
-        let form = self.instance.form(self.run.trust, &self.run.room);
-        let function = func_of_token(self.arg(number)).and_then(|pc| form.function(pc));
+    fn function(&self, number: usize) -> Result<Callable<'c>, TrapKind> {
+        let pc = func_of_token(self.arg(number));
+        let function = pc.and_then(|pc| self.instance.callable(self.run, pc));
         function.ok_or_else(|| self.bad_arg(number, "is not a function of the program"))
     }
 

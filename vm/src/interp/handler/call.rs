@@ -149,7 +149,7 @@ unsafe fn enter_next(m: &mut Machine) -> Option<*const Op> {
         // A program that was not verified keeps its checks, whoever called it.
         let lowered = next.form(run.trust, &run.room);
         let (ip, bytes) = (lowered.ops.as_ptr(), lowered.stack_bytes);
-        m.fuel -= i64::from(lowered.pcs.len() as u32);
+        m.fuel -= next.program().code.len() as i64;
         run.may_goto = MAY_GOTO_LOOPS;
         run.regions.pop_frame();
         (*m.reg(1), *m.reg(2)) = run.ctx.registers();

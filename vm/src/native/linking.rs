@@ -1,0 +1,120 @@
+//! What the names in a program's code stand for, as the compiler asks for it.
+
+use super::runtime;
+use crate::helper::Shortcut;
+use crate::instance::Instance;
+use crate::interp::op::OpCode;
+use crate::map::{Direct, Hash};
+use crate::vm::Vm;
+use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
+use ebpfvm_jit::{Callee, Link, Runtime};
+use ebpfvm_spec::Arg;
+use std::cell::{Cell, RefCell};
+
+/// A hash table, as compiled code hands it to [`runtime`]'s lookups.
+pub(crate) struct Table {
+    /// The address of the map's [`Hash`], which lives as long as the instance holds the map.
+    pub(super) hash: usize,
+    /// Size of a key.
+    pub(super) key_bytes: u32,
+    /// Knows the CPU.
+    pub(super) vm: Vm,
+}
+
+/// Links an instance that is bound.
+pub(super) struct Linking<'a> {
+    instance: &'a Instance,
+    tables: RefCell<Vec<Box<Table>>>,
+    uses_cpu: Cell<bool>,
+    calls_machine: Cell<bool>,
+}
+
+impl<'a> Linking<'a> {
+    pub(super) fn new(instance: &'a Instance) -> Linking<'a> {
+        Linking {
+            instance,
+            tables: RefCell::default(),
+            uses_cpu: Cell::default(),
+            calls_machine: Cell::default(),
+        }
+    }
+
+    /// Whether the code that was linked asks which CPU it runs on.
+    pub(super) fn uses_cpu(&self) -> bool {
+        self.uses_cpu.get()
+    }
+
+    /// Whether the code that was linked calls helpers that may know of the run.
+    pub(super) fn calls_machine(&self) -> bool {
+        self.calls_machine.get()
+    }
+
+    /// What the lookups that were linked need; the code has its addresses.
+    pub(super) fn into_tables(self) -> Box<[Box<Table>]> {
+        self.tables.into_inner().into()
+    }
+
+    /// A lookup in a map that is known, without a call of the helper.
+    fn lookup(&self, index: u32) -> Option<Callee> {
+        let map = self.instance.maps().get(index as usize)?;
+        let key_bytes = map.def().key_bytes;
+        match map.direct()? {
+            Direct::Array { elements, percpu } => {
+                self.uses_cpu.set(self.uses_cpu.get() | percpu);
+                elements.array(percpu, self.instance.cpus()).map(Callee::Array)
+            }
+            Direct::Hash { hash, percpu } => {
+                let table = Box::new(Table {
+                    hash: std::ptr::from_ref::<Hash>(hash).expose_provenance(),
+                    key_bytes,
+                    vm: self.instance.vm().clone(),
+                });
+                let address = std::ptr::from_ref(&*table).expose_provenance();
+                self.tables.borrow_mut().push(table);
+                Some(Callee::Table { address: runtime::lookup(key_bytes, percpu), table: address })
+            }
+        }
+    }
+}
+
+impl Link for Linking<'_> {
+    fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, String> {
+        self.instance.imm64(pc, value).map_err(|kind| kind.to_string())
+    }
+
+    fn callee(&self, pc: Pc, target: CallTarget, map: Option<u32>) -> Result<Callee, String> {
+        if let CallTarget::Reg(register) = target {
+            self.calls_machine.set(true);
+            return Ok(Callee::ByNumber { register: register.into() });
+        }
+        let call = self.instance.call_at(pc).ok_or("the call was not bound")?;
+        let helper = &self.instance.helpers()[call.helper as usize];
+        if let Some(Shortcut::MapLookup) = helper.shortcut
+            && let Some(lookup) = map.and_then(|map| self.lookup(map))
+        {
+            return Ok(lookup);
+        }
+        if let Some(Shortcut::Direct(code)) = helper.shortcut {
+            let args = helper.proto.args.iter().take_while(|arg| **arg != Arg::None).count();
+            return Ok(Callee::Direct { address: code as usize, args: args as u8 });
+        }
+        self.calls_machine.set(true);
+        let site = call.helper;
+        Ok(match call.code {
+            OpCode::TailCall => Callee::TailCall { site },
+            _ => Callee::Helper { site },
+        })
+    }
+
+    fn context(&self, insn: &Insn) -> Option<(u16, Size)> {
+        let program = self.instance.program();
+        let platform = self.instance.vm().platform();
+        let def = platform.prog_type(program.prog_type)?.context.as_ref()?;
+        let (size, offset) = crate::rewrite::host_place(program, def, insn)?;
+        Some((u16::try_from(offset).ok()?, size))
+    }
+
+    fn runtime(&self) -> &Runtime {
+        runtime::table()
+    }
+}

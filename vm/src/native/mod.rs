@@ -1,0 +1,240 @@
+//! Programs as machine code: the forms of an instance that `ebpfvm-jit` has compiled, and how they
+//! are entered.
+//!
+//! A form is compiled when the program is bound, or when it is first needed. Which one a run takes is
+//! decided as for the interpreter ([`Instance::form`]), so both do the same.
+
+mod linking;
+mod prepared;
+mod runtime;
+
+use crate::instance::{Instance, LinkError, LinkErrorKind};
+use crate::memory::Stack;
+use crate::run::{Run, Trust};
+use crate::trap::{Trap, TrapKind};
+use ebpfvm_asm::Pc;
+use ebpfvm_jit::exec::Program as Code;
+use ebpfvm_jit::functions::{Extent, Extents};
+use ebpfvm_jit::{Options, Source, State};
+use linking::Linking;
+pub use prepared::Prepared;
+use std::panic::resume_unwind;
+use std::sync::OnceLock;
+
+/// How programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// As machine code if that is possible, otherwise by interpreting them. Both do the same.
+    #[default]
+    Auto,
+    /// By interpreting them.
+    Interpreter,
+    /// As machine code of the host, which must be one that [`ebpfvm_jit`] knows. A program for which
+    /// there is none is not bound.
+    Jit,
+}
+
+/// A program as machine code.
+pub(crate) struct Native {
+    code: Code,
+    functions: Box<[Extent]>,
+    is_checked: bool,
+    uses_cpu: bool,
+    /// Nothing that the code calls knows of the run.
+    is_alone: bool,
+    /// What lookups in its code need; the code has its addresses.
+    #[expect(dead_code, reason = "held for the code")]
+    tables: Box<[Box<linking::Table>]>,
+}
+
+/// The forms of an instance. Those that failed to compile say why.
+#[derive(Default)]
+pub(crate) struct Forms {
+    /// Every access is checked, fuel is counted.
+    checked: OnceLock<Result<Native, String>>,
+    /// By the verdict; fuel is counted.
+    metered: OnceLock<Result<Native, String>>,
+    /// By the verdict, without a limit.
+    unmetered: OnceLock<Result<Native, String>>,
+}
+
+impl Instance {
+    /// Compiles the form that runs usually take.
+    ///
+    /// # Errors
+    /// The host does not let us, or has another processor.
+    pub(crate) fn compile(self) -> Result<Instance, LinkError> {
+        let form = match self.is_verified() {
+            true => self.compiled(&self.native.unmetered, true, false),
+            false => self.compiled(&self.native.checked, false, true),
+        };
+        match form {
+            Err(why) if self.vm().engine() == Engine::Jit => {
+                Err(LinkError { pc: None, kind: LinkErrorKind::Native(why.clone()) })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn compiled<'a>(
+        &'a self,
+        form: &'a OnceLock<Result<Native, String>>,
+        verified: bool,
+        metered: bool,
+    ) -> &'a Result<Native, String> {
+        form.get_or_init(|| {
+            let options = Options { is_metered: metered, ..self.vm().jit_options().clone() };
+            let linking = Linking::new(self);
+            let source = match self.judged().filter(|_| verified) {
+                Some((program, code)) => Source::verified(program, code),
+                None => Source::checked(self.program()),
+            };
+            let emitted = ebpfvm_jit::compile(&source, &linking, &options);
+            let emitted = emitted.map_err(|error| error.to_string())?;
+            let code = Code::load(&emitted).map_err(|error| error.to_string())?;
+            let functions = Extents::of(&self.program().code).functions.into();
+            Ok(Native {
+                code,
+                functions,
+                is_checked: !verified,
+                uses_cpu: linking.uses_cpu(),
+                is_alone: !linking.calls_machine(),
+                tables: linking.into_tables(),
+            })
+        })
+    }
+
+    /// The machine code that a run takes; none if it is interpreted.
+    #[inline]
+    pub(crate) fn native(&self, run: &Run<'_>) -> Option<&Result<Native, String>> {
+        let engine = self.vm().engine();
+        if engine == Engine::Interpreter {
+            return None;
+        }
+        let (form, verified) = match run.trust {
+            Trust::Everything => return None,
+            Trust::Verified if self.is_verified() && run.room.holds(&self.needs) => {
+                (if run.metered { &self.native.metered } else { &self.native.unmetered }, true)
+            }
+            Trust::Verified | Trust::Nothing => (&self.native.checked, false),
+        };
+        let native = match form.get() {
+            Some(native) => native,
+            None => self.compiled(form, verified, run.metered || !verified),
+        };
+        Some(native).filter(|native| native.is_ok() || engine == Engine::Jit)
+    }
+}
+
+/// Where compiled code is entered.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'a> {
+    native: &'a Native,
+    /// Number of the function.
+    function: usize,
+}
+
+impl Native {
+    /// The program's beginning.
+    pub(crate) fn entry(&self) -> Entry<'_> {
+        Entry { native: self, function: 0 }
+    }
+
+    /// The function that starts at `pc`, if one does whose address the program takes.
+    pub(crate) fn function(&self, pc: Pc) -> Option<Entry<'_>> {
+        let function = self.functions.binary_search_by_key(&pc, |f| f.start).ok()?;
+        self.code.has_entry(function).then_some(Entry { native: self, function })
+    }
+}
+
+impl Entry<'_> {
+    /// What it costs and reaches.
+    pub(crate) fn extent(&self) -> Extent {
+        self.native.functions[self.function]
+    }
+}
+
+/// Runs a program or one of its functions in the first frame of a stack.
+///
+/// # Errors
+/// The trap that stopped it.
+///
+/// # Safety
+/// Code without checks must be safe to run on this context with these arguments: accepted by the
+/// verifier.
+pub(crate) unsafe fn start(
+    run: &mut Run<'_>,
+    instance: &Instance,
+    stack: &mut Stack,
+    entry: Entry<'_>,
+    args: [u64; 5],
+) -> Result<u64, Box<Trap>> {
+    run.regions.set_stack(stack.memory.as_mut_ptr() as u64);
+    run.instance = instance;
+    // SAFETY: the stack has all frames; the rest is the caller's promise.
+    unsafe { enter(run, instance, entry, args) }
+}
+
+/// Enters code in the next frame.
+///
+/// # Safety
+/// As [`start`]; there is a frame left.
+pub(crate) unsafe fn enter(
+    run: &mut Run<'_>,
+    instance: &Instance,
+    entry: Entry<'_>,
+    args: [u64; 5],
+) -> Result<u64, Box<Trap>> {
+    let Entry { native, function } = entry;
+    run.regions.push_native_frame(native.functions[function].stack_bytes);
+    if native.uses_cpu {
+        run.regions.state.cpu = instance.host().cpu().0.min(instance.cpus() - 1);
+    }
+    let checked = std::mem::replace(&mut run.checked, native.is_checked);
+    let run: *mut Run<'_> = run;
+    // SAFETY: the run is borrowed by this function alone, and used through this pointer from here on;
+    // code has the state in it, and what it calls finds the run around it. The rest is the caller's
+    // promise.
+    let value = unsafe {
+        let state = &raw mut (*run).regions.state;
+        let unwind = (*state).unwind;
+        ((*state).fuel, (*state).stop) = ((*run).fuel_left, State::RETURNED);
+        let value = match function {
+            0 => native.code.enter(state, args),
+            _ => native.code.enter_function(function, state, args).unwrap_or_default(),
+        };
+        ((*run).fuel_left, (*state).unwind) = ((*state).fuel, unwind);
+        value
+    };
+    // SAFETY: the code has ended.
+    let run = unsafe { &mut *run };
+    run.checked = checked;
+    ended(run, instance, value)
+}
+
+/// What a run of compiled code brought that has just ended.
+#[inline]
+fn ended(run: &mut Run<'_>, instance: &Instance, value: u64) -> Result<u64, Box<Trap>> {
+    match run.regions.state.stop {
+        State::RETURNED => Ok(value),
+        _ => Err(stopped(run, instance)),
+    }
+}
+
+/// Why compiled code has stopped.
+#[cold]
+fn stopped(run: &mut Run<'_>, instance: &Instance) -> Box<Trap> {
+    if let Some(panic) = run.panic.take() {
+        resume_unwind(panic);
+    }
+    let kind = match run.regions.state.stop {
+        State::OUT_OF_FUEL => TrapKind::OutOfFuel(run.fuel),
+        State::CALL_DEPTH => TrapKind::CallDepth,
+        State::FELL_OFF => TrapKind::FellOff,
+        _ => match run.trapped.take() {
+            Some(trap) => return trap,
+            None => run.trap.take().unwrap_or(TrapKind::FellOff),
+        },
+    };
+    instance.trap(Pc(run.regions.state.pc), kind)
+}

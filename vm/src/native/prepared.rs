@@ -1,0 +1,86 @@
+//! A program prepared for many runs on one context.
+
+use super::{Native, ended};
+use crate::context::Context;
+use crate::instance::Instance;
+use crate::interp::exec::exec;
+use crate::memory::Stack;
+use crate::run::{Run, Trust};
+use crate::trap::Trap;
+use ebpfvm_jit::State;
+
+/// A program with a context that it runs on again and again. What can be done once is done once:
+/// a call of compiled code that calls no helpers costs a few nanoseconds.
+pub struct Prepared<'a> {
+    instance: &'a Instance,
+    /// None only while one run gives way to the next.
+    run: Option<Run<'a>>,
+    stack: Box<Stack>,
+    fuel: u64,
+    /// The code to enter, if nothing else is to be done for a run.
+    alone: Option<&'a Native>,
+}
+
+impl Instance {
+    /// Prepares runs on a context, each with this much fuel. As with [`Instance::run`], a program that
+    /// the verifier accepted runs without checks. A run begins with the context as the one before has
+    /// left it.
+    ///
+    /// # Errors
+    /// The context is not one that the program takes.
+    pub fn prepare<'a>(
+        &'a self,
+        ctx: &'a mut Context,
+        fuel: u64,
+    ) -> Result<Prepared<'a>, Box<Trap>> {
+        self.expect_context(ctx)?;
+        self.expect_room(ctx)?;
+        let has_no_rounds = ctx.has_no_rounds();
+        let mut run = Run::new(ctx, self.program().attach_type, fuel, Trust::Verified);
+        let native = self.native(&run).and_then(|native| native.as_ref().ok());
+        let alone = native.filter(|native| has_no_rounds && native.is_alone && !native.uses_cpu);
+        let mut stack = Box::new(Stack::new());
+        if let Some(native) = alone {
+            run.regions.set_stack(stack.memory.as_mut_ptr() as u64);
+            run.regions.push_native_frame(native.functions[0].stack_bytes);
+            run.instance = self;
+            run.checked = native.is_checked;
+        }
+        Ok(Prepared { instance: self, run: Some(run), stack, fuel, alone })
+    }
+}
+
+impl Prepared<'_> {
+    /// Runs the program; what it returns.
+    ///
+    /// # Errors
+    /// The trap that stopped it.
+    #[inline]
+    pub fn run(&mut self) -> Result<u64, Box<Trap>> {
+        let (Some(native), Some(run)) = (self.alone, &mut self.run) else {
+            return self.run_anew();
+        };
+        let (r1, r2) = run.ctx.registers();
+        let run: *mut Run<'_> = run;
+        // SAFETY: the code is that of a verified program or has checks; the context is the one that it
+        // was prepared for, and the first frame was entered then. As in `enter`, the run is used
+        // through this pointer alone until the code has ended.
+        unsafe {
+            let state = &raw mut (*run).regions.state;
+            ((*state).fuel, (*state).stop) = ((*run).fuel_left, State::RETURNED);
+            (*state).depth = 0;
+            let value = native.code.enter(state, [r1, r2, 0, 0, 0]);
+            ended(&mut *run, self.instance, value)
+        }
+    }
+
+    /// Runs the program with everything around it.
+    fn run_anew(&mut self) -> Result<u64, Box<Trap>> {
+        let Some(run) = self.run.take() else { unreachable!("a run is there between runs") };
+        let run = self.run.insert(run.begin_again(self.fuel));
+        // SAFETY: only programs that the verifier accepted run without checks, on the context that
+        // their type has in this machine.
+        let result = unsafe { exec(run, self.instance, &mut self.stack) };
+        self.instance.finish(run, result).map(|outcome| outcome.retval)
+    }
+}
