@@ -46,7 +46,7 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit, Error>
         start: f.start,
         entry: block_of[f.start.index()],
         cost: f.slots,
-        stack_bytes: f.stack_bytes,
+        stack_bytes: f.used_stack(source.facts),
         is_callback: false,
     });
     let mut builder = Builder {

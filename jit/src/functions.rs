@@ -1,6 +1,7 @@
 //! The functions of a program, as far as calls need to know them.
 
 use ebpfvm_asm::{Code, Insn, Operand, Pc, Reg};
+use ebpfvm_verifier::Facts;
 
 /// Size of a stack frame in bytes (`MAX_BPF_STACK`).
 const FRAME_BYTES: u32 = crate::state::FRAME_BYTES as u32;
@@ -15,6 +16,14 @@ pub struct Extent {
     pub slots: u32,
     /// Bytes of its stack frame that it can reach, a multiple of 8.
     pub stack_bytes: u32,
+}
+
+impl Extent {
+    /// Bytes of its frame that it can reach, a multiple of 8, given what the verifier found out.
+    pub fn used_stack(&self, facts: Option<&Facts>) -> u32 {
+        let used = facts.and_then(|facts| facts.stack_bytes(self.start));
+        used.map_or(self.stack_bytes, |bytes| bytes.next_multiple_of(8).min(FRAME_BYTES))
+    }
 }
 
 /// The functions of a program.

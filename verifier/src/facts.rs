@@ -103,12 +103,14 @@ struct InsnFacts {
 pub struct Facts {
     insns: Vec<InsnFacts>,
     context_bytes: u32,
+    /// Functions by their first instruction, with the bytes of stack that they use.
+    stacks: Vec<(Pc, u32)>,
 }
 
 impl Facts {
     /// Nothing about a program of so many slots.
     pub(crate) fn new(slots: usize) -> Facts {
-        Facts { insns: vec![InsnFacts::default(); slots], context_bytes: 0 }
+        Facts { insns: vec![InsnFacts::default(); slots], ..Facts::default() }
     }
 
     /// Writes down that so many first bytes of the context are given to a function as memory.
@@ -120,6 +122,18 @@ impl Facts {
     /// they are, and there must be as many (`max_ctx_offset` of `struct bpf_prog_aux`).
     pub fn context_bytes_given(&self) -> u32 {
         self.context_bytes
+    }
+
+    /// Writes down how much stack functions use, in order of their first instructions.
+    pub(crate) fn stacks(&mut self, stacks: Vec<(Pc, u32)>) {
+        self.stacks = stacks;
+    }
+
+    /// How many bytes of its stack the function that starts at `start` uses: no access, of its own or of
+    /// what it calls, reaches farther from the frame pointer. None if there is no such function.
+    pub fn stack_bytes(&self, start: Pc) -> Option<u32> {
+        let found = self.stacks.binary_search_by_key(&start, |(start, _)| *start);
+        found.ok().map(|index| self.stacks[index].1)
     }
 
     /// Writes down that a path comes to the instruction at `pc`.
@@ -237,6 +251,18 @@ mod tests {
         let text = "r2 = *(u32 *)(r1 + 4)\nif r2 == 5 goto out\nr0 = 1\nexit\nout: r0 = 0\nexit";
         let facts = self::facts(text, Vec::new());
         assert_eq!(facts.ways(Pc(1)), Ways { taken: true, not_taken: true });
+    }
+
+    #[test]
+    fn a_function_uses_as_much_stack_as_is_reached_from_it() {
+        // The key of a call reaches lower than what the function itself does.
+        let text = "r1 = map[idx:0]\n*(u32 *)(r10 - 4) = 0\nr2 = r10\nr2 += -4\ncall 1\n\
+                    r1 = r10\nr1 += -64\ncall f\nr0 = 0\nexit\n\
+                    f: *(u64 *)(r1 + 0) = 1\n*(u64 *)(r10 - 16) = 1\nr0 = 0\nexit";
+        let facts = facts(text, vec![MapDef::new("counters", MapType::Hash, 4, 8, 16)]);
+        assert_eq!(facts.stack_bytes(Pc(0)), Some(64));
+        assert_eq!(facts.stack_bytes(Pc(11)), Some(16));
+        assert_eq!(facts.stack_bytes(Pc(1)), None);
     }
 
     #[test]

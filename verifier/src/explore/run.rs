@@ -35,6 +35,10 @@ pub(crate) fn follow_subprogs(
             }
         }
     }
+    // Engines keep what is saved around fast calls.
+    let subprogs = subject.structure.subprogs.iter().zip(&past.subprogs);
+    let stacks = subprogs.map(|(subprog, memory)| (subprog.start, memory.stack_bytes)).collect();
+    past.facts.stacks(stacks);
     leave_out_fast_calls(subject, past);
     Ok(())
 }

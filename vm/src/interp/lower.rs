@@ -70,7 +70,10 @@ pub(crate) fn lower(
     bindings: &mut Bindings<'_>,
     facts: Option<&Facts>,
 ) -> Result<Lowered, LinkError> {
-    let function = |extent: &Extent| Function { extent: *extent, op: 0 };
+    let function = |extent: &Extent| Function {
+        extent: Extent { stack_bytes: extent.used_stack(facts), ..*extent },
+        op: 0,
+    };
     let functions = Extents::of(code).functions.iter().map(function).collect();
     let is_target = vec![false; code.len()];
     let lookups = Lookups::default();

@@ -92,10 +92,12 @@ impl Instance {
             let emitted = ebpfvm_jit::compile(&source, &linking, &options);
             let emitted = emitted.map_err(|error| error.to_string())?;
             let code = Code::load(&emitted).map_err(|error| error.to_string())?;
-            let functions = Extents::of(&self.program().code).functions.into();
+            let facts = self.judged().filter(|_| verified).map(|(program, _)| program.facts());
+            let mut functions = Extents::of(&self.program().code).functions;
+            functions.iter_mut().for_each(|f| f.stack_bytes = f.used_stack(facts));
             Ok(Native {
                 code,
-                functions,
+                functions: functions.into(),
                 is_checked: !verified,
                 uses_cpu: linking.uses_cpu(),
                 is_alone: !linking.calls_machine(),

@@ -1,0 +1,193 @@
+//! Programs as machine code: what an embedder relies on beside results, which `fuzz` and
+//! `conformance` compare with the interpreter.
+
+use ebpfvm::asm::text::{Dialect, assemble};
+use ebpfvm::spec::{
+    Arg, Effect, HelperProto, MapDef, MapType, MapUse, ProgType, ProgTypeSet, Program, Ret,
+};
+use ebpfvm::verifier::Options;
+use ebpfvm::{
+    Context, DEFAULT_FUEL, Engine, Helper, Instance, MapRef, NO_FUEL_LIMIT, TrapKind, Vm,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+const HELPER: u32 = 5_000;
+
+fn program(text: &str) -> Program {
+    let code = assemble(text, Dialect::PseudoC).expect("the test's text is a program");
+    Program::from_code("test", ProgType::Raw, code)
+}
+
+fn proto(args: [Arg; 5]) -> HelperProto {
+    HelperProto {
+        id: HELPER,
+        name: "test".into(),
+        since: "",
+        args,
+        ret: Ret::Integer,
+        effects: Effect::default(),
+        allowed: ProgTypeSet::ALL,
+        attach: &[],
+        maps: MapUse::ANY,
+    }
+}
+
+/// Whether this machine compiles; says so if it does not.
+fn compiles(test: &str) -> bool {
+    let vm = Vm::linux().engine(Engine::Jit).build();
+    match vm.link(program("r0 = 0\nexit"), &[]) {
+        Ok(_) => true,
+        Err(why) => {
+            eprintln!("skipped: {test}: {why}");
+            false
+        }
+    }
+}
+
+fn verified(vm: &Vm, text: &str, memory_bytes: u32, maps: &[MapRef]) -> Arc<Instance> {
+    let mut program = program(text);
+    program.maps = maps.iter().map(|map| map.def().clone()).collect();
+    let options = Options { memory_bytes, ..Options::default() };
+    let accepted = vm.verify(program, &options).verdict.expect("the verifier accepts it");
+    vm.link_verified(accepted, maps).expect("it can be linked")
+}
+
+#[test]
+fn a_panic_of_a_helper_reaches_who_called_the_program() {
+    if !compiles("a_panic_of_a_helper_reaches_who_called_the_program") {
+        return;
+    }
+    let helper = Helper::new(proto([Arg::None; 5]), |_| panic!("what the helper says"));
+    let vm = Vm::linux().engine(Engine::Jit).helper(helper).build();
+    let text = format!("call 5000\nr0 = 0\nexit");
+    for instance in [vm.link(program(&text), &[]).unwrap(), verified(&vm, &text, 0, &[])] {
+        let run = || instance.run(&mut Context::raw([]), DEFAULT_FUEL);
+        let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"what the helper says"));
+    }
+}
+
+#[test]
+fn a_direct_helper_gets_its_arguments_and_answers() {
+    extern "C" fn mix(a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
+        a + 10 * b + 100 * c + 1_000 * d + 10_000 * e
+    }
+    let helper = Helper::direct(proto([Arg::Anything; 5]), mix);
+    let text = "r6 = 7\nr1 = 1\nr2 = 2\nr3 = 3\nr4 = 4\nr5 = 5\ncall 5000\nr0 += r6\nexit";
+    for engine in [Engine::Interpreter, Engine::Auto] {
+        let vm = Vm::linux().engine(engine).helper(helper.clone()).build();
+        for instance in [vm.link(program(text), &[]).unwrap(), verified(&vm, text, 0, &[])] {
+            let outcome = instance.run(&mut Context::raw([]), DEFAULT_FUEL).unwrap();
+            assert_eq!(outcome.retval, 54_321 + 7, "{engine:?}");
+        }
+    }
+}
+
+#[test]
+fn fuel_limits_verified_programs_too() {
+    let text = "r0 = 0\nr1 = 100000\nagain: r0 += r1\nr1 += -1\nif r1 != 0 goto again\nexit";
+    let expected = (1..=100_000).sum::<u64>();
+    let mut used = Vec::new();
+    for engine in [Engine::Interpreter, Engine::Auto] {
+        let vm = Vm::linux().engine(engine).build();
+        let instance = verified(&vm, text, 0, &[]);
+        for fuel in [NO_FUEL_LIMIT, 1_000_000] {
+            assert_eq!(instance.run(&mut Context::raw([]), fuel).unwrap().retval, expected);
+        }
+        let trap = instance.run(&mut Context::raw([]), 1_000).expect_err("it has too little");
+        assert_eq!(trap.kind, TrapKind::OutOfFuel(1_000));
+        used.push((trap.pc, instance.run(&mut Context::raw([]), 1_000_000).unwrap().fuel_used));
+    }
+    assert_eq!(used[0], used[1]);
+}
+
+#[test]
+fn a_prepared_program_sees_what_the_run_before_left() {
+    let text = "r0 = *(u64 *)(r1 + 0)\nr0 += 1\n*(u64 *)(r1 + 0) = r0\nexit";
+    for engine in [Engine::Interpreter, Engine::Auto] {
+        let vm = Vm::linux().engine(engine).build();
+        for instance in [vm.link(program(text), &[]).unwrap(), verified(&vm, text, 8, &[])] {
+            let mut context = Context::raw(0u64.to_ne_bytes());
+            let mut prepared = instance.prepare(&mut context, DEFAULT_FUEL).unwrap();
+            for round in 1..=10 {
+                assert_eq!(prepared.run().unwrap(), round);
+            }
+            drop(prepared);
+            assert_eq!(context.memory(), Some(&10u64.to_ne_bytes()[..]));
+        }
+    }
+}
+
+#[test]
+fn a_prepared_program_may_trap_and_run_again() {
+    let text = "r0 = *(u64 *)(r1 + 0)\n*(u64 *)(r1 + 0) = 8\nr1 += r0\nr0 = *(u8 *)(r1 + 0)\nexit";
+    let vm = Vm::linux().build();
+    let instance = vm.link(program(text), &[]).unwrap();
+    let mut context = Context::raw(0u64.to_ne_bytes());
+    let mut prepared = instance.prepare(&mut context, DEFAULT_FUEL).unwrap();
+    assert_eq!(prepared.run().unwrap(), 8);
+    for _ in 0..3 {
+        let trap = prepared.run().expect_err("it reads past the memory");
+        assert!(matches!(trap.kind, TrapKind::Access { bytes: 1, .. }), "{trap}");
+        assert_eq!(trap.pc.0, 3);
+    }
+}
+
+#[test]
+fn many_threads_run_one_program() {
+    let vm = Vm::linux().cpus(8).build();
+    let map = vm.create_map(&MapDef::new("counters", MapType::Array, 4, 8, 4)).unwrap();
+    let text = "*(u32 *)(r10 - 4) = 2\nr2 = r10\nr2 += -4\nr1 = map[idx:0]\ncall 1\n\
+                if r0 == 0 goto out\nr1 = 1\nlock *(u64 *)(r0 + 0) += r1\nr0 = *(u64 *)(r0 + 0)\n\
+                out: exit";
+    let instance = verified(&vm, text, 0, &[map.clone()]);
+    const ROUNDS: u64 = 2_000;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut context = Context::raw([]);
+                for _ in 0..ROUNDS {
+                    instance.run(&mut context, NO_FUEL_LIMIT).unwrap();
+                }
+            });
+        }
+    });
+    let value = map.read(&2u32.to_ne_bytes()).unwrap();
+    assert_eq!(u64::from_ne_bytes(value[..].try_into().unwrap()), 8 * ROUNDS);
+}
+
+/// Pages of address space and of memory that the process has, from `/proc`.
+fn pages() -> Option<[u64; 2]> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut words = text.split(' ').map(|word| word.parse().ok());
+    Some([words.next()??, words.next()??])
+}
+
+/// `EBPFVM_JIT_CYCLES` is how often.
+#[test]
+fn programs_that_are_compiled_run_and_dropped_leave_nothing() {
+    let name = "programs_that_are_compiled_run_and_dropped_leave_nothing";
+    let cycles = std::env::var("EBPFVM_JIT_CYCLES").map_or(3_000, |n| n.parse().expect("a number"));
+    let Some(_) = pages().filter(|_| compiles(name)) else {
+        eprintln!("skipped: {name}: it needs /proc and a compiler");
+        return;
+    };
+    let vm = Vm::linux().engine(Engine::Jit).build();
+    let map = vm.create_map(&MapDef::new("hash", MapType::Hash, 8, 8, 4)).unwrap();
+    let text = "*(u64 *)(r10 - 8) = 2\nr2 = r10\nr2 += -8\nr1 = map[idx:0]\ncall 1\nr0 = 3\nexit";
+    let cycle = || {
+        let instance = verified(&vm, text, 0, &[map.clone()]);
+        assert_eq!(instance.run(&mut Context::raw([]), NO_FUEL_LIMIT).unwrap().retval, 3);
+        assert_eq!(instance.run(&mut Context::raw([]), DEFAULT_FUEL).unwrap().retval, 3);
+        assert_eq!(instance.run_checked(&mut Context::raw([]), DEFAULT_FUEL).unwrap().retval, 3);
+    };
+    (0..500).for_each(|_| cycle());
+    let before = pages().unwrap();
+    (0..cycles).for_each(|_| cycle());
+    let after = pages().unwrap();
+    // A page a program would be thousands.
+    for (before, after) in before.iter().zip(after) {
+        assert!(after < before + 600, "{before} pages, then {after}");
+    }
+}
