@@ -7,6 +7,8 @@ mod address;
 mod bits;
 mod branches;
 mod dead;
+mod extend;
+mod forward;
 mod fuse;
 mod local;
 mod parts;
@@ -49,6 +51,7 @@ pub const PASSES: &[Pass] = &[
         about: "results that nobody reads, stores that nobody loads",
         run: dead::run,
     },
+    Pass { name: "extend", about: "extensions and masks that change nothing", run: extend::run },
     Pass { name: "address", about: "sums folded into addresses", run: address::run },
     Pass { name: "rotate", about: "rotates from shifts", run: rotate::run },
     Pass { name: "wide", about: "wide loads and stores from narrow ones", run: wide::run },

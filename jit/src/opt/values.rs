@@ -7,8 +7,11 @@
 //! Invariant: a register that others are known by is not known by a third one.
 
 use super::Given;
+use super::forward::{self, Fact};
 use super::simplify::{self, size_of};
-use crate::ir::{Address, Binary, Check, Cond, Edge, End, Op, Operand, Place, Reg, RegSet, Unit};
+use crate::ir::{
+    Address, Binary, Block, Check, Cond, Edge, End, Op, Operand, Place, Reg, RegSet, Unit,
+};
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Size, Width};
 
 /// What a register holds.
@@ -30,7 +33,7 @@ struct Known {
 
 /// Replaces registers by what they are known to hold, and computes what can be.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
-    let starts = analyze(unit);
+    let starts = forward::solve::<Known>(unit);
     for (block, start) in unit.blocks.iter_mut().zip(&starts) {
         // No path comes to blocks without a start.
         let Some(mut known) = *start else { continue };
@@ -42,61 +45,35 @@ pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
     }
 }
 
-/// What is known where each block begins.
-fn analyze(unit: &Unit) -> Vec<Option<Known>> {
-    let mut starts: Vec<Option<Known>> = vec![None; unit.blocks.len()];
-    let order = unit.visiting_order();
-    let mut place = vec![0; unit.blocks.len()];
-    for (index, block) in order.iter().enumerate() {
-        place[*block as usize] = index;
-    }
-    for function in &unit.functions {
-        starts[function.entry as usize] = Some(Known::NOTHING);
-    }
-    // Rounds in the visiting order, from the first block that has changed.
-    let mut is_waiting = vec![true; order.len()];
-    let mut first = 0;
-    while first < order.len() {
-        let from = std::mem::replace(&mut first, order.len());
-        for index in from..order.len() {
-            if !std::mem::take(&mut is_waiting[index]) {
-                continue;
-            }
-            let block = &unit.blocks[order[index] as usize];
-            let Some(mut known) = starts[order[index] as usize] else { continue };
-            let mut join = |to: u32, known: &Known| {
-                let start = &mut starts[to as usize];
-                let new = start.map_or(*known, |start| start.meet(known));
-                if *start != Some(new) {
-                    *start = Some(new);
-                    let to = place[to as usize];
-                    is_waiting[to] = true;
-                    if to <= index {
-                        first = first.min(to);
-                    }
-                }
-            };
-            if !block.guards.is_empty() {
-                join(block.otherwise, &known);
-            }
-            for inst in &block.insts {
-                known.step(&inst.op);
-            }
-            match &block.end {
-                End::Branch { cond, then, other } if then.to != other.to => {
-                    join(then.to, &known.assuming(cond, true));
-                    join(other.to, &known.assuming(cond, false));
-                }
-                end => end.edges().for_each(|edge| join(edge.to, &known)),
+impl Fact for Known {
+    const NOTHING: Known = Known { values: [Value::Unknown; Reg::COUNT], roots: RegSet::NONE };
+
+    fn meet(&self, other: &Known) -> Known {
+        // A register that both know by another: that one is not known by a third in either.
+        let mut both = *self;
+        for (value, other) in both.values.iter_mut().zip(&other.values) {
+            if value != other {
+                *value = Value::Unknown;
             }
         }
+        both
     }
-    starts
+
+    fn through(mut self, block: &Block, tell: &mut impl FnMut(u32, &Known)) {
+        for inst in &block.insts {
+            self.step(&inst.op);
+        }
+        match &block.end {
+            End::Branch { cond, then, other } if then.to != other.to => {
+                tell(then.to, &self.assuming(cond, true));
+                tell(other.to, &self.assuming(cond, false));
+            }
+            end => end.edges().for_each(|edge| tell(edge.to, &self)),
+        }
+    }
 }
 
 impl Known {
-    const NOTHING: Known = Known { values: [Value::Unknown; Reg::COUNT], roots: RegSet::NONE };
-
     fn value(&self, reg: Reg) -> Value {
         self.values[reg.index()]
     }
@@ -122,18 +99,6 @@ impl Known {
             Value::Plus(root, 0) => root,
             _ => reg,
         }
-    }
-
-    /// What both know.
-    fn meet(&self, other: &Known) -> Known {
-        // A register that both know by another: that one is not known by a third in either.
-        let mut both = *self;
-        for (value, other) in both.values.iter_mut().zip(&other.values) {
-            if value != other {
-                *value = Value::Unknown;
-            }
-        }
-        both
     }
 
     /// Forgets what was known by a register, whose value goes: another takes its place.
