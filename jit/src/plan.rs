@@ -3,6 +3,9 @@
 use crate::ir::{Check, End, Function, Op, Reg, RegSet, Unit};
 use crate::link::{Callee, Runtime};
 
+/// How often a `may_goto` falls through in one frame (`BPF_MAX_LOOPS`, Linux 6.18).
+const ROUNDS: u32 = 8 * 1024 * 1024;
+
 /// A function, as far as its prologue and epilogue depend on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -30,6 +33,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) kept: RegSet,
     /// Whether fuel is counted.
     pub(crate) is_metered: bool,
+    /// How often a `may_goto` falls through in one frame.
+    pub(crate) rounds: u32,
     /// Whether the run may stop other than by returning.
     pub(crate) stops: bool,
     /// Whether the code needs the state of the run after its entry.
@@ -58,6 +63,7 @@ impl<'a> Plan<'a> {
             owners: owners(unit),
             kept: if has_frames { RegSet::of(Reg::FP) } else { RegSet::NONE },
             is_metered,
+            rounds: ROUNDS,
             stops: false,
             needs_state: is_metered,
             tracks_frames: unit.is_checked || calls_helpers,

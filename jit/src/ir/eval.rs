@@ -20,7 +20,10 @@ use ebpfvm_verifier::VerifiedProgram;
 pub(crate) const WINDOW: u64 = 0x10_0000;
 /// Where memory is that cannot be written.
 pub(crate) const CONSTANTS: u64 = 0x20_0000;
-const FRAMES: u64 = 0x30_0000;
+/// Where the stack is; frames are filled from the top.
+pub(crate) const FRAMES: u64 = 0x30_0000;
+/// The bytes of the memory that cannot be written.
+pub(crate) const CONSTANT_BYTES: u64 = 64;
 
 /// What a run begins with.
 #[derive(Clone, Debug)]
@@ -70,7 +73,29 @@ struct Run<'a> {
 }
 
 /// Rounds of a `may_goto`, in all of a function's.
-const MAY_GOTO_ROUNDS: u32 = 3;
+pub(crate) const MAY_GOTO_ROUNDS: u32 = 3;
+
+/// The memory that cannot be written.
+pub(crate) fn constants() -> Vec<u8> {
+    (0..CONSTANT_BYTES as u8).map(|byte| byte * 3 + 1).collect()
+}
+
+/// What `r10` is in a frame, by how many are above it.
+pub(crate) fn frame_top(depth: usize) -> u64 {
+    FRAMES + (FRAME_BYTES * (MAX_FRAMES - depth)) as u64
+}
+
+/// The addresses of the frame in use that has an address.
+pub(crate) fn frame_of(address: u64, depth: usize) -> Option<std::ops::Range<u64>> {
+    (0..=depth).map(|depth| frame_top(depth + 1)..frame_top(depth)).find(|f| f.contains(&address))
+}
+
+/// What a call gives that sees these values: its result, and the byte that it writes.
+pub(crate) fn call_result(seen: &[u64]) -> (u64, u8) {
+    let mix = |sum: u64, value: &u64| (sum ^ value).wrapping_mul(0x0100_0000_01b3);
+    let result = seen.iter().fold(0xcbf2_9ce4_8422_2325, mix);
+    (result >> (result & 63), result as u8)
+}
 
 /// Runs a unit.
 pub(crate) fn run(unit: &Unit, input: &Input) -> Outcome {
@@ -78,7 +103,7 @@ pub(crate) fn run(unit: &Unit, input: &Input) -> Outcome {
         unit,
         regs: [0; Reg::COUNT],
         window: input.window.clone(),
-        constants: (0..64).map(|byte| byte * 3 + 1).collect(),
+        constants: constants(),
         frames: vec![0; FRAME_BYTES * MAX_FRAMES],
         depth: 0,
         calls: Vec::new(),
@@ -132,11 +157,11 @@ impl Run<'_> {
 
     /// The bytes at an address, as many as there are to the end of their object.
     fn memory(&mut self, address: u64, writes: bool) -> Option<&mut [u8]> {
-        let top = FRAMES + (FRAME_BYTES * (self.depth + 1)) as u64;
         let (base, bytes) = match address {
-            FRAMES.. if address < top => {
-                let end = (top - FRAMES) as usize;
-                (FRAMES, &mut self.frames[..end])
+            FRAMES.. => {
+                let frame = frame_of(address, self.depth)?;
+                let bytes = &mut self.frames[(frame.start - FRAMES) as usize..];
+                (frame.start, &mut bytes[..FRAME_BYTES])
             }
             CONSTANTS..FRAMES if !writes => (CONSTANTS, &mut self.constants[..]),
             WINDOW..CONSTANTS => (WINDOW, &mut self.window[..]),
@@ -194,9 +219,9 @@ impl Run<'_> {
 
     fn function(&mut self, number: u32) -> Result<(), Stop> {
         let unit = self.unit;
-        let top = FRAMES + (FRAME_BYTES * (self.depth + 1)) as u64;
-        self.regs[10] = top;
-        self.frames[FRAME_BYTES * self.depth..][..FRAME_BYTES].fill(0);
+        self.regs[10] = frame_top(self.depth);
+        let lowest = frame_top(self.depth + 1) - FRAMES;
+        self.frames[lowest as usize..][..FRAME_BYTES].fill(0);
         self.forget(RegSet::of(Reg::SPARE));
         let mut rounds = MAY_GOTO_ROUNDS;
         let mut number = unit.functions[number as usize].entry;
@@ -363,17 +388,16 @@ impl Run<'_> {
                 seen.extend(bytes.iter().map(|byte| u64::from(*byte)));
             }
         }
-        let mix = |sum: u64, value: &u64| (sum ^ value).wrapping_mul(0x0100_0000_01b3);
-        let result = seen.iter().fold(0xcbf2_9ce4_8422_2325, mix);
+        let (result, byte) = call_result(&seen);
         let to = self.get(Reg::new(3));
         if callee.uses().has(Reg::new(3))
-            && let Some([byte, ..]) = self.memory(to, true)
+            && let Some([first, ..]) = self.memory(to, true)
         {
-            *byte = result as u8;
+            *first = byte;
         }
         self.calls.push((callee, seen));
         self.after_call();
-        self.set(Reg::R0, result >> (result & 63));
+        self.set(Reg::R0, result);
         match callee {
             Callee::TailCall { .. } if result & 1 == 0 => Then::Return,
             _ => Then::GoOn,

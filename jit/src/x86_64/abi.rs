@@ -16,9 +16,6 @@ use ebpfvm_asm::Width::{W32, W64};
 use ebpfvm_asm::{Pc, Size};
 use std::mem::offset_of;
 
-/// How often a `may_goto` falls through in one frame (`BPF_MAX_LOOPS`, Linux 6.18).
-const ROUNDS: i32 = 8 * 1024 * 1024;
-
 impl X64<'_> {
     /// The registers that are saved where the machine enters.
     fn saved(&self) -> impl DoubleEndedIterator<Item = Gpr> + use<> {
@@ -110,7 +107,8 @@ impl X64<'_> {
             self.arith(Arith::Sub, W64, RSP, Src::Imm(8));
         }
         if frame.counts_rounds {
-            dynasm!(self.code ; .arch x64 ; push ROUNDS);
+            let rounds = self.plan.rounds as i32;
+            dynasm!(self.code ; .arch x64 ; push rounds);
         }
         self.zero_stack(frame.stack_bytes as i32);
     }

@@ -1,12 +1,12 @@
 //! Emitted code is run on the host and compared with what operations mean.
 
 mod arithmetic;
+mod units;
 
-use crate::Options;
 use crate::features::Features;
+use crate::ir::eval::Input;
 use crate::ir::{Address, Block, Check, End, Fill, Function, Inst, Op, Operand, Reg, Unit};
-use crate::native::{Native, nothing};
-use crate::opt::Passes;
+use crate::native::{Mode, Native};
 use ebpfvm_asm::{Pc, Size};
 
 /// The registers that an operation may write.
@@ -32,10 +32,6 @@ pub(super) const EDGES: [u64; 14] = [
     u64::MAX,
 ];
 
-pub(super) fn options(features: Features) -> Options {
-    Options { features, is_metered: false, passes: Passes::NONE }
-}
-
 /// The features that this processor can be asked for: none, and all that it has.
 pub(super) fn feature_sets() -> [Features; 2] {
     [Features::NONE, Features::detect()]
@@ -56,18 +52,13 @@ pub(super) fn straight(ops: impl IntoIterator<Item = Op>) -> Unit {
     }
 }
 
-/// Registers as they are at the top of the entry's stack frame, one after the other.
-type Regs = [u64; Reg::COUNT];
-
-fn place(reg: Reg) -> Address {
-    Address::new(Reg::FP, -8 * (1 + reg.index() as i32))
-}
-
-/// Operations with code around that takes all registers from the frame and puts them back.
-pub(super) struct OnRegisters(Native);
+/// Operations with code around that takes all registers from the window, where `r10` points to its
+/// end, and puts them back.
+pub(super) struct OnRegisters(Box<Native>);
 
 impl OnRegisters {
     pub(super) fn new(ops: &[Op], features: Features) -> OnRegisters {
+        let place = |reg: Reg| Address::new(Reg::R1, 8 * reg.index() as i32);
         let load = |dst| Op::Load {
             size: Size::Dw,
             fill: Fill::Zero,
@@ -76,28 +67,43 @@ impl OnRegisters {
             dst,
             at: place(dst),
         };
-        let store = |src| Op::Store {
+        let store = |src, at| Op::Store {
             size: Size::Dw,
             swap: false,
             check: Check::None,
             src: Operand::Reg(src),
-            at: place(src),
+            at,
         };
-        let ops = writable().map(load).chain(ops.iter().copied()).chain(writable().map(store));
-        OnRegisters(Native::new(&straight(ops), &nothing(), &options(features)))
+        // The address of the window is kept in the frame, and r1 comes last.
+        let kept = Address::new(Reg::FP, -8);
+        let others = writable().filter(|reg| *reg != Reg::R1);
+        let before = [store(Reg::R1, kept)].into_iter().chain(others.clone().map(load));
+        let before = before.chain([load(Reg::R1)]);
+        let get = |dst, at| match load(dst) {
+            Op::Load { size, fill, swap, check, dst, .. } => {
+                Op::Load { size, fill, swap, check, dst, at }
+            }
+            op => op,
+        };
+        let r1 = Address::new(Reg::FP, -16);
+        let after = [store(Reg::R1, r1), get(Reg::R1, kept)].into_iter();
+        let after = after.chain(others.map(|reg| store(reg, place(reg))));
+        let last = [get(Reg::R2, r1), store(Reg::R2, place(Reg::R1))];
+        let ops = before.chain(ops.iter().copied()).chain(after).chain(last);
+        let mut unit = straight(ops);
+        unit.functions[0].stack_bytes = 16;
+        OnRegisters(Native::new(&unit, Mode { features, is_metered: false }))
     }
 
     /// The registers after the operations.
-    pub(super) fn run(&mut self, mut regs: Regs) -> Regs {
-        for (index, value) in regs.iter().enumerate() {
-            let end = self.0.stack.0.len() - 8 * index;
-            self.0.stack.0[end - 8..end].copy_from_slice(&value.to_le_bytes());
-        }
-        self.0.run([0; 5]).expect("code without an end but its own");
-        for (index, value) in regs.iter_mut().enumerate() {
-            let end = self.0.stack.0.len() - 8 * index;
-            *value = u64::from_le_bytes(self.0.stack.0[end - 8..end].try_into().expect("8 bytes"));
-        }
-        regs
+    pub(super) fn run(&mut self, regs: [u64; Reg::COUNT]) -> [u64; Reg::COUNT] {
+        let window = regs.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let outcome = self.0.run(&Input { window, fuel: 0, salt: 0 });
+        outcome.result.expect("code without an end but its own");
+        let mut words = outcome.window.chunks_exact(8);
+        std::array::from_fn(|_| {
+            let word = words.next().expect("as many words as before");
+            u64::from_le_bytes(word.try_into().expect("8 bytes"))
+        })
     }
 }
