@@ -6,7 +6,8 @@
 //! the entry. In a map of maps `"entries": ...` is what goes into the inner map, which is made if there
 //! is none. Queues, stacks, Bloom filters and user ring buffers take lists of values, bare or as
 //! `{"value": ...}`, first out first. The value of a map of sockets is `{"socket": ...}`, a handle or
-//! a description; of a `cgroup_array` the number of a cgroup.
+//! a description; of a `cgroup_array` the number of a cgroup. The key of an `sk_storage` is
+//! `{"socket": ...}`, or the cookie of a socket.
 
 mod handles;
 
@@ -178,6 +179,9 @@ impl Entry<'_> {
         }
         let btf = self.loaded.object().btf().map(|btf| &**btf);
         let shape = Shape { bytes: def.key_bytes as usize, btf, type_id: def.key_type };
+        if let (MapType::SkStorage, Some(socket)) = (def.map_type, key.get("socket")) {
+            return self.put_of_socket(socket, given);
+        }
         let key = value::bytes(key, shape).map_err(|p| self.wrong(format!("the key: {p}")))?;
         if let One(Value::Null) = given {
             return self.map.remove(&key).map_err(|error| self.wrong(error.to_string()));

@@ -82,6 +82,39 @@ fn packets_are_shaped() {
 }
 
 #[test]
+fn storage_of_sockets_is_filled() {
+    const OBJECT: &str = "conformance/projects/sockets.bpf.o";
+    let world = json!({"sockets": [
+        {"handle": 7, "local": "10.0.0.1:80", "remote": "10.0.0.2:5000"},
+        {"handle": 8, "local": "10.0.0.1:81", "remote": "10.0.0.2:5000", "cookie": 99},
+    ]})
+    .to_string();
+    let with = |key: Value| {
+        let sessions = json!([{"key": key, "value": {"bytes": 1000}}]);
+        let entries = format!("sessions={sessions}");
+        let packet = "examples/tc_nat/dns_query.hex";
+        let options = ["-p", "account", "--packet", packet, "--host", &world, "--ctx"];
+        let last = [r#"{"sk": 7}"#, "--map", &entries, "--json"];
+        ebpfvm_on(&[&["run", OBJECT], &options[..], &last].concat(), b"")
+    };
+    let bytes = |report: &Value| -> Vec<u64> {
+        let sessions = report["maps"]["sessions"].as_array().expect("entries");
+        let bytes = sessions.iter().map(|entry| &entry["formatted"]["value"]["bytes"]);
+        bytes.map(|bytes| bytes.as_u64().expect("a number")).collect()
+    };
+    let own = bytes(&with(json!({"socket": 7})).json());
+    assert!(own.len() == 1 && own[0] > 1000, "{own:?}");
+    // The storage of another socket: the program makes one for its own.
+    for other in [json!({"socket": 8}), json!(99)] {
+        let both = bytes(&with(other).json());
+        assert!(both.len() == 2 && both.contains(&1000), "{both:?}");
+    }
+    let unknown = with(json!({"socket": 9}));
+    let error = "[0].socket: no socket of the --host file has the handle 9";
+    assert!(unknown.code == 3 && unknown.out.contains(error), "{}", unknown.out);
+}
+
+#[test]
 fn worlds_have_sockets_networks_and_memory() {
     let host = |world: Value| scratch("a_world.json", world.to_string());
     let world = host(json!({

@@ -3,7 +3,8 @@
 use super::{Entry, Given, One};
 use crate::failure::Failure;
 use crate::input::socket;
-use ebpfvm::map::{CgroupArray, ProgArray, UpdateFlags};
+use crate::input::value::{self, Shape};
+use ebpfvm::map::{CgroupArray, LocalStorage, OwnerId, ProgArray, UpdateFlags};
 use ebpfvm_spec::{Errno, MapType};
 use serde_json::Value;
 use std::num::NonZeroU64;
@@ -56,6 +57,27 @@ impl Entry<'_> {
             };
             self.wrong(format!("{error}{why}"))
         })
+    }
+
+    /// Puts a value into the storage of a socket, or removes it.
+    pub(super) fn put_of_socket(&self, described: &Value, given: Given<'_>) -> Result<(), Failure> {
+        let path = format!("{}.socket", self.path);
+        let socket = socket::read(self.json, &path, described, self.find)?;
+        let storage = self.map.as_kind::<LocalStorage>();
+        let storage = storage.ok_or_else(|| self.wrong("the map holds no values of sockets"))?;
+        let owner = OwnerId(socket.cookie());
+        let done = match given {
+            One(Value::Null) => storage.delete(owner),
+            One(value) => {
+                let (def, btf) = (self.map.def(), self.loaded.object().btf().map(|btf| &**btf));
+                let shape = Shape { bytes: def.value_bytes as usize, btf, type_id: def.value_type };
+                let bytes = value::bytes(value, shape)
+                    .map_err(|p| self.wrong(format!("the value: {p}")))?;
+                storage.set(owner, &bytes, UpdateFlags::ANY)
+            }
+            _ => return Err(self.wrong("a socket has one value for all CPUs")),
+        };
+        done.map_err(|errno| self.wrong(errno.to_string()))
     }
 
     pub(super) fn put_cgroup(
