@@ -9,6 +9,7 @@ mod calls;
 mod outside;
 mod packets;
 mod statement;
+mod text;
 pub mod world;
 
 use crate::draw::Draw;
@@ -31,11 +32,30 @@ pub struct Judged {
 /// Size of a value of the first map in bytes.
 const VALUE_BYTES: i16 = 64;
 
+/// Size of the constants that are numbers.
+const NUMBERS_BYTES: u32 = 16;
+
+/// Constants behind the numbers: formats, most of them right.
+const STRINGS: [&str; 9] =
+    ["", "%d", "%u %x", "%lx|%5d", "%c%c", "%px", "%s.", "%pI4,%llu", "=%08X%%%-7ld"];
+
+/// Where the strings begin in the value of the constants.
+fn strings() -> [u32; STRINGS.len()] {
+    let mut at = NUMBERS_BYTES;
+    STRINGS.map(|text| {
+        let start = at;
+        at += text.len() as u32 + 1;
+        start
+    })
+}
+
 /// The maps of all programs: an array, a hash, and constants.
 pub fn maps() -> Arc<[MapDef]> {
     static MAPS: OnceLock<Arc<[MapDef]>> = OnceLock::new();
     let make = || {
-        let bytes: Vec<u8> = (0..16).map(|i| [7, 0, 0xff, 0x80][i % 4]).collect();
+        let numbers = (0..NUMBERS_BYTES).map(|i| [7, 0, 0xff, 0x80][i as usize % 4]);
+        let strings = STRINGS.iter().flat_map(|text| text.bytes().chain([0]));
+        let bytes: Vec<u8> = numbers.chain(strings).collect();
         let mut constants = MapDef::new("constants", MapType::Array, 4, bytes.len() as u32, 1);
         constants.flags = MapFlags(MapFlags::RDONLY_PROG);
         let (section, data) = (".rodata".to_string(), bytes.into());

@@ -29,7 +29,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn outside(&mut self, depth: u32) {
-        match self.draw.below(24) {
+        match self.draw.below(26) {
             0..6 => self.find(depth),
             6 | 7 => self.change(),
             8 => self.inner(depth),
@@ -43,6 +43,7 @@ impl Writer<'_> {
             17..20 => self.packet_helper(),
             20..22 => self.context(),
             22 => self.legacy_load(),
+            23 | 24 => self.text(),
             _ if self.draw.below(6) == 0 => self.tail_call(),
             _ => self.context(),
         }
@@ -240,7 +241,7 @@ impl Writer<'_> {
     }
 
     /// Writes some of the buffer.
-    fn fill_buffer(&mut self) {
+    pub(super) fn fill_buffer(&mut self) {
         for _ in 0..self.draw.below(3) {
             let at = BUFFER + 8 * self.draw.below(8) as i16;
             let src = match self.number() {

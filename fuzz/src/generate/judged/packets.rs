@@ -101,7 +101,7 @@ impl Writer<'_> {
         if self.get(Reg::R6) != Holds::Context {
             return;
         }
-        match (self.prog_type, self.draw.below(12)) {
+        match (self.prog_type, self.draw.below(16)) {
             (ProgType::Xdp, 0) => {
                 self.resize("xdp_adjust_head", &[0, 4, -4, 14, -14, 40, -300], &[])
             }
@@ -111,6 +111,7 @@ impl Writer<'_> {
                 self.builder.mov(Reg::R1, Reg::R6);
                 self.helper("xdp_get_buff_len");
             }
+            (ProgType::Xdp | ProgType::SchedCls, 15) => self.redirect(),
             (ProgType::Xdp, 4..7) => self.copy_bytes("xdp_store_bytes", None),
             (ProgType::Xdp, _) => self.copy_bytes("xdp_load_bytes", None),
             (ProgType::SchedCls, 0) => {
@@ -124,10 +125,24 @@ impl Writer<'_> {
             (ProgType::SchedCls, 6) => self.resize("l3_csum_replace", &[24, 10, 0], &[5, 9, 2]),
             (ProgType::SchedCls, 7) => self.resize("l4_csum_replace", &[40, 50], &[5, 9, 4]),
             (ProgType::SchedCls, 8) => self.resize("csum_level", &[0, 1, 2, 3], &[]),
+            (ProgType::SchedCls, 11) => self.resize("skb_change_proto", &[8, 0xdd86], &[0]),
+            (ProgType::SchedCls, 12) => {
+                let mode = self.draw.one(&[0, 1]);
+                self.resize("skb_adjust_room", &[0, 4, -4, 8, -20, 20], &[mode, 0]);
+            }
+            (ProgType::SchedCls, 13) => self.resize("skb_ecn_set_ce", &[], &[]),
             (ProgType::SchedCls, 9 | 10) => self.copy_bytes("skb_store_bytes", Some(&[0, 1, 2])),
             (_, 0..3) => self.copy_bytes("skb_load_bytes_relative", Some(&[0, 1])),
             _ => self.copy_bytes("skb_load_bytes", None),
         }
+    }
+
+    /// Sends the packet to a device, which a test-run does not do.
+    fn redirect(&mut self) {
+        let device = self.amount(&[0, 1, 7, -1]);
+        let flags = self.draw.one(&[0, 0, 1, 2]);
+        self.builder.mov(Reg::R1, device).mov(Reg::R2, flags);
+        self.helper("redirect");
     }
 
     /// A call that may move the packet, with arguments after the context.
