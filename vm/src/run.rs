@@ -281,9 +281,15 @@ impl<'a> Run<'a> {
 
     /// Takes fuel for the handlers, of what there is.
     pub(crate) fn next_slice(&mut self) -> i64 {
-        let slice = self.fuel_left.clamp(0, SLICE);
-        self.fuel_left -= slice;
-        slice
+        self.take_fuel(SLICE)
+    }
+
+    /// Takes fuel for the handlers to go on after a call that paid from what they had: no more than
+    /// that, for they have not come back to the outermost loop.
+    pub(crate) fn take_fuel(&mut self, most: i64) -> i64 {
+        let taken = self.fuel_left.clamp(0, most.max(0));
+        self.fuel_left -= taken;
+        taken
     }
 
     /// Enters a stack frame of this size; returns what `r10` holds in it.

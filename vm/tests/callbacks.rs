@@ -252,3 +252,20 @@ fn tables_change_under_walks() {
         );
     }
 }
+
+/// The depth of the native stack does not grow with the calls of a program, however many of them
+/// call back.
+#[test]
+fn calls_that_call_back_in_a_loop_need_no_more_native_stack() {
+    const STACK_BYTES: usize = 1 << 20;
+    let text = "r6 = 0\nagain: r1 = 1\nr2 = subprog[f]\nr3 = 0\nr4 = 0\ncall 181\nr6 += 1\n\
+                if r6 < 50000 goto again\nr0 = r6\nexit\nf: r0 = 0\nexit";
+    let run = || {
+        let vm = Vm::linux().build();
+        let instance = vm.link(program(text), &[]).expect("linked");
+        let outcome = instance.run_checked(&mut packet(), 10_000_000).expect("a run");
+        assert_eq!(outcome.retval, 50_000);
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run);
+    thread.expect("a thread").join().expect("a run");
+}

@@ -20,7 +20,7 @@ handler!(CallBack, |op, m| {
     if !call_helper::<CHECKED>(&mut m, op.imm as usize) {
         return stopped(m.run, m.ip);
     }
-    m.fuel = (*m.run).next_slice();
+    m.fuel = (*m.run).take_fuel(m.fuel);
     m.reload_window();
 });
 handler!(TailCall, |op, m| {
@@ -44,7 +44,7 @@ handler!(CallReg, |op, m| {
     if !call_by_number::<CHECKED>(&mut m, op.dst) {
         return stopped(m.run, m.ip);
     }
-    m.fuel = (*m.run).next_slice();
+    m.fuel = (*m.run).take_fuel(m.fuel);
     m.reload_window();
 });
 handler!(Return, |op, m| -> {
