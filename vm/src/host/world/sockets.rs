@@ -55,6 +55,7 @@ impl Sockets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::FIRST_NETNS_COOKIE;
     use crate::socket::{IPPROTO_TCP, IPPROTO_UDP};
 
     fn table(sockets: &[&Arc<Socket>]) -> Sockets {
@@ -78,7 +79,7 @@ mod tests {
 
     #[track_caller]
     fn finds(table: &Sockets, query: &SocketQuery, expected: Option<&Arc<Socket>>) {
-        let found = table.find(query, 1).map(|socket| socket.cookie());
+        let found = table.find(query, FIRST_NETNS_COOKIE).map(|socket| socket.cookie());
         assert_eq!(found, expected.map(|socket| socket.cookie()));
     }
 
