@@ -7,6 +7,7 @@ use std::process::Command;
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(native)");
     println!("cargo:rerun-if-changed=programs");
+    println!("cargo:rerun-if-changed=native");
     println!("cargo:rerun-if-env-changed=CC");
 
     let mut build = cc::Build::new();
@@ -46,6 +47,7 @@ fn compile(build: &cc::Build) -> Result<(), cc::Error> {
             library.object(object);
         }
     }
+    library.file("native/host.c");
     library.try_compile("native_programs")
 }
 

@@ -1,13 +1,11 @@
 //! Opening objects and reading the kernel's types, beside aya-obj, in one run; ends with a table of
-//! ratios. A filter restricts the run, as criterion takes it.
+//! ratios. `--quick` measures less.
 
 use aya_obj::btf::Btf;
-use criterion::Criterion;
 use ebpfvm_benches::large_object::large_object;
-use ebpfvm_benches::table::{Cell, Row, render};
+use ebpfvm_benches::measure::{Effort, Subject, alternate, repeat};
+use ebpfvm_benches::table::{Cell, Row, cells, render};
 use ebpfvm_loader::{Object, parse_btf};
-use std::hint::black_box;
-use std::time::{Duration, Instant};
 
 /// Structs of the large object: about 5 MB.
 const STRUCTS: u32 = 20_000;
@@ -15,12 +13,8 @@ const STRUCTS: u32 = 20_000;
 type Open<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(2))
-        .sample_size(15)
-        .without_plots()
-        .configure_from_args();
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let effort = if quick { Effort::QUICK } else { Effort::FULL };
     let object: [(&str, Open<'_>); 2] = [
         ("ebpfvm", &|bytes| Object::parse(bytes, "bench.o").is_ok()),
         ("aya-obj", &|bytes| aya_obj::Object::parse(bytes).is_ok()),
@@ -46,35 +40,23 @@ fn main() {
         .iter()
         .map(|(name, bytes, openers)| {
             println!("{name}: {} bytes", bytes.len());
-            let cells = openers.iter().map(|(who, open)| {
-                measure(&mut criterion, &format!("{name}/{who}"), || open(bytes))
-            });
-            Row { name, cells: cells.collect() }
+            Row { name, cells: measure(name, openers, bytes, effort) }
         })
         .collect();
-    criterion.final_summary();
     println!("\nMedian times as multiples of the first column:\n");
     print!("{}", render(&["ebpfvm", "aya-obj"], &rows));
 }
 
 /// Measures what succeeds once.
-fn measure(criterion: &mut Criterion, name: &str, open: impl Fn() -> bool) -> Cell {
-    if !open() {
-        println!("{name}: refused");
-        return Cell::Unsupported;
+fn measure(name: &str, openers: &[(&str, Open<'_>)], bytes: &[u8], effort: Effort) -> Vec<Cell> {
+    let opens: Vec<bool> = openers.iter().map(|(_, open)| open(bytes)).collect();
+    for ((who, _), _) in openers.iter().zip(&opens).filter(|(_, opens)| !**opens) {
+        println!("{name}/{who}: refused");
     }
-    let mut samples = Vec::new();
-    criterion.bench_function(name, |bencher| {
-        bencher.iter_custom(|runs| {
-            let start = Instant::now();
-            for _ in 0..runs {
-                black_box(open());
-            }
-            let elapsed = start.elapsed();
-            samples.push(elapsed.as_secs_f64() * 1e9 / runs as f64);
-            elapsed
-        });
-    });
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).map_or(Cell::Unsupported, |ns| Cell::Time(*ns))
+    let running = openers.iter().zip(&opens).filter(|(_, opens)| **opens);
+    let mut timers: Vec<_> =
+        running.map(|((_, open), _)| |runs| repeat(runs, || open(bytes))).collect();
+    let mut subjects: Vec<Subject<'_>> = timers.iter_mut().map(|t| t as Subject<'_>).collect();
+    let samples = alternate(&mut subjects, effort);
+    cells(opens.iter().map(|opens| opens.then_some(()).ok_or(Cell::Unsupported)), samples)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // A packet firewall: Ethernet, up to two VLAN tags, IPv4, TCP and UDP; sources in a list and some
-// ports are dropped. The memory holds the list (a count and that many addresses) and an Ethernet
-// frame behind it.
+// ports are dropped. The packet begins with the list (a count and that many addresses); the Ethernet
+// frame is behind it.
 #include "bench.h"
 
 #define DROP 1
@@ -13,11 +13,10 @@ struct header {
 	uint32_t blocked[LIST_MAX];
 };
 
-ENTRY(void *mem, uint64_t len)
+PACKET
 {
-	const struct header *header = mem;
+	const struct header *header = (const struct header *)data;
 	const uint8_t *at = (const uint8_t *)(header + 1);
-	const uint8_t *end = (const uint8_t *)mem + len;
 
 	if (at + 14 > end || header->blocked_count > LIST_MAX)
 		return DROP;

@@ -2,11 +2,6 @@
 // Bob Jenkins' hash (lookup3, 2006, public domain) of the memory, in whole blocks of twelve bytes.
 #include "bench.h"
 
-INLINE uint32_t rotl(uint32_t v, int bits)
-{
-	return v << bits | v >> (32 - bits);
-}
-
 ENTRY(void *mem, uint64_t len)
 {
 	const uint32_t *k = mem;
@@ -23,12 +18,5 @@ ENTRY(void *mem, uint64_t len)
 		b -= a, b ^= rotl(a, 19), a += c;
 		c -= b, c ^= rotl(b, 4), b += a;
 	}
-	c ^= b, c -= rotl(b, 14);
-	a ^= c, a -= rotl(c, 11);
-	b ^= a, b -= rotl(a, 25);
-	c ^= b, c -= rotl(b, 16);
-	a ^= c, a -= rotl(c, 4);
-	b ^= a, b -= rotl(a, 14);
-	c ^= b, c -= rotl(b, 24);
-	return c & POSITIVE;
+	return jhash_final(a, b, c) & POSITIVE;
 }

@@ -1,57 +1,80 @@
-//! This project's interpreter, in checked mode and without checks.
+//! This project's engines.
 
 use super::Prepared;
-use crate::{code, workload::Workload};
-use ebpfvm::asm::{ByteOrder, Code};
-use ebpfvm::spec::{ProgType, Program};
-use ebpfvm::{Context, Instance, Vm};
+use crate::bench_program::{BenchProgram, set_length};
+use crate::workload::Workload;
+use ebpfvm::map::UpdateFlags;
+use ebpfvm::spec::{MapDef, ProgType, Program};
+use ebpfvm::verifier::{Limits, Options};
+use ebpfvm::{Context, Instance, MapRef, Vm};
 use std::sync::Arc;
 
 /// More than any bench program takes.
-const FUEL: u64 = 1 << 32;
+const FUEL: u64 = 1 << 40;
 
-/// One run, with the answer or the trap in words.
-type Run = fn(&Instance, &mut Context) -> Result<u64, String>;
-
-struct Interpreter {
+struct Ours {
     instance: Arc<Instance>,
     context: Context,
-    run: Run,
 }
 
-/// Every access compared with the memory given, loops charged.
-pub(super) fn prepare_checked(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
-    prepare(workload, |instance, context| {
-        let outcome = instance.run(context, FUEL);
-        outcome.map(|outcome| outcome.retval).map_err(|trap| trap.to_string())
+/// Of a program that the verifier accepted.
+pub(super) fn interpreter(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
+    prepare(workload, |vm, program, maps, memory_bytes| {
+        let judgement = vm.verify(program, &options(memory_bytes));
+        let verified = judgement.verdict.map_err(|rejection| rejection.to_string())?;
+        vm.link_verified(verified, maps).map_err(|error| error.to_string())
     })
 }
 
-/// As verified programs run: loops charged, accesses trusted.
-pub(super) fn prepare_unchecked(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
-    prepare_checked(workload)?.run()?;
-    prepare(workload, |instance, context| {
-        // SAFETY: the program has just run in checked mode on equal memory without a trap, and
-        // what a bench program does depends on its memory alone.
-        let outcome = unsafe { instance.run_unchecked(context, FUEL) };
-        outcome.map(|outcome| outcome.retval).map_err(|trap| trap.to_string())
+/// Of a program that nobody looked at: every access is compared with the memory given.
+pub(super) fn checked_interpreter(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
+    prepare(workload, |vm, program, maps, _| {
+        vm.link(program, maps).map_err(|error| error.to_string())
     })
 }
 
-fn prepare(workload: &Workload, run: Run) -> Result<Box<dyn Prepared>, String> {
-    let bytes = code::link(workload.object_file)?;
-    let code = Code::from_bytes(&bytes, ByteOrder::Little).map_err(|error| error.to_string())?;
-    let program = Program::from_code(workload.name, ProgType::Raw, code);
-    let instance = Vm::linux().build().link(program, &[]).map_err(|error| error.to_string())?;
-    Ok(Box::new(Interpreter { instance, context: Context::raw((workload.memory)()), run }))
+/// How bench programs are judged: as on Linux, which has less patience with long loops.
+pub(crate) fn options(memory_bytes: usize) -> Options {
+    let limits = Limits { processed: 100_000_000, pending: 1 << 20, ..Limits::default() };
+    Options { limits, memory_bytes: memory_bytes as u32, ..Options::default() }
 }
 
-impl Prepared for Interpreter {
+type Link = fn(&Vm, Program, &[MapRef], usize) -> Result<Arc<Instance>, String>;
+
+fn prepare(workload: &Workload, link: Link) -> Result<Box<dyn Prepared>, String> {
+    let (program, memory) = (BenchProgram::linux(workload)?, (workload.memory)());
+    let vm = Vm::linux().build();
+    let first = match program.prog_type {
+        ProgType::Raw => vec![set_length(&memory)],
+        _ => Vec::new(),
+    };
+    let maps = maps(&vm, workload, &program.maps)?;
+    let context = vm.context(program.prog_type, &memory).map_err(|error| error.to_string())?;
+    let instance = link(&vm, program.program_behind(&first)?, &maps, memory.len())?;
+    Ok(Box::new(Ours { instance, context }))
+}
+
+fn maps(vm: &Vm, workload: &Workload, defs: &[MapDef]) -> Result<Vec<MapRef>, String> {
+    let made: Result<Vec<MapRef>, _> = defs.iter().map(|def| vm.create_map(def)).collect();
+    let made = made.map_err(|error| error.to_string())?;
+    for entry in (workload.entries)() {
+        let map = made.get(entry.map).ok_or("no such map")?;
+        let written = map.write(&entry.key, &entry.value, UpdateFlags::ANY);
+        written.map_err(|error| error.to_string())?;
+    }
+    Ok(made)
+}
+
+impl Prepared for Ours {
     fn run(&mut self) -> Result<u64, String> {
-        (self.run)(&self.instance, &mut self.context)
+        let outcome = self.instance.run(&mut self.context, FUEL);
+        outcome.map(|outcome| outcome.retval).map_err(|trap| trap.to_string())
     }
 
-    fn memory(&self) -> &[u8] {
-        self.context.memory().unwrap_or_default()
+    fn memory(&self) -> Vec<u8> {
+        match self.context.memory() {
+            Some(memory) => memory.to_vec(),
+            None => self.context.data_out(),
+        }
     }
 }

@@ -1,36 +1,74 @@
-//! The crate rbpf: its interpreter, which checks every access.
+//! The crate rbpf: its interpreter, which checks every access; its JIT, which checks nothing; and its
+//! back end with Cranelift, which checks accesses. Maps are helpers of the host's.
 
 use super::Prepared;
-use crate::{code, workload::Workload};
+use crate::bench_program::{BenchProgram, set_length};
+use crate::host::{HELPERS, HostMaps};
+use crate::workload::Workload;
 use rbpf::EbpfVmRaw;
+use std::io::Error;
+
+/// One run on this memory.
+type Run = for<'a> fn(&EbpfVmRaw<'a>, &'a mut [u8]) -> Result<u64, Error>;
 
 struct Rbpf {
     vm: EbpfVmRaw<'static>,
+    run: Run,
     memory: Vec<u8>,
+    maps: HostMaps,
 }
 
-/// `w2 = imm`. rbpf passes the memory in r1 but not its length in r2: one instruction more does.
-const MOV32_R2: [u8; 4] = [0xb4, 0x02, 0x00, 0x00];
+pub(super) fn interpreter(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
+    Ok(Box::new(prepare(workload, |vm, memory| vm.execute_program(memory))?))
+}
 
-pub(super) fn prepare(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
-    let memory = (workload.memory)();
-    let bytes = u32::try_from(memory.len()).map_err(|error| error.to_string())?;
-    let mut program = [MOV32_R2, bytes.to_le_bytes()].concat();
-    program.extend(code::link(workload.object_file)?);
+/// Compiled without checks.
+pub(super) fn jit(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
+    interpreter(workload)?.run()?;
+    let mut rbpf = prepare(workload, |vm, memory| {
+        // SAFETY: the interpreter, which checks, has run the program on equal memory and maps without
+        // a complaint, and what a bench program does depends on them alone.
+        unsafe { vm.execute_program_jit(memory) }
+    })?;
+    rbpf.vm.jit_compile().map_err(|error| error.to_string())?;
+    Ok(Box::new(rbpf))
+}
+
+/// Compiled with checks. What fails one ends the process, so that only programs run whose memory it
+/// knows, and that the interpreter ran.
+#[cfg(feature = "cranelift")]
+pub(super) fn cranelift(workload: &Workload) -> Result<Box<dyn Prepared>, String> {
+    interpreter(workload)?.run()?;
+    let mut rbpf = prepare(workload, |vm, memory| vm.execute_program_cranelift(memory))?;
+    if !rbpf.maps.pointers().is_empty() {
+        return Err("its checks cannot be told of the memory of maps".into());
+    }
+    rbpf.vm.cranelift_compile().map_err(|error| error.to_string())?;
+    Ok(Box::new(rbpf))
+}
+
+fn prepare(workload: &Workload, run: Run) -> Result<Rbpf, String> {
+    let (program, memory) = (BenchProgram::plain(workload)?, (workload.memory)());
+    let maps = HostMaps::new(workload, &program.maps)?;
+    let bytes = program.with_addresses(&[set_length(&memory)], &maps.addresses())?;
     // The machine borrows its program for life; a handful of small programs may stay.
-    let vm = EbpfVmRaw::new(Some(program.leak())).map_err(|error| error.to_string())?;
-    Ok(Box::new(Rbpf { vm, memory }))
+    let mut vm = EbpfVmRaw::new(Some(bytes.leak())).map_err(|error| error.to_string())?;
+    for helper in HELPERS {
+        let registered = vm.register_helper(helper.number, helper.in_rust);
+        registered.map_err(|error| error.to_string())?;
+    }
+    for values in maps.values() {
+        vm.register_allowed_memory(values);
+    }
+    Ok(Rbpf { vm, run, memory, maps })
 }
 
 impl Prepared for Rbpf {
     fn run(&mut self) -> Result<u64, String> {
-        // The machine is covariant in its lifetime: seen as a shorter one, it takes the memory
-        // for this run only.
-        let vm: &EbpfVmRaw<'_> = &self.vm;
-        vm.execute_program(&mut self.memory).map_err(|error| error.to_string())
+        (self.run)(&self.vm, &mut self.memory).map_err(|error| error.to_string())
     }
 
-    fn memory(&self) -> &[u8] {
-        &self.memory
+    fn memory(&self) -> Vec<u8> {
+        self.memory.clone()
     }
 }

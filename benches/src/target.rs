@@ -1,0 +1,125 @@
+//! What the engines are meant to reach, and whether they do.
+
+use crate::table::{Row, mean, two_digits};
+
+/// A goal.
+pub enum Target {
+    /// An engine's geometric mean over all programs, as a multiple of native.
+    Mean {
+        /// The engine.
+        engine: &'static str,
+        /// The mean that is not to be passed.
+        at_most: f64,
+    },
+    /// An engine is so many times as fast as another on every program that both run.
+    Everywhere {
+        /// The engine.
+        engine: &'static str,
+        /// The other one.
+        than: &'static str,
+        /// How many times as fast, at least.
+        times: f64,
+    },
+}
+
+/// All goals.
+pub const TARGETS: &[Target] = &[
+    Target::Everywhere { engine: "chk interp", than: "rbpf", times: 2.0 },
+    Target::Everywhere { engine: "chk interp", than: "sbpf", times: 2.0 },
+];
+
+impl Target {
+    /// What was reached, in a line; none if an engine that it is about was not measured.
+    pub fn judge(&self, engines: &[&str], rows: &[Row]) -> Option<String> {
+        let find = |name: &str| engines.iter().position(|engine| *engine == name);
+        let verdict = |met| if met { "met   " } else { "missed" };
+        match self {
+            Target::Mean { engine, at_most } => {
+                let (mean, count) = mean(rows, find(engine)?)?;
+                let all = if count == rows.len() { "all" } else { "those it runs of the" };
+                Some(format!(
+                    "{} {engine}: {} times native over {all} programs, to be {at_most:.2} at most",
+                    verdict(mean <= *at_most && count == rows.len()),
+                    two_digits(mean),
+                ))
+            }
+            Target::Everywhere { engine, than, times } => {
+                let (one, other) = (find(engine)?, find(than)?);
+                let leads =
+                    rows.iter().filter_map(|row| Some((row.ns(other)? / row.ns(one)?, row.name)));
+                let mut leads: Vec<(f64, &str)> = leads.collect();
+                leads.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let least = leads.first()?;
+                let short: Vec<String> = leads
+                    .iter()
+                    .take_while(|(lead, _)| lead < times)
+                    .map(|(lead, name)| format!("{name} {}", two_digits(*lead)))
+                    .collect();
+                let detail = if short.is_empty() {
+                    format!("at least {} times ({})", two_digits(least.0), least.1)
+                } else {
+                    format!("not on {} of {}: {}", short.len(), leads.len(), short.join(", "))
+                };
+                Some(format!(
+                    "{} {engine}: {times} times as fast as {than} or faster on every program; {detail}",
+                    verdict(short.is_empty()),
+                ))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ENGINES;
+    use crate::table::Cell;
+
+    fn rows() -> Vec<Row> {
+        let ran = |ns: f64| Cell::Time { ns, ratio: Some(ns / 10.0) };
+        vec![
+            Row { name: "a", cells: vec![ran(10.0), ran(10.0), ran(20.0)] },
+            Row { name: "b", cells: vec![ran(10.0), ran(12.1), ran(11.0)] },
+        ]
+    }
+
+    #[test]
+    fn a_mean_is_held_against_its_goal() {
+        let judge = |at_most| {
+            let target = Target::Mean { engine: "x", at_most };
+            target.judge(&["native", "x", "y"], &rows()).expect("it was measured")
+        };
+        assert!(judge(1.11).starts_with("met"), "{}", judge(1.11));
+        assert!(judge(1.09).starts_with("missed"), "{}", judge(1.09));
+    }
+
+    #[test]
+    fn a_mean_over_some_programs_is_no_success() {
+        let mut rows = rows();
+        rows[0].cells[1] = Cell::Wrong;
+        let target = Target::Mean { engine: "x", at_most: 9.0 };
+        let line = target.judge(&["native", "x", "y"], &rows).expect("it was measured");
+        assert!(line.starts_with("missed"), "{line}");
+    }
+
+    #[test]
+    fn where_an_engine_is_not_faster_is_named() {
+        let target = |times| Target::Everywhere { engine: "x", than: "y", times };
+        let judge = |times| target(times).judge(&["native", "x", "y"], &rows()).expect("measured");
+        assert!(judge(0.9).starts_with("met"), "{}", judge(0.9));
+        let line = judge(0.95);
+        assert!(line.starts_with("missed") && line.ends_with("not on 1 of 2: b 0.91"), "{line}");
+        assert!(target(1.0).judge(&["native", "y"], &rows()).is_none());
+    }
+
+    #[test]
+    fn goals_are_about_engines_that_exist() {
+        for target in TARGETS {
+            let (Target::Mean { engine, .. } | Target::Everywhere { engine, .. }) = target;
+            assert!(ENGINES.iter().any(|known| known.name == *engine), "{engine}");
+            if let Target::Everywhere { than, .. } = target {
+                assert!(ENGINES.iter().any(|known| known.name == *than), "{than}");
+            }
+        }
+    }
+}
