@@ -233,6 +233,11 @@ impl Run<'_> {
                 let (address, bytes) = (self.address(guard.at), guard.bytes as usize);
                 let memory = self.memory(address, guard.writes);
                 is_inside &= memory.is_some_and(|memory| memory.len() >= bytes);
+                is_inside &= match guard.check {
+                    Check::Window => (WINDOW..CONSTANTS).contains(&address),
+                    Check::Frame => address >= FRAMES,
+                    _ => (CONSTANTS..FRAMES).contains(&address),
+                };
             }
             if !is_inside {
                 number = block.otherwise;

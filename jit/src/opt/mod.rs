@@ -10,11 +10,13 @@ mod dead;
 mod extend;
 mod forward;
 mod fuse;
+mod guards;
 mod local;
 mod parts;
 mod rotate;
 #[cfg(test)]
 pub(crate) mod same;
+mod select;
 mod simplify;
 mod values;
 mod wide;
@@ -28,7 +30,8 @@ use std::fmt;
 pub struct Given<'a> {
     /// What the verifier found out; none for programs that are checked.
     pub facts: Option<&'a Facts>,
-    /// Whether [`Reg::SPARE`](crate::ir::Reg::SPARE) is free.
+    /// Whether [`Reg::SPARE`](crate::ir::Reg::SPARE) is free. Fuel is not counted then: what edges
+    /// cost does not matter.
     pub has_spare: bool,
 }
 
@@ -53,9 +56,11 @@ pub const PASSES: &[Pass] = &[
     },
     Pass { name: "extend", about: "extensions and masks that change nothing", run: extend::run },
     Pass { name: "address", about: "sums folded into addresses", run: address::run },
+    Pass { name: "guards", about: "checks of many accesses at once", run: guards::run },
     Pass { name: "rotate", about: "rotates from shifts", run: rotate::run },
     Pass { name: "wide", about: "wide loads and stores from narrow ones", run: wide::run },
     Pass { name: "bits", about: "bit fields and tests of bits", run: bits::run },
+    Pass { name: "select", about: "conditional moves", run: select::run },
     Pass { name: "fuse", about: "operands in memory", run: fuse::run },
     Pass {
         name: "dead",

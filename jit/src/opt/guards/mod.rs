@@ -1,0 +1,29 @@
+//! Checks of many accesses at once, in units with checks.
+//!
+//! A [`Guard`](crate::ir::Guard) before a block compares a range of memory with the region that the
+//! accesses probably go to. If it is inside, the block runs without these checks; if not, control goes
+//! to a copy of the block that has them all, so that a run stops where it would have stopped.
+//!
+//! Sound: what a guard has seen to be inside a region can be touched until the regions change, which
+//! only calls and packet loads can do; no guard reaches over one. A guard never passes because of
+//! what the machine would find elsewhere: fields of the context are never behind one.
+
+mod access;
+mod counted;
+mod loops;
+mod straight;
+
+use super::Given;
+use crate::ir::Unit;
+
+/// The pass.
+pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
+    if unit.is_checked {
+        let blocks = unit.blocks.len();
+        loops::run(unit);
+        straight::run(unit, blocks);
+    }
+}
+
+#[cfg(test)]
+mod tests;
