@@ -7,6 +7,7 @@ mod address;
 mod bits;
 mod branches;
 mod dead;
+mod divide;
 mod extend;
 mod forward;
 mod fuse;
@@ -60,6 +61,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "rotate", about: "rotates from shifts", run: rotate::run },
     Pass { name: "wide", about: "wide loads and stores from narrow ones", run: wide::run },
     Pass { name: "bits", about: "bit fields and tests of bits", run: bits::run },
+    Pass { name: "divide", about: "multiplications for divisions by constants", run: divide::run },
     Pass { name: "select", about: "conditional moves", run: select::run },
     Pass { name: "fuse", about: "operands in memory", run: fuse::run },
     Pass {
