@@ -12,6 +12,7 @@ mod extend;
 mod forward;
 mod fuse;
 mod guards;
+mod hoist;
 mod local;
 mod parts;
 mod rotate;
@@ -57,11 +58,12 @@ pub const PASSES: &[Pass] = &[
     },
     Pass { name: "extend", about: "extensions and masks that change nothing", run: extend::run },
     Pass { name: "address", about: "sums folded into addresses", run: address::run },
+    Pass { name: "divide", about: "multiplications for divisions by constants", run: divide::run },
+    Pass { name: "hoist", about: "what a loop does not change, before it", run: hoist::run },
     Pass { name: "guards", about: "checks of many accesses at once", run: guards::run },
     Pass { name: "rotate", about: "rotates from shifts", run: rotate::run },
     Pass { name: "wide", about: "wide loads and stores from narrow ones", run: wide::run },
     Pass { name: "bits", about: "bit fields and tests of bits", run: bits::run },
-    Pass { name: "divide", about: "multiplications for divisions by constants", run: divide::run },
     Pass { name: "select", about: "conditional moves", run: select::run },
     Pass { name: "fuse", about: "operands in memory", run: fuse::run },
     Pass {
