@@ -19,6 +19,9 @@ use std::sync::{Mutex, MutexGuard};
 /// Bytes from one of the places of memory to the next that may be used.
 const ROOM_BYTES: usize = 4096;
 
+/// An address that is not memory: its loads and stores are done by way of the cell, and stores add one.
+pub(crate) const TRANSLATED: u64 = 0x50_0000;
+
 /// Only one run has the memory at a time.
 static MEMORY: Mutex<bool> = Mutex::new(false);
 
@@ -92,6 +95,26 @@ impl Native {
 
     /// Runs the first function.
     pub(crate) fn run(&mut self, input: &Input) -> Outcome {
+        let result = self.run_with(input, &|_| ());
+        let pc = Pc(self.state.pc);
+        let result = result.map_err(|why| match why {
+            State::STOPPED => Stop::Access(pc),
+            State::OUT_OF_FUEL => Stop::OutOfFuel,
+            State::CALL_DEPTH => Stop::CallDepth(pc),
+            _ => Stop::FellOff,
+        });
+        let bytes = input.window.len();
+        // SAFETY: the memory is mapped, and this run's alone.
+        let window = unsafe { std::slice::from_raw_parts(WINDOW as *const u8, bytes) }.to_vec();
+        Outcome { result, window, calls: std::mem::take(&mut self.calls), fuel: self.state.fuel }
+    }
+
+    /// Runs the first function, with a state that is changed before: its result, or why it stopped.
+    pub(crate) fn run_with(
+        &mut self,
+        input: &Input,
+        prepare: &dyn Fn(&mut Native),
+    ) -> Result<u64, u32> {
         let bytes = input.window.len();
         self.window_bytes = bytes as u64;
         self.state = new_state();
@@ -106,23 +129,30 @@ impl Native {
             // What was there before a run is not what a program may see.
             (FRAMES as *mut u8).write_bytes(0xa5, FRAME_BYTES * MAX_FRAMES);
         }
+        prepare(self);
         let args = [WINDOW, self.window_bytes, 0, 0, 0];
         let this: *mut Native = self;
         RUN.set(this);
         // SAFETY: a run is its state and what follows it. Tests enter code that accesses the memory
         // of the run only: it is checked, or has run in `eval`.
         let result = unsafe { (*this).program.enter(this.cast(), args) };
-        let pc = Pc(self.state.pc);
-        let result = match self.state.stop {
+        self.outcome(result)
+    }
+
+    fn outcome(&self, result: u64) -> Result<u64, u32> {
+        match self.state.stop {
             State::RETURNED => Ok(result),
-            State::STOPPED => Err(Stop::Access(pc)),
-            State::OUT_OF_FUEL => Err(Stop::OutOfFuel),
-            State::CALL_DEPTH => Err(Stop::CallDepth(pc)),
-            _ => Err(Stop::FellOff),
-        };
-        // SAFETY: as above.
-        let window = unsafe { std::slice::from_raw_parts(WINDOW as *const u8, bytes) }.to_vec();
-        Outcome { result, window, calls: std::mem::take(&mut self.calls), fuel: self.state.fuel }
+            why => Err(why),
+        }
+    }
+
+    /// Runs a function as a helper does that calls back, in the second frame.
+    pub(crate) fn call_back(&mut self, number: usize, args: [u64; 5]) -> Option<Result<u64, u32>> {
+        (self.state.depth, self.state.frame_top) = (1, eval::frame_top(1));
+        let this: *mut Native = self;
+        // SAFETY: as in `run_with`.
+        let result = unsafe { (*this).program.enter_function(number, this.cast(), args) }?;
+        Some(self.outcome(result))
     }
 
     /// Carries out a call as `eval` does.
@@ -234,6 +264,9 @@ extern "C" fn by_number(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, state: *mut
 extern "C" fn find(address: u64, access: u64, state: *mut State) -> u64 {
     let run = run_of(state);
     let (bytes, writes) = (access & 0xffff, access >> 16 & 1 != 0);
+    if address == TRANSLATED && access >> 17 & 1 == 0 {
+        return &raw const run.state.cell as u64;
+    }
     match run.bytes(address, writes) {
         Some((base, end)) if end - address >= bytes => {
             let write_bytes = if run.bytes(address, true).is_some() { end - base } else { 0 };
@@ -244,8 +277,9 @@ extern "C" fn find(address: u64, access: u64, state: *mut State) -> u64 {
     }
 }
 
-extern "C" fn commit(_: *mut State) -> u64 {
-    0
+extern "C" fn commit(state: *mut State) -> u64 {
+    run_of(state).state.cell += 1;
+    1
 }
 
 extern "C" fn packet(offset: u64, bytes: u64, state: *mut State) -> Answer {

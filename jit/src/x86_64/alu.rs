@@ -226,7 +226,7 @@ impl X64<'_> {
             8 => self.code.op(zero_load(Size::B), dst.0, dst),
             16 => self.code.op(zero_load(Size::H), dst.0, dst),
             32 => self.mov(W32, dst, dst),
-            _ => self.arith(Arith::And, W32, dst, Src::Imm((1 << bits) - 1)),
+            _ => self.arith(Arith::And, W32, dst, Src::Imm(((1_u32 << bits) - 1) as i32)),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Emitted code is run on the host and compared with what operations mean.
 
 mod arithmetic;
+mod machine;
+mod operations;
+mod reading;
 mod units;
 
 use crate::features::Features;
@@ -52,47 +55,52 @@ pub(super) fn straight(ops: impl IntoIterator<Item = Op>) -> Unit {
     }
 }
 
-/// Operations with code around that takes all registers from the window, where `r10` points to its
-/// end, and puts them back.
+/// Operations with code around that takes all registers from the window, one after the other, and puts
+/// them back.
+pub(super) fn on_registers(ops: &[Op]) -> Unit {
+    let place = |reg: Reg| Address::new(Reg::R1, 8 * reg.index() as i32);
+    let load = |dst| Op::Load {
+        size: Size::Dw,
+        fill: Fill::Zero,
+        swap: false,
+        check: Check::None,
+        dst,
+        at: place(dst),
+    };
+    let store = |src, at| Op::Store {
+        size: Size::Dw,
+        swap: false,
+        check: Check::None,
+        src: Operand::Reg(src),
+        at,
+    };
+    // The address of the window is kept in the frame, and r1 comes last.
+    let kept = Address::new(Reg::FP, -8);
+    let others = writable().filter(|reg| *reg != Reg::R1);
+    let before = [store(Reg::R1, kept)].into_iter().chain(others.clone().map(load));
+    let before = before.chain([load(Reg::R1)]);
+    let get = |dst, at| match load(dst) {
+        Op::Load { size, fill, swap, check, dst, .. } => {
+            Op::Load { size, fill, swap, check, dst, at }
+        }
+        op => op,
+    };
+    let r1 = Address::new(Reg::FP, -16);
+    let after = [store(Reg::R1, r1), get(Reg::R1, kept)].into_iter();
+    let after = after.chain(others.map(|reg| store(reg, place(reg))));
+    let last = [get(Reg::R2, r1), store(Reg::R2, place(Reg::R1))];
+    let ops = before.chain(ops.iter().copied()).chain(after).chain(last);
+    let mut unit = straight(ops);
+    unit.functions[0].stack_bytes = 16;
+    unit
+}
+
+/// The code of operations on registers.
 pub(super) struct OnRegisters(Box<Native>);
 
 impl OnRegisters {
     pub(super) fn new(ops: &[Op], features: Features) -> OnRegisters {
-        let place = |reg: Reg| Address::new(Reg::R1, 8 * reg.index() as i32);
-        let load = |dst| Op::Load {
-            size: Size::Dw,
-            fill: Fill::Zero,
-            swap: false,
-            check: Check::None,
-            dst,
-            at: place(dst),
-        };
-        let store = |src, at| Op::Store {
-            size: Size::Dw,
-            swap: false,
-            check: Check::None,
-            src: Operand::Reg(src),
-            at,
-        };
-        // The address of the window is kept in the frame, and r1 comes last.
-        let kept = Address::new(Reg::FP, -8);
-        let others = writable().filter(|reg| *reg != Reg::R1);
-        let before = [store(Reg::R1, kept)].into_iter().chain(others.clone().map(load));
-        let before = before.chain([load(Reg::R1)]);
-        let get = |dst, at| match load(dst) {
-            Op::Load { size, fill, swap, check, dst, .. } => {
-                Op::Load { size, fill, swap, check, dst, at }
-            }
-            op => op,
-        };
-        let r1 = Address::new(Reg::FP, -16);
-        let after = [store(Reg::R1, r1), get(Reg::R1, kept)].into_iter();
-        let after = after.chain(others.map(|reg| store(reg, place(reg))));
-        let last = [get(Reg::R2, r1), store(Reg::R2, place(Reg::R1))];
-        let ops = before.chain(ops.iter().copied()).chain(after).chain(last);
-        let mut unit = straight(ops);
-        unit.functions[0].stack_bytes = 16;
-        OnRegisters(Native::new(&unit, Mode { features, is_metered: false }))
+        OnRegisters(Native::new(&on_registers(ops), Mode { features, is_metered: false }))
     }
 
     /// The registers after the operations.

@@ -134,3 +134,20 @@ fn rounds_and_fuel() {
     both("r0 = 0\nr1 = 20\nagain: r0 += r1\nr1 -= 1\nif r1 != 0 goto again\nexit");
     both("again: goto again");
 }
+
+/// Jumps whose short form reaches just so far or just not, and long ones, forwards and backwards.
+#[test]
+fn jumps_near_and_far() {
+    for distance in [0, 20, 25, 28, 29, 30, 31, 32, 33, 35, 40, 45, 100, 10_000] {
+        let filler = "r0 += r6\n".repeat(distance);
+        let back = "r0 ^= 3\n".repeat(distance);
+        let jumps = format!(
+            "r0 = 1\nr6 = 2\nr7 = 0\nagain: r7 += 1\nif r1 == 0 goto out\n{filler}\
+             if r7 == 2 goto out\n{back}goto again\n{filler}out: r0 += r7\nexit"
+        );
+        let window = vec![0; 64];
+        let given = opt::Given { facts: None, has_spare: true };
+        let inputs = [Input { window, fuel: 10_000_000, salt: 1 }];
+        compare(&checked_unit_of(&jumps), &inputs, Passes::NONE, &given);
+    }
+}
