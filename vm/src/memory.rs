@@ -333,8 +333,27 @@ impl Regions {
 /// `addr` is the address of `out.len()` bytes that are valid for reads: checked against
 /// [`Regions`], or part of a program that the verifier accepted.
 pub(crate) unsafe fn copy_from(addr: u64, out: &mut [u8]) {
-    // SAFETY: the caller promises the source; the slices cannot overlap, for `out` is the host's.
-    unsafe { std::ptr::copy_nonoverlapping(addr as *const u8, out.as_mut_ptr(), out.len()) }
+    // SAFETY: the caller promises the source; the slice is what it says.
+    unsafe { copy_bytes(addr, out.as_mut_ptr(), out.len()) }
+}
+
+/// Copies bytes out of memory that the program may touch; the usual sizes of keys and values without
+/// a call.
+///
+/// # Safety
+/// `addr` as for [`copy_from`], for `bytes` bytes; `out` is valid for writes of as many, and the
+/// host's: they do not overlap.
+#[inline]
+pub(crate) unsafe fn copy_bytes(addr: u64, out: *mut u8, bytes: usize) {
+    let from = addr as *const u8;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match bytes {
+            4 => std::ptr::copy_nonoverlapping(from, out, 4),
+            8 => std::ptr::copy_nonoverlapping(from, out, 8),
+            _ => std::ptr::copy_nonoverlapping(from, out, bytes),
+        }
+    }
 }
 
 /// Copies bytes into memory that the program may touch.

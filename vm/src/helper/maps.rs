@@ -1,6 +1,6 @@
 //! Maps (`kernel/bpf/helpers.c`).
 
-use super::{Call, Outcome};
+use super::{Bytes, Call, Outcome};
 use crate::map::{Cpu, Map, UpdateFlags};
 use ebpfvm_spec::context::Pointee;
 use ebpfvm_spec::{Direction, Errno, MapType};
@@ -9,34 +9,37 @@ use ebpfvm_spec::{Direction, Errno, MapType};
 /// 0.
 pub(super) fn lookup(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(1)?;
-    let key = call.map_key(2, map)?;
+    let mut key = Bytes::new();
+    call.map_key_into(2, map, &mut key)?;
     if matches!(map.def().map_type, MapType::ArrayOfMaps | MapType::HashOfMaps) {
         return Ok(map.inner(&key).map_or(0, |inner| call.give_map(inner)));
     }
     if let Some(socket) = map.socket(&key) {
         return Ok(call.acquire_socket(Pointee::Sock, &socket)?);
     }
-    Ok(map.lookup(&key, call.cpu()).map_or(0, |value| value.as_ptr() as u64))
+    Ok(map.lookup(&key, call.cpu_of(map)).map_or(0, |value| value.as_ptr() as u64))
 }
 
 /// `map_update_elem(map, key, value, flags)`
 pub(super) fn update(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(1)?;
-    let key = call.map_key(2, map)?;
-    let value = call.read(3, map.def().value_bytes as usize)?;
+    let (mut key, mut value) = (Bytes::new(), Bytes::new());
+    call.map_key_into(2, map, &mut key)?;
+    call.read_into(3, map.def().value_bytes as usize, &mut value)?;
     let flags = UpdateFlags(call.arg(4));
     // It may be the lock of this very value.
     if call.holds_lock() && flags.0 & UpdateFlags::F_LOCK.0 != 0 {
         return Err(call.bad_arg(4, "asks for a lock while the program holds one").into());
     }
-    map.update(&key, &value, flags, call.cpu())?;
+    map.update(&key, &value, flags, call.cpu_of(map))?;
     Ok(0)
 }
 
 /// `map_delete_elem(map, key)`
 pub(super) fn delete(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(1)?;
-    let key = call.map_key(2, map)?;
+    let mut key = Bytes::new();
+    call.map_key_into(2, map, &mut key)?;
     map.delete(&key)?;
     Ok(0)
 }

@@ -5,7 +5,7 @@ use crate::cells::Cell;
 use crate::dynptr::{DYNPTR_BYTES, Dynptr, Slice};
 use crate::helper::Bytes;
 use crate::map::Map;
-use crate::memory::{copy_from, copy_to};
+use crate::memory::{copy_bytes, copy_from, copy_to};
 use crate::trap::TrapKind;
 use ebpfvm_spec::Errno;
 use ebpfvm_spec::context::Direction;
@@ -17,6 +17,7 @@ impl Call<'_, '_> {
     ///
     /// # Errors
     /// A trap if it may not.
+    #[inline]
     pub fn check(
         &mut self,
         number: usize,
@@ -27,6 +28,7 @@ impl Call<'_, '_> {
     }
 
     /// As [`Call::check`], for memory that an argument stands for.
+    #[inline]
     fn check_at(
         &mut self,
         number: usize,
@@ -34,9 +36,16 @@ impl Call<'_, '_> {
         bytes: usize,
         direction: Direction,
     ) -> Result<(), TrapKind> {
-        if !self.checked {
-            return Ok(());
-        }
+        if self.checked { self.check_regions(number, address, bytes, direction) } else { Ok(()) }
+    }
+
+    fn check_regions(
+        &mut self,
+        number: usize,
+        address: u64,
+        bytes: usize,
+        direction: Direction,
+    ) -> Result<(), TrapKind> {
         let found = self.run.find(self.instance, address, bytes as u64, direction);
         found.map_err(|access| TrapKind::HelperAccess {
             helper: self.proto.name.to_string(),
@@ -50,11 +59,34 @@ impl Call<'_, '_> {
     /// # Errors
     /// A trap if the program may not read there.
     pub fn read(&mut self, number: usize, bytes: usize) -> Result<Bytes, TrapKind> {
-        self.check(number, bytes, Direction::Read)?;
-        let mut out = SmallVec::from_elem(0, bytes);
-        // SAFETY: checked above, or the verifier has checked the argument against the prototype.
-        unsafe { copy_from(self.arg(number), &mut out) };
+        let mut out = Bytes::new();
+        self.read_into(number, bytes, &mut out)?;
         Ok(out)
+    }
+
+    /// As [`Call::read`], to where the bytes stay: a result that is handed on is copied each time,
+    /// which costs more than the reading.
+    ///
+    /// # Errors
+    /// As [`Call::read`].
+    #[inline]
+    pub(crate) fn read_into(
+        &mut self,
+        number: usize,
+        bytes: usize,
+        out: &mut Bytes,
+    ) -> Result<(), TrapKind> {
+        self.check(number, bytes, Direction::Read)?;
+        out.clear();
+        out.reserve(bytes);
+        let address = self.arg(number);
+        // SAFETY: the source is checked above, or the verifier has checked the argument against the
+        // prototype; there is room for so many bytes, and they are written before they count.
+        unsafe {
+            copy_bytes(address, out.as_mut_ptr(), bytes);
+            out.set_len(bytes);
+        }
+        Ok(())
     }
 
     /// Copies the memory that an argument points to, as long as the next argument says.
@@ -72,6 +104,20 @@ impl Call<'_, '_> {
     /// A trap if the program may not read it.
     pub fn map_key(&mut self, number: usize, map: &Map) -> Result<Bytes, TrapKind> {
         self.read(number, map.def().key_bytes as usize)
+    }
+
+    /// As [`Call::map_key`], to where the key stays.
+    ///
+    /// # Errors
+    /// As [`Call::map_key`].
+    #[inline]
+    pub(crate) fn map_key_into(
+        &mut self,
+        number: usize,
+        map: &Map,
+        out: &mut Bytes,
+    ) -> Result<(), TrapKind> {
+        self.read_into(number, map.def().key_bytes as usize, out)
     }
 
     /// Copies memory from anywhere, as the kernel's `copy_from_kernel_nofault`: none where the

@@ -12,7 +12,7 @@ mod sockets;
 use crate::context::Context;
 use crate::host::Host;
 use crate::instance::Instance;
-use crate::map::Cpu;
+use crate::map::{Cpu, Map};
 use crate::run::{PacketClone, Redirect, Run};
 use crate::trap::TrapKind;
 use ebpfvm_spec::{Arg, AttachType, Errno, HelperProto, ProgType};
@@ -112,6 +112,12 @@ impl<'c, 'r> Call<'c, 'r> {
     /// The CPU that the program runs on; always one that per-CPU maps have a slot for.
     pub fn cpu(&self) -> Cpu {
         self.instance.host().cpu().min(Cpu(self.cpus() - 1))
+    }
+
+    /// The CPU as far as a map asks for it: maps that are not per-CPU do not.
+    #[inline]
+    pub(crate) fn cpu_of(&self, map: &Map) -> Cpu {
+        if map.def().map_type.is_percpu() { self.cpu() } else { Cpu(0) }
     }
 
     /// The number of CPUs that per-CPU maps were made for.
