@@ -101,6 +101,12 @@ impl Values {
         Some(self.memory.pointer(self.word(index, cpu)?))
     }
 
+    /// The value of the first lane, which of shared values is the only one.
+    #[inline]
+    pub(super) fn shared_pointer(&self, index: usize) -> NonNull<u8> {
+        self.memory.pointer(self.first + index * self.stride)
+    }
+
     #[inline]
     fn word(&self, index: usize, cpu: Cpu) -> Option<usize> {
         let lane = match self.lanes {

@@ -91,8 +91,10 @@ impl Hash {
         if let Some(clock) = &self.clock {
             clock.touch(index);
         }
-        let cpu = if self.lanes == Lanes::Shared { Cpu(0) } else { cpu() };
-        self.values.pointer(index as usize, cpu)
+        match self.lanes {
+            Lanes::Shared => Some(self.values.shared_pointer(index as usize)),
+            Lanes::PerCpu(_) => self.values.pointer(index as usize, cpu()),
+        }
     }
 
     /// `htab_map_update_elem` and its per-CPU forms.

@@ -30,6 +30,9 @@ const STATE: usize = 1;
 /// First word of the key.
 const KEY: usize = 2;
 
+/// What every element has; keys and values go on behind it.
+type Element = [AtomicU64; KEY + 1];
+
 /// Set in a link that ends a chain; the other bits are the number of the bucket.
 const END: u32 = 1 << 31;
 
@@ -43,6 +46,7 @@ pub(in crate::map) struct Layout {
     pub(in crate::map) key_bytes: usize,
     /// Words of the value that lies in an element; 0 if values lie elsewhere.
     pub(in crate::map) value_words: usize,
+    /// A power of two.
     locks: usize,
 }
 
@@ -73,8 +77,10 @@ impl Layout {
         self.value_word() + self.value_words
     }
 
+    /// Two for each entry, where the kernel has one: a chain of more than one element costs a reader
+    /// more than the other half of the heads, for the processor cannot foresee how long it is.
     fn buckets(self) -> usize {
-        (self.max_entries as usize).next_power_of_two()
+        (self.max_entries as usize).next_power_of_two() * 2
     }
 
     /// Bytes that the table allocates; `None` if no number holds them.
@@ -88,6 +94,10 @@ impl Layout {
 /// The table.
 pub(in crate::map) struct Table {
     layout: Layout,
+    /// [`Layout::stride`], known to readers without arithmetic.
+    stride: usize,
+    /// The bits of a hash that say the bucket.
+    bucket_mask: u32,
     elements: Arc<Memory>,
     /// Half a word for each bucket: the first element's index plus 1, or 0.
     heads: Memory,
@@ -103,6 +113,8 @@ impl Table {
         let words = layout.elements().checked_mul(layout.stride()).ok_or(OutOfMemory)?;
         Ok(Table {
             layout,
+            stride: layout.stride(),
+            bucket_mask: (layout.buckets() - 1) as u32,
             elements: Arc::new(Memory::zeroed(words)?),
             heads: Memory::zeroed(layout.buckets().div_ceil(2))?,
             locks: (0..layout.locks).map(|_| Mutex::new(())).collect(),
@@ -126,24 +138,31 @@ impl Table {
     /// The element of a key, without a lock.
     #[inline]
     pub(in crate::map) fn find(&self, key: &[u8]) -> Option<Index> {
-        self.find_by(self.hash(key), |index| self.has_key(index, key))
+        let hash = self.hash(key);
+        let has_key = |index: Index, _: &Element| self.has_key(index, key);
+        self.find_soon(hash, has_key).unwrap_or_else(|| self.find_surely(hash, has_key))
     }
 
     /// As [`find`](Table::find), for a key of at most 8 bytes, given as a word with zeros behind it.
     #[inline(always)]
     pub(in crate::map) fn find_word(&self, key: u64) -> Option<Index> {
         let hash = self.hash_function.hash_word(key) as u32;
-        self.find_by(hash, move |index| self.word(index, KEY).load(Relaxed) == key)
+        let has_key = move |_: Index, element: &Element| element[KEY].load(Relaxed) == key;
+        self.find_soon(hash, has_key).unwrap_or_else(|| self.find_surely(hash, has_key))
     }
 
+    /// The element of a key, or that its bucket is empty; none if one walk is not enough to know.
     #[inline(always)]
-    fn find_by(&self, hash: u32, has_key: impl Fn(Index) -> bool) -> Option<Index> {
-        let bucket = self.bucket(hash);
-        let first = self.head(bucket);
+    fn find_soon(
+        &self,
+        hash: u32,
+        has_key: impl Fn(Index, &Element) -> bool,
+    ) -> Option<Option<Index>> {
+        let first = self.head(self.bucket(hash));
         match self.follow(first, hash, &has_key) {
-            Ok(found) => Some(found),
-            Err(_) if first & END != 0 => None,
-            Err(_) => self.find_surely(bucket, hash, has_key),
+            Ok(found) => Some(Some(found)),
+            Err(_) if first & END != 0 => Some(None),
+            Err(_) => None,
         }
     }
 
@@ -154,12 +173,8 @@ impl Table {
     /// elements that were there. The version is read before the head is seen to be that element, lest
     /// it was already on its way to be inserted again.
     #[inline(never)]
-    fn find_surely(
-        &self,
-        bucket: u32,
-        hash: u32,
-        has_key: impl Fn(Index) -> bool,
-    ) -> Option<Index> {
+    fn find_surely(&self, hash: u32, has_key: impl Fn(Index, &Element) -> bool) -> Option<Index> {
+        let bucket = self.bucket(hash);
         loop {
             let first = self.head(bucket);
             if first & END != 0 {
@@ -191,14 +206,15 @@ impl Table {
         &self,
         mut link: u32,
         hash: u32,
-        has_key: impl Fn(Index) -> bool,
+        has_key: impl Fn(Index, &Element) -> bool,
     ) -> Result<Index, u32> {
         while link & END == 0 {
-            let word = self.word(link, LINK).load(Acquire);
+            let element = self.element(link);
+            let word = element[LINK].load(Acquire);
             if (word >> 32) as u32 == hash {
-                let version = self.version(link);
-                if has_key(link) {
-                    return if self.is_unchanged(link, version) { Ok(link) } else { Err(0) };
+                let version = element[STATE].load(Acquire) as u32;
+                if has_key(link, element) {
+                    return if is_unchanged(element, version) { Ok(link) } else { Err(0) };
                 }
             }
             link = word as u32;
@@ -213,7 +229,7 @@ impl Table {
             let version = self.version(index);
             let same = self.has_key(index, key);
             let out = read(index);
-            if same && self.is_unchanged(index, version) {
+            if same && is_unchanged(self.element(index), version) {
                 return Some(out);
             }
             spin_loop();
@@ -231,7 +247,7 @@ impl Table {
     }
 
     fn lock_bucket(&self, bucket: u32, hash: u32) -> Bucket<'_> {
-        let lock = &self.locks[bucket as usize % self.locks.len()];
+        let lock = &self.locks[bucket as usize & (self.locks.len() - 1)];
         // The lock guards no data of its own; who panicked under it left the chain whole.
         let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         Bucket { table: self, bucket, hash, _guard: guard }
@@ -321,14 +337,14 @@ impl Table {
         self.word(index, STATE).store(u64::from(version.wrapping_add(1)), Relaxed);
         // Who sees a word of the new key sees the odd version as well.
         fence(Release);
-        self.elements.write(index as usize * self.layout.stride() + KEY, key);
+        self.elements.write(index as usize * self.stride + KEY, key);
         fill(index);
         self.word(index, STATE).store(u64::from(version.wrapping_add(2)), Release);
         index
     }
 
     fn bucket(&self, hash: u32) -> u32 {
-        hash & (self.layout.buckets() - 1) as u32
+        hash & self.bucket_mask
     }
 
     /// The first link of a bucket.
@@ -345,9 +361,16 @@ impl Table {
         self.heads.halves()[bucket as usize].store(head, Release);
     }
 
+    /// The words of an element up to the first of its key.
+    #[inline(always)]
+    fn element(&self, index: Index) -> &Element {
+        let words = &self.elements.words()[index as usize * self.stride..];
+        words.first_chunk().expect("an element has a key")
+    }
+
     #[inline]
     fn word(&self, index: Index, word: usize) -> &AtomicU64 {
-        &self.elements.words()[index as usize * self.layout.stride() + word]
+        &self.element(index)[word]
     }
 
     #[inline]
@@ -355,24 +378,24 @@ impl Table {
         self.word(index, STATE).load(Acquire) as u32
     }
 
-    /// Whether nobody wrote to the element since `version` was read.
-    #[inline]
-    fn is_unchanged(&self, index: Index, version: u32) -> bool {
-        fence(Acquire);
-        version & 1 == 0 && self.word(index, STATE).load(Relaxed) as u32 == version
-    }
-
     #[inline]
     fn has_key(&self, index: Index, key: &[u8]) -> bool {
-        self.elements.equals(index as usize * self.layout.stride() + KEY, key)
+        self.elements.equals(index as usize * self.stride + KEY, key)
     }
 
     /// The key of an element.
     pub(in crate::map) fn key(&self, index: Index) -> Vec<u8> {
         let mut key = vec![0; self.layout.key_bytes];
-        self.elements.read(index as usize * self.layout.stride() + KEY, &mut key);
+        self.elements.read(index as usize * self.stride + KEY, &mut key);
         key
     }
+}
+
+/// Whether nobody wrote to the element since `version` was read.
+#[inline(always)]
+fn is_unchanged(element: &Element, version: u32) -> bool {
+    fence(Acquire);
+    version & 1 == 0 && element[STATE].load(Relaxed) as u32 == version
 }
 
 /// A bucket whose lock is held.
