@@ -1,11 +1,12 @@
 //! What it takes to get from instructions to something that can be called.
 
 use crate::bench_program::BenchProgram;
-use crate::engine::{compile_sbpf, options};
+use crate::engine::{compile_sbpf, machine, options};
 use crate::workload::Workload;
-use ebpfvm::Vm;
+use ebpfvm::Engine;
 use ebpfvm::asm::text::{Dialect, assemble};
 use ebpfvm::asm::{ByteOrder, Code};
+use ebpfvm::jit::opt::Passes;
 use ebpfvm::spec::{ProgType, Program};
 use ebpfvm_kernel::{Kernel, LoadRequest};
 use rbpf::EbpfVmRaw;
@@ -96,7 +97,9 @@ pub struct Compiler {
 
 /// All compilers.
 pub const COMPILERS: &[Compiler] = &[
-    Compiler { name: "interp", prepare: ours },
+    Compiler { name: "jit", prepare: |source| ours(source, Engine::Jit, Passes::ALL) },
+    Compiler { name: "jit base", prepare: |source| ours(source, Engine::Jit, Passes::NONE) },
+    Compiler { name: "interp", prepare: |source| ours(source, Engine::Interpreter, Passes::NONE) },
     Compiler { name: "kernel", prepare: kernel },
     Compiler { name: "rbpf jit", prepare: rbpf_jit },
     #[cfg(feature = "cranelift")]
@@ -116,17 +119,15 @@ fn timed<S, T>(runs: u64, mut source: impl FnMut() -> S, make: impl Fn(S) -> T) 
     start.elapsed()
 }
 
-/// From the verdict to the interpreter's form.
-fn ours(source: &Source) -> Result<Compile, String> {
-    let vm = Vm::linux().build();
+/// From the verdict to an instance: what runs without fuel is compiled by then.
+fn ours(source: &Source, engine: Engine, passes: Passes) -> Result<Compile, String> {
+    let vm = machine(engine, passes);
     let judgement = vm.verify(source.linux.clone(), &options(MEMORY_BYTES));
     let verified = judgement.verdict.map_err(|rejection| rejection.to_string())?;
     Ok(Box::new(move |runs| {
-        timed(
-            runs,
-            || verified.clone(),
-            |verified| vm.link_verified(verified, &[]).expect("a verified program is linked"),
-        )
+        let link =
+            |verified| vm.link_verified(verified, &[]).expect("a verified program is linked");
+        timed(runs, || verified.clone(), link)
     }))
 }
 

@@ -8,7 +8,7 @@ mod sbpf;
 #[cfg(feature = "ubpf")]
 mod ubpf;
 
-pub(crate) use ebpfvm::options;
+pub(crate) use ebpfvm::{machine, options};
 pub(crate) use sbpf::compile as compile_sbpf;
 #[cfg(feature = "ubpf")]
 pub(crate) use ubpf::compile as compile_ubpf;
@@ -102,6 +102,10 @@ const fn ours(
 /// All engines. The first is the measure of the others.
 pub const ENGINES: &[Engine] = &[
     engine(NATIVE, "clang -O2", native::prepare),
+    ours("jit", "ebpfvm: JIT", ebpfvm::jit),
+    ours("jit fuel", "ebpfvm: JIT, fuel counted", ebpfvm::jit_metered),
+    ours("jit base", "ebpfvm: JIT without optimiser", ebpfvm::jit_plain),
+    ours("chk jit", "ebpfvm: JIT, checked", ebpfvm::checked_jit),
     ours("interp", "ebpfvm: interpreter", ebpfvm::interpreter),
     ours("chk interp", "ebpfvm: interpreter, checked", ebpfvm::checked_interpreter),
     engine("kernel", "Linux: JIT", kernel::prepare),
