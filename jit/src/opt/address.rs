@@ -215,6 +215,15 @@ impl Walk<'_> {
                 },
                 [src, _],
             ) => direct(Form::of(src).plus(i64::from(*imm))?.plus(at.offset.into())?),
+            (
+                Op::Binary {
+                    op: Binary::Alu(AluOp::Add),
+                    width: Width::W64,
+                    rhs: Operand::Reg(_),
+                    ..
+                },
+                [base, index],
+            ) => direct(Form { index: Some((index, 0)), ..Form::of(base) }.plus(at.offset.into())?),
             _ => None,
         };
         let new = form.and_then(direct).or_else(step)?;
@@ -290,7 +299,8 @@ fn access(op: &mut Op) -> Option<(&mut Address, Option<&mut Check>)> {
     }
 }
 
-/// The check of an access with an address that is written anew: none if it is inside the frame.
+/// The check of an access with an address that is written anew: none if it is inside the frame, and
+/// the frame first if it is perhaps.
 fn checked(check: Check, at: Address, op: &Op) -> Check {
     let bytes = match *op {
         Op::Load { size, .. }
@@ -301,9 +311,11 @@ fn checked(check: Check, at: Address, op: &Op) -> Check {
         _ => return check,
     };
     let is_inside = (-(FRAME_BYTES as i32)..=-bytes).contains(&at.offset);
-    match at.base == Reg::FP && at.index.is_none() && is_inside {
-        true => Check::None,
-        false => check,
+    match (at.base == Reg::FP, check) {
+        (_, Check::None) => Check::None,
+        (true, _) if at.index.is_none() && is_inside => Check::None,
+        (true, _) => Check::Frame,
+        (false, check) => check,
     }
 }
 

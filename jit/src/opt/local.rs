@@ -142,16 +142,9 @@ impl Values {
         }
     }
 
-    /// Another operation makes the value that an earlier one made; the registers that it reads have
-    /// not been written since.
-    pub(super) fn remake(&mut self, at: usize, op: &Op) {
-        let (first, second) = operands(op);
-        let value = |reg: Option<Reg>| reg.map_or(NO_VALUE, |reg| self.now[reg.index()]);
-        let args = [value(first), value(second)];
-        let made = &mut self.made[at];
-        made.args = args;
-        made.epoch = self.epoch;
-        made.is_zero_extended = op.zero_extends().is_some();
+    /// An operation before makes another value than it did.
+    pub(super) fn remake(&mut self, at: usize, is_zero_extended: bool) {
+        self.made[at].is_zero_extended = is_zero_extended;
     }
 
     /// The value of a register.

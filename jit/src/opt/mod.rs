@@ -58,6 +58,7 @@ pub const PASSES: &[Pass] = &[
     },
     Pass { name: "extend", about: "extensions and masks that change nothing", run: extend::run },
     Pass { name: "address", about: "sums folded into addresses", run: address::run },
+    Pass { name: "values", about: "constants and copies for what computes them", run: values::run },
     Pass { name: "divide", about: "multiplications for divisions by constants", run: divide::run },
     Pass { name: "hoist", about: "what a loop does not change, before it", run: hoist::run },
     Pass { name: "guards", about: "checks of many accesses at once", run: guards::run },

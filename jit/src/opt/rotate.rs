@@ -7,22 +7,48 @@
 
 use super::Given;
 use super::local::{Value, Values};
+use crate::ir::live::{Live, Rules};
 use crate::ir::{Binary, Fill, Inst, Op, Operand, Reg, Unit};
 use ebpfvm_asm::{AluOp, Size, Width};
 
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
+    let live = Live::of(unit);
+    let rules = Rules::of(unit);
     let mut values = Values::new();
-    for block in &mut unit.blocks {
-        let insts = &mut block.insts;
-        values.enter(insts.len());
-        for at in 0..insts.len() {
-            if let Some(op) = rotation(&values, insts, &insts[at].op) {
-                insts[at].op = op;
+    for number in 0..unit.blocks.len() {
+        let mut insts = std::mem::take(&mut unit.blocks[number].insts);
+        if insts.iter().any(|inst| is_left(&inst.op)) {
+            let end = rules.end(&unit.blocks[number].end);
+            let uses = |op: &Op| rules.uses(unit, op);
+            values.enter_counting(&insts, uses, end, live.after(number));
+            for at in 0..insts.len() {
+                match rotation(&values, &insts, &insts[at].op) {
+                    Some(Found::Here(op)) => insts[at].op = op,
+                    Some(Found::There { at: shift, op, copy }) => {
+                        insts[shift].op = op;
+                        insts[at].op = copy;
+                    }
+                    None => {}
+                }
+                values.step(at, &insts[at].op);
             }
-            values.step(at, &insts[at].op);
         }
+        unit.blocks[number].insts = insts;
     }
+}
+
+fn is_left(op: &Op) -> bool {
+    matches!(op, Op::Binary { op: Binary::Alu(AluOp::Lsh), .. })
+}
+
+/// What becomes a rotate.
+enum Found {
+    /// The operation that joins.
+    Here(Op),
+    /// A shift before, whose result nobody else reads, where its operand is gone since; what joined is
+    /// a copy of it.
+    There { at: usize, op: Op, copy: Op },
 }
 
 /// A count of a shift.
@@ -41,7 +67,7 @@ struct Shift {
     count: Count,
 }
 
-fn rotation(values: &Values, insts: &[Inst], op: &Op) -> Option<Op> {
+fn rotation(values: &Values, insts: &[Inst], op: &Op) -> Option<Found> {
     match *op {
         Op::Binary {
             op: Binary::Alu(join @ (AluOp::Or | AluOp::Xor | AluOp::Add)),
@@ -58,7 +84,10 @@ fn rotation(values: &Values, insts: &[Inst], op: &Op) -> Option<Op> {
             if !left.is_left || right.is_left || !fits {
                 return None;
             }
+            let parts = [values.of(lhs), values.of(rhs)];
+            let regs = [lhs, rhs];
             joined(values, insts, dst, left, right, left.width, join == AluOp::Or)
+                .or_else(|| at_shift(values, insts, dst, left, right, parts, regs))
         }
         // A rotate of 32 bits done with 64, and cut.
         Op::Move { width: Width::W32, dst, src }
@@ -103,7 +132,7 @@ fn joined(
     right: Shift,
     width: Width,
     may_overlap: bool,
-) -> Option<Op> {
+) -> Option<Found> {
     let bits = width.bits();
     let same = match width {
         Width::W64 => left.src == right.src,
@@ -140,7 +169,49 @@ fn joined(
                 Width::W32 => values.find(values.low_half(insts, left.src), dst),
             },
         )?;
-    Some(Op::Binary { op: Binary::Rotl, width, dst, lhs, rhs })
+    Some(Found::Here(Op::Binary { op: Binary::Rotl, width, dst, lhs, rhs }))
+}
+
+/// A rotate in place of one of the shifts.
+fn at_shift(
+    values: &Values,
+    insts: &[Inst],
+    dst: Reg,
+    left: Shift,
+    right: Shift,
+    parts: [Value; 2],
+    regs: [Reg; 2],
+) -> Option<Found> {
+    let (Count::Fixed(count), Count::Fixed(other)) = (left.count, right.count) else {
+        return None;
+    };
+    let bits = left.width.bits();
+    if count == 0 || count + other != bits || left.src != right.src {
+        return None;
+    }
+    // The shift whose register is that of the result comes first, so that no copy is left.
+    let order = if regs[1] == dst { [1, 0] } else { [0, 1] };
+    order.into_iter().find_map(|side| {
+        let at = values.maker(parts[side])?;
+        let Op::Binary {
+            op: Binary::Alu(AluOp::Lsh | AluOp::Rsh), width, dst: shifted, lhs, ..
+        } = insts[at].op
+        else {
+            return None;
+        };
+        // What it reads must be x itself: not a part of a longer shift.
+        let (_, [src, _]) = values.made_by(insts, parts[side])?;
+        if !values.has_one_reader(parts[side]) || width != left.width || src != left.src {
+            return None;
+        }
+        let rhs = Operand::Imm(count as i32);
+        let op = Op::Binary { op: Binary::Rotl, width, dst: shifted, lhs, rhs };
+        let copy = match regs[side] == dst {
+            true => Op::Nop,
+            false => Op::Move { width: Width::W64, dst, src: regs[side] },
+        };
+        Some(Found::There { at, op, copy })
+    })
 }
 
 fn shift(values: &Values, insts: &[Inst], value: Value) -> Option<Shift> {
@@ -231,6 +302,12 @@ mod tests {
     fn counts_in_registers_are_taken_modulo_the_width() {
         let text = "w5 = w2\nw5 = -w5\nw0 = w1\nw0 <<= w2\nw1 >>= w5\nw1 |= w0\nw0 = w1\nexit";
         assert!(!after(run, text).contains("rotl"), "x is gone");
+        // Where x was there still, the shift becomes the rotate.
+        let text = "r2 = r7\nr2 >>= 51\nr7 <<= 13\nr7 |= r2\nr0 = r7\nexit";
+        assert_eq!(after(run, text), "r7 = r7 rotl 13\nr0 = r7\nexit");
+        let text =
+            "r2 = r7\nr2 >>= 51\nr7 <<= 13\nr3 = r2\nr2 |= r7\nr0 = r7\nr0 += r2\nr0 += r3\nexit";
+        assert!(!after(run, text).contains("rotl"), "the shifted values are needed");
         let text = "w5 = w2\nw5 = -w5\nw5 &= 31\nw0 = w1\nw0 <<= w2\nw4 = w1\nw4 >>= w5\n\
             w0 |= w4\nexit";
         assert_eq!(after(run, text), "w0 = w1 rotl w2\nexit");

@@ -177,7 +177,9 @@ fn selects(
                 continue;
             }
             let own = names[dst.index()].filter(|name| is_own(names, *name, dst, writes | after));
-            let name = own.or_else(|| free.iter().last())?;
+            // Those that a function keeps for its caller would have to be saved.
+            let taken = || free.without(RegSet::KEPT).iter().last().or(free.iter().last());
+            let name = own.or_else(taken)?;
             free = free.without(RegSet::of(name));
             insts.push(Inst { op: renamed(inst.op, names, name)?, ..*inst });
             names[dst.index()] = Some(name);
@@ -208,8 +210,8 @@ fn selects(
     Some(insts)
 }
 
-/// Registers that may be free; those that a function keeps for its caller would have to be saved.
-const FREE: RegSet = RegSet::CALL;
+/// Registers that may be free, if nobody reads them.
+const FREE: RegSet = RegSet(RegSet::CALL.0 | RegSet::KEPT.0);
 
 /// Whether a name is that of this register only, and none of the program's registers in use.
 fn is_own(names: &[Option<Reg>; Reg::COUNT], name: Reg, of: Reg, in_use: RegSet) -> bool {

@@ -11,7 +11,7 @@
 
 use super::Given;
 use super::local::Values;
-use super::parts::{From, Parts, Table, ZERO, size_of_bytes};
+use super::parts::{From, Parts, Run, Table, ZERO, low_mask, size_of_bytes};
 use crate::ir::live::{Live, Rules};
 use crate::ir::{Address, Binary, Check, Fill, Inst, Op, Operand, Reg, Unit};
 use ebpfvm_asm::{AluOp, Size, Width};
@@ -86,43 +86,106 @@ fn rewrite(values: &mut Values, table: &mut Table, insts: &mut [Inst], at: usize
             };
         }
         From::Memory { base, index, epoch } => {
+            if epoch != values.epoch() || !(joins && run.size != Size::B || parts.is_alone) {
+                return;
+            }
             let hint = Address {
                 base: dst,
                 index: index.map(|(_, scale)| (dst, scale)),
                 offset: run.offset,
             };
             let index = index.map_or(0, |(index, _)| index);
-            let Some(address) = values.address_of(base, index, hint) else { return };
-            if epoch != values.epoch() || !(joins && run.size != Size::B || parts.is_alone) {
-                return;
-            }
-            let load = |dst| Op::Load {
-                size: run.size,
-                fill: Fill::Zero,
-                swap: run.swap,
-                check: Check::None,
-                dst,
-                at: address,
-            };
-            if is_full {
-                insts[at].op = load(dst);
-            } else if joins && let Some(and) = mask(parts.mask, dst) {
-                // The load takes the place of the operation before, if that is there for this alone.
-                let Some(before) = at.checked_sub(1) else { return };
-                let Some(reg) = insts[before].op.pure_dst() else { return };
-                let value = values.of(reg);
-                let reads = insts[at].op.uses(&[]).has(reg);
-                if values.maker(value) != Some(before) || !values.has_one_reader(value) || !reads {
-                    return;
-                }
-                insts[before].op = load(reg);
-                values.remake(before, &insts[before].op);
-                let whole = Parts { mask: super::parts::low_mask(run.size), ..*parts };
-                table.set(before, Some(whole));
-                insts[at].op = and(reg);
+            match values.address_of(base, index, hint) {
+                Some(at_here) if is_full => insts[at].op = load(run, dst, at_here),
+                _ if joins => early(values, table, insts, at, parts, run),
+                _ => {}
             }
         }
     }
+}
+
+fn load(run: Run, dst: Reg, at: Address) -> Op {
+    let Run { size, swap, .. } = run;
+    Op::Load { size, fill: Fill::Zero, swap, check: Check::None, dst, at }
+}
+
+/// Most operations from a load to where its bytes are joined with others.
+const MOST_STEPS: usize = 8;
+
+/// Makes one of the loads that are joined at an operation the wide one: there the address is what it
+/// was. What is between the two, and read by nobody else, copies it.
+fn early(
+    values: &mut Values,
+    table: &mut Table,
+    insts: &mut [Inst],
+    at: usize,
+    parts: &Parts,
+    run: Run,
+) {
+    let Op::Binary { dst, lhs, rhs: Operand::Reg(rhs), .. } = insts[at].op else { return };
+    let way =
+        [lhs, rhs].into_iter().find_map(|reg| Some((reg, way(values, insts, values.of(reg))?)));
+    let Some((reg, way)) = way else { return };
+    let is_full = parts.is_full(run.size);
+    let last = match mask(parts.mask, dst) {
+        _ if is_full && dst == reg => Op::Nop,
+        _ if is_full => Op::Move { width: Width::W64, dst, src: reg },
+        Some(and) => and(reg),
+        None => return,
+    };
+    let Some((&first, steps)) = way.split_last() else { return };
+    let Op::Load { dst: loaded, at: address, .. } = insts[first].op else { return };
+    insts[first].op = load(run, loaded, Address { offset: run.offset, ..address });
+    for &step in steps {
+        let copy = match insts[step].op {
+            Op::Binary { dst, lhs: src, .. }
+            | Op::Extend { dst, src, .. }
+            | Op::Swap { dst, src, .. }
+            | Op::Bits { dst, src, .. }
+            | Op::Move { dst, src, .. }
+                if dst != src =>
+            {
+                Op::Move { width: Width::W64, dst, src }
+            }
+            _ => Op::Nop,
+        };
+        insts[step].op = copy;
+    }
+    let whole = Parts { mask: low_mask(run.size), ..*parts };
+    for step in way {
+        table.set(step, Some(whole));
+        values.remake(step, run.size != Size::Dw);
+    }
+    insts[at].op = last;
+    if is_full {
+        values.becomes_copy(at, reg);
+    }
+}
+
+/// The operations from a value back to the load that it is made of, if each is read by the next one
+/// alone.
+fn way(values: &Values, insts: &[Inst], mut value: u32) -> Option<Vec<usize>> {
+    let mut way = Vec::new();
+    while way.len() < MOST_STEPS && values.has_one_reader(value) {
+        let at = values.maker(value)?;
+        way.push(at);
+        match insts[at].op {
+            Op::Load { fill: Fill::Zero, check: Check::None, .. } => return Some(way),
+            Op::Binary {
+                op: Binary::Alu(AluOp::And | AluOp::Lsh | AluOp::Rsh),
+                rhs: Operand::Imm(_),
+                ..
+            }
+            | Op::Extend { fill: Fill::Zero, .. }
+            | Op::Swap { .. }
+            | Op::Bits { .. }
+            | Op::Move { width: Width::W32, .. } => {
+                (_, [value, _]) = values.made_by(insts, value)?;
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// `dst = src & mask` for a mask that an immediate can be.
@@ -307,8 +370,7 @@ fn stored(
         Operand::Reg(reg) => {
             let value = values.of(reg);
             let parts = table.of(values, value);
-            let is_whole =
-                parts.mask & super::parts::low_mask(size) == super::parts::low_mask(size);
+            let is_whole = parts.mask & low_mask(size) == low_mask(size);
             let parts = match is_whole && parts.bytes[..count].iter().all(|byte| *byte != ZERO) {
                 true => parts,
                 false => Parts::whole(values, value),
@@ -333,6 +395,15 @@ mod tests {
         let text = "r0 = *(u8 *)(r1 + 0)\nr2 = *(u8 *)(r1 + 1)\nr2 <<= 8\nr0 |= r2\n\
             r2 = *(u8 *)(r1 + 2)\nr2 <<= 16\nr0 |= r2\nr2 = *(u8 *)(r1 + 3)\nr2 <<= 24\nr0 |= r2\nexit";
         assert_eq!(after(run, text), "r0 = *(u32 *)(r1)\nexit");
+        // One of the bytes goes where the address was.
+        let text =
+            "r4 = *(u8 *)(r5 + 45)\nr5 = *(u8 *)(r5 + 44)\nr5 <<= 8\nw5 |= w4\nr0 = r5\nexit";
+        assert_eq!(after(run, text), "r5 = bswap *(u16 *)(r5 + 44)\nr0 = r5\nexit");
+        let text = "r3 = *(u8 *)(r2 + 3)\nr2 = *(u8 *)(r2 + 2)\nw2 <<= 8\nw3 |= w2\nr0 = r3\nexit";
+        assert_eq!(after(run, text), "r3 = bswap *(u16 *)(r2 + 2)\nr0 = r3\nexit");
+        let text = "r4 = *(u8 *)(r5 + 45)\nr5 = *(u8 *)(r5 + 44)\nr6 = r5\nr5 <<= 8\nw5 |= w4\n\
+            r0 = r5\nr0 += r6\nr0 += r4\nexit";
+        assert!(after(run, text).contains("u8"), "the bytes are needed too");
         let text = "r0 = *(u32 *)(r1 + 4)\nr0 <<= 32\nr2 = *(u32 *)(r1 + 0)\nr0 |= r2\n\
             r0 = bswap64 r0\nexit";
         assert_eq!(after(run, text), "r0 = bswap *(u64 *)(r1)\nexit");

@@ -32,7 +32,11 @@ pub(super) fn run(unit: &mut Unit) {
     let live = Live::of(unit);
     let mut entered = Vec::new();
     for found in &found {
-        let free = FREE.without(live.before(found.header));
+        // What the loop writes of the registers that are kept for callers is saved anyway.
+        let insts = found.body.iter().flat_map(|block| &unit.blocks[*block].insts);
+        let written = insts.fold(RegSet::NONE, |set, inst| set | inst.op.writes());
+        let free = written.without(FREE) | FREE;
+        let free = free.without(live.before(found.header)).without(NEVER_FREE);
         if let Some(plan) = plan(unit, found, free) {
             entered.push(build(unit, found, plan));
         }
@@ -42,6 +46,9 @@ pub(super) fn run(unit: &mut Unit) {
 
 /// Registers that may be used before a loop.
 const FREE: RegSet = RegSet(RegSet::CALL.0 & !(1 << Reg::SPARE.index()));
+
+/// Registers with a meaning of their own.
+const NEVER_FREE: RegSet = RegSet(1 << Reg::FP.index() | 1 << Reg::SPARE.index());
 
 /// An innermost loop.
 pub(super) struct Loop {
@@ -211,21 +218,15 @@ fn plan(unit: &Unit, found: &Loop, mut free: RegSet) -> Option<Plan> {
             }
             _ => {
                 let Some(sum) = free_now.iter().next() else { continue };
-                let mul = Op::Binary {
-                    op: Binary::Alu(AluOp::Mul),
-                    width: Width::W64,
-                    dst: sum,
-                    lhs: far,
-                    rhs: Operand::Imm(times),
+                let binary = |op, lhs, rhs| {
+                    let op = Binary::Alu(op);
+                    inst(Op::Binary { op, width: Width::W64, dst: sum, lhs, rhs })
                 };
-                let add = Op::Binary {
-                    op: Binary::Alu(AluOp::Add),
-                    width: Width::W64,
-                    dst: sum,
-                    lhs: sum,
-                    rhs: Operand::Reg(range.at.base),
-                };
-                ops_now.extend([inst(mul), inst(add)]);
+                if times != 1 {
+                    ops_now.push(binary(AluOp::Mul, far, Operand::Imm(times)));
+                }
+                let product = if times == 1 { far } else { sum };
+                ops_now.push(binary(AluOp::Add, product, Operand::Reg(range.at.base)));
                 Address { base: sum, ..range.at }
             }
         };

@@ -11,6 +11,7 @@
 mod access;
 mod counted;
 mod loops;
+mod regions;
 mod straight;
 
 use super::Given;
@@ -19,6 +20,7 @@ use crate::ir::Unit;
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     if unit.is_checked {
+        regions::run(unit);
         let blocks = unit.blocks.len();
         loops::run(unit);
         straight::run(unit, blocks);
