@@ -1,7 +1,8 @@
 //! Memory that holds code: written, sealed, entered.
 //!
-//! Invariant: a page is never writable and executable at once. Before and after the code there is a
-//! page that cannot be accessed.
+//! Invariant: a page is never writable and executable at once, and has code of one program at most.
+//! Before and after its pages there are some that cannot be accessed. Pages are as large as the
+//! smallest that the processor has.
 
 #![allow(unsafe_code)] // maps memory and jumps into it
 
@@ -77,16 +78,34 @@ mod sealed {
     use super::State;
     use std::io;
     use std::ptr::{NonNull, null_mut};
+    use std::sync::{Mutex, PoisonError};
 
     /// Smallest page of the processor, in bytes.
     const PAGE_BYTES: usize = 4096;
 
     type Entry = unsafe extern "C" fn(u64, u64, u64, u64, u64, *mut State) -> u64;
 
+    /// Pages that are made at once for small programs: each of these has one of its own.
+    const STOCK: usize = 8;
+
+    /// What is after the code: a trap, for those who jump there.
+    const TRAP: u8 = 0xcc;
+
+    /// Addresses of pages that are writable and nobody's. Most programs fit into one page, and
+    /// mapping, touching and unmapping it would take longer than compiling them.
+    static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
     /// Code between two pages that cannot be accessed.
     #[derive(Debug)]
     pub(super) struct Code {
-        /// The first byte of the code.
+        pages: Pages,
+        /// Length of the code.
+        bytes: usize,
+    }
+
+    /// Pages of this owner alone.
+    #[derive(Debug)]
+    struct Pages {
         start: NonNull<u8>,
         bytes: usize,
     }
@@ -98,42 +117,25 @@ mod sealed {
 
     impl Code {
         pub(super) fn new(code: &[u8]) -> io::Result<Code> {
-            let inner = code.len().max(1).next_multiple_of(PAGE_BYTES);
-            let outer = inner + 2 * PAGE_BYTES;
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            // SAFETY: a new mapping at an address of the kernel's choice touches no memory.
-            let whole = unsafe { libc::mmap(null_mut(), outer, libc::PROT_NONE, flags, -1, 0) };
-            if whole == libc::MAP_FAILED {
-                return Err(io::Error::last_os_error());
-            }
-            // SAFETY: inside of the mapping.
-            let start = unsafe { whole.cast::<u8>().add(PAGE_BYTES) };
-            let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
-            // Unmaps when it is dropped, here too.
-            let this = Code { start, bytes: code.len() };
-            this.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+            let bytes = code.len().max(1).next_multiple_of(PAGE_BYTES);
+            let start = match bytes {
+                PAGE_BYTES => Pages::from_stock()?,
+                _ => Pages::map(1, bytes)?,
+            };
+            // Gives the pages back when it is dropped, here too.
+            let pages = Pages { start, bytes };
             // SAFETY: the pages are ours and writable, and have so many bytes.
-            unsafe { start.as_ptr().copy_from_nonoverlapping(code.as_ptr(), code.len()) };
-            this.protect(libc::PROT_READ | libc::PROT_EXEC)?;
-            Ok(this)
-        }
-
-        fn inner_bytes(&self) -> usize {
-            self.bytes.max(1).next_multiple_of(PAGE_BYTES)
-        }
-
-        fn protect(&self, protection: i32) -> io::Result<()> {
-            // SAFETY: the pages are ours, and no reference to them is alive.
-            match unsafe {
-                libc::mprotect(self.start.as_ptr().cast(), self.inner_bytes(), protection)
-            } {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
+            unsafe {
+                let start = pages.start.as_ptr();
+                start.copy_from_nonoverlapping(code.as_ptr(), code.len());
+                start.add(code.len()).write_bytes(TRAP, bytes - code.len());
             }
+            pages.protect(libc::PROT_READ | libc::PROT_EXEC)?;
+            Ok(Code { pages, bytes: code.len() })
         }
 
         pub(super) fn range(&self) -> (usize, usize) {
-            (self.start.as_ptr() as usize, self.bytes)
+            (self.pages.start.as_ptr() as usize, self.bytes)
         }
 
         /// Calls the code at an offset.
@@ -145,18 +147,78 @@ mod sealed {
             let [r1, r2, r3, r4, r5] = args;
             // SAFETY: the caller's promise; an entry has this type.
             unsafe {
-                let entry = self.start.as_ptr().add(offset as usize);
+                let entry = self.pages.start.as_ptr().add(offset as usize);
                 let entry: Entry = std::mem::transmute::<*mut u8, Entry>(entry);
                 entry(r1, r2, r3, r4, r5, state)
             }
         }
     }
 
-    impl Drop for Code {
+    impl Pages {
+        /// Maps runs of writable pages, with pages before and after each that cannot be accessed:
+        /// the first byte of the first run.
+        fn map(runs: usize, bytes: usize) -> io::Result<NonNull<u8>> {
+            let outer = runs * (bytes + PAGE_BYTES) + PAGE_BYTES;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: a new mapping at an address of the kernel's choice touches no memory.
+            let whole = unsafe { libc::mmap(null_mut(), outer, libc::PROT_NONE, flags, -1, 0) };
+            if whole == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error());
+            }
+            for run in 0..runs {
+                let offset = PAGE_BYTES + run * (bytes + PAGE_BYTES);
+                let access = libc::PROT_READ | libc::PROT_WRITE;
+                // SAFETY: inside of the mapping, which nobody else has.
+                if unsafe { libc::mprotect(whole.cast::<u8>().add(offset).cast(), bytes, access) }
+                    != 0
+                {
+                    let error = io::Error::last_os_error();
+                    // SAFETY: as above.
+                    unsafe { libc::munmap(whole, outer) };
+                    return Err(error);
+                }
+            }
+            // SAFETY: inside of the mapping.
+            let start = NonNull::new(unsafe { whole.cast::<u8>().add(PAGE_BYTES) });
+            start.ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+        }
+
+        /// A writable page.
+        fn from_stock() -> io::Result<NonNull<u8>> {
+            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            if free.is_empty() {
+                let start = Pages::map(STOCK, PAGE_BYTES)?.as_ptr() as usize;
+                free.extend((0..STOCK).rev().map(|number| start + 2 * PAGE_BYTES * number));
+                for page in &*free {
+                    // SAFETY: a page that was mapped above. It is touched before it is asked for.
+                    unsafe { (*page as *mut u8).write(TRAP) };
+                }
+            }
+            let page = free.pop().and_then(|page| NonNull::new(page as *mut u8));
+            page.ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+        }
+
+        fn protect(&self, access: i32) -> io::Result<()> {
+            // SAFETY: the pages are ours, and no reference to them is alive.
+            match unsafe { libc::mprotect(self.start.as_ptr().cast(), self.bytes, access) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        }
+    }
+
+    impl Drop for Pages {
         fn drop(&mut self) {
-            let outer = self.inner_bytes() + 2 * PAGE_BYTES;
-            // SAFETY: the mapping is ours, and a borrowed program cannot be dropped while it runs.
-            unsafe { libc::munmap(self.start.as_ptr().sub(PAGE_BYTES).cast(), outer) };
+            // A borrowed program cannot be dropped while it runs.
+            if self.bytes != PAGE_BYTES {
+                let outer = self.bytes + 2 * PAGE_BYTES;
+                // SAFETY: the mapping is ours.
+                unsafe { libc::munmap(self.start.as_ptr().sub(PAGE_BYTES).cast(), outer) };
+            } else if self.protect(libc::PROT_READ | libc::PROT_WRITE).is_ok() {
+                // A page that does not become writable is not used again.
+                let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+                free.push(self.start.as_ptr() as usize);
+            }
         }
     }
 }
@@ -185,5 +247,65 @@ mod sealed {
         pub(super) unsafe fn enter(&self, _: u32, _: *mut State, _: [u64; 5]) -> u64 {
             match *self {}
         }
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::native::new_state;
+
+    /// `mov eax, number; ret`, and traps to this length.
+    fn program(number: u8, bytes: usize) -> Program {
+        let mut code = vec![0xb8, number, 0, 0, 0, 0xc3];
+        code.resize(bytes, 0xcc);
+        let emitted = Emitted { code, entry: 0, functions: vec![Some(0)], map: Vec::new() };
+        Program::load(&emitted).expect("memory for code")
+    }
+
+    fn run(program: &Program) -> u64 {
+        // SAFETY: the code above needs nothing.
+        unsafe { program.enter(&mut new_state(), [0; 5]) }
+    }
+
+    /// What the host says of the page at an address.
+    fn access(address: usize) -> String {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+        let of = |line: &str| {
+            let (range, rest) = line.split_once(' ')?;
+            let (start, end) = range.split_once('-')?;
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            (number(start)?..number(end)?).contains(&address).then(|| rest[..4].to_owned())
+        };
+        maps.lines().find_map(of).expect("a mapping")
+    }
+
+    #[test]
+    fn code_is_sealed_and_fenced() {
+        for bytes in [6, 4095, 4096, 4097, 100_000] {
+            let program = program(7, bytes);
+            let (start, length) = program.range();
+            assert_eq!((run(&program), length), (7, bytes));
+            let end = start + bytes.next_multiple_of(4096);
+            assert_eq!([access(start), access(end - 1)], ["r-xp", "r-xp"]);
+            assert_eq!([access(start - 1), access(end)], ["---p", "---p"]);
+        }
+    }
+
+    #[test]
+    fn programs_come_and_go_on_many_threads() {
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                scope.spawn(move || {
+                    for round in 0..2000_usize {
+                        let number = thread * 50 + (round % 50) as u8;
+                        let bytes = if round % 100 == 0 { 10_000 } else { 6 };
+                        let programs = [program(number, bytes), program(number + 1, bytes)];
+                        let results = [run(&programs[0]), run(&programs[1])];
+                        assert_eq!(results, [u64::from(number), u64::from(number) + 1]);
+                    }
+                });
+            }
+        });
     }
 }

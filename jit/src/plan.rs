@@ -99,8 +99,9 @@ impl<'a> Plan<'a> {
             true => RegSet::KEPT.with(Reg::FP),
             false => RegSet::of(Reg::FP),
         };
-        if !matches!(op, Op::CallLocal { .. }) {
-            self.kept |= writes | RegSet(op.uses(&unit.callees).0 & seen.0);
+        self.kept |= writes;
+        if seen.without(self.kept) != RegSet::NONE && !matches!(op, Op::CallLocal { .. }) {
+            self.kept |= RegSet(op.uses(&unit.callees).0 & seen.0);
         }
         match *op {
             Op::Packet { .. } => self.calls(frame, true),

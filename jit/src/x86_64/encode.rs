@@ -127,71 +127,95 @@ impl Bytes {
     }
 
     fn encode(&mut self, op: Opcode, reg: u8, rm: Rm) {
+        let mut head = Head::default();
         if op.has(Opcode::LOCK) {
-            self.byte(0xf0);
+            head.byte(0xf0);
         }
         if op.has(Opcode::WORD) {
-            self.byte(0x66);
+            head.byte(0x66);
         }
         let needs_rex = op.has(Opcode::BYTE_REG) && reg >= 4
             || op.has(Opcode::BYTE_RM) && matches!(rm, Rm::Reg(Gpr(4..)));
         let (x, b) = high_bits(rm);
         let rex = u8::from(op.has(Opcode::WIDE)) << 3 | (reg >> 3) << 2 | x << 1 | b;
         if rex != 0 || needs_rex {
-            self.byte(0x40 | rex);
+            head.byte(0x40 | rex);
         }
         if op.has(Opcode::TWO | Opcode::THREE) {
-            self.byte(0x0f);
+            head.byte(0x0f);
         }
         if op.has(Opcode::THREE) {
-            self.byte(0x38);
+            head.byte(0x38);
         }
-        self.byte(op.0 as u8);
-        self.modrm(reg, rm);
+        head.byte(op.0 as u8);
+        self.finish(head, reg, rm);
     }
 
     /// An instruction with a VEX prefix: `reg`, the register in the prefix, the rest.
     pub(super) fn vex(&mut self, vex: Vex, width: Width, reg: Gpr, extra: Gpr, rm: Rm) {
         let (x, b) = high_bits(rm);
-        self.byte(0xc4);
-        self.byte((!(reg.0 >> 3) & 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | vex.map);
+        let mut head = Head::default();
+        head.byte(0xc4);
+        head.byte((!(reg.0 >> 3) & 1) << 7 | (x ^ 1) << 6 | (b ^ 1) << 5 | vex.map);
         let wide = u8::from(width == Width::W64);
-        self.byte(wide << 7 | (!extra.0 & 15) << 3 | vex.prefix);
-        self.byte(vex.opcode);
-        self.modrm(reg.0, rm);
+        head.byte(wide << 7 | (!extra.0 & 15) << 3 | vex.prefix);
+        head.byte(vex.opcode);
+        self.finish(head, reg.0, rm);
     }
 
-    fn modrm(&mut self, reg: u8, rm: Rm) {
-        let reg = (reg & 7) << 3;
-        let mem = match rm {
-            Rm::Reg(rm) => return self.byte(0xc0 | reg | rm.0 & 7),
-            Rm::Mem(mem) => mem,
-        };
-        let base = mem.base.0 & 7;
-        // With rbp and r13 as the base there is always a displacement.
-        let (mode, disp_bytes) = match mem.offset {
-            0 if base != 5 => (0, 0),
-            -128..=127 => (0x40, 1),
-            _ => (0x80, 4),
-        };
-        match mem.index {
-            None if base != 4 => self.byte(mode | reg | base),
-            // rsp and r12 are bases in the SIB byte only.
-            None => {
-                self.byte(mode | reg | 4);
-                self.byte(4 << 3 | base);
-            }
-            Some((index, scale)) => {
-                self.byte(mode | reg | 4);
-                self.byte(scale << 6 | (index.0 & 7) << 3 | base);
-            }
-        }
-        match disp_bytes {
-            0 => {}
-            1 => self.byte(mem.offset as u8),
-            _ => self.imm32(mem.offset),
-        }
+    /// Writes an instruction whose operands come after its head. The bytes go out at once: that takes a
+    /// third of the time.
+    #[inline]
+    fn finish(&mut self, head: Head, reg: u8, rm: Rm) {
+        let (operands, operand_bytes) = operands(reg, rm);
+        let all = u128::from(head.bytes) | u128::from(operands) << head.bits;
+        let end = self.0.len() + head.bits as usize / 8 + operand_bytes;
+        self.0.extend_from_slice(&all.to_le_bytes());
+        self.0.truncate(end);
     }
+}
+
+/// The first bytes of an instruction, at most 6.
+#[derive(Clone, Copy, Default)]
+struct Head {
+    bytes: u64,
+    bits: u32,
+}
+
+impl Head {
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.bytes |= u64::from(byte) << self.bits;
+        self.bits += 8;
+    }
+}
+
+/// ModRM, SIB and displacement, and how many bytes these are.
+#[inline]
+fn operands(reg: u8, rm: Rm) -> (u64, usize) {
+    let reg = (reg & 7) << 3;
+    let mem = match rm {
+        Rm::Reg(rm) => return (u64::from(0xc0 | reg | rm.0 & 7), 1),
+        Rm::Mem(mem) => mem,
+    };
+    let base = mem.base.0 & 7;
+    // With rbp and r13 as the base there is always a displacement.
+    let (mode, offset_bytes, offset) = match mem.offset {
+        0 if base != 5 => (0, 0, 0),
+        -128..=127 => (0x40, 1, mem.offset as u8 as u32),
+        _ => (0x80, 4, mem.offset as u32),
+    };
+    let sib = match mem.index {
+        None if base != 4 => {
+            let modrm = u64::from(mode | reg | base);
+            return (modrm | u64::from(offset) << 8, 1 + offset_bytes);
+        }
+        // rsp and r12 are bases in the SIB byte only.
+        None => 4 << 3 | base,
+        Some((index, scale)) => scale << 6 | (index.0 & 7) << 3 | base,
+    };
+    let modrm = u64::from(mode | reg | 4) | u64::from(sib) << 8;
+    (modrm | u64::from(offset) << 16, 2 + offset_bytes)
 }
 
 /// The bits for `x` and `b` of REX and VEX.
