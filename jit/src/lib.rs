@@ -92,6 +92,9 @@ impl Default for Options {
 /// [`Error`], with the first instruction that cannot be compiled.
 pub fn compile(source: &Source<'_>, link: &dyn Link, options: &Options) -> Result<Emitted, Error> {
     let mut unit = lower(source, link)?;
+    if !options.is_metered {
+        opt::forget_costs(&mut unit);
+    }
     let given = opt::Given { facts: source.facts, has_spare: !options.is_metered };
     opt::run(&mut unit, &given, options.passes);
     Ok(emit_unit(&unit, link.runtime(), options))

@@ -66,6 +66,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "wide", about: "wide loads and stores from narrow ones", run: wide::run },
     Pass { name: "bits", about: "bit fields and tests of bits", run: bits::run },
     Pass { name: "select", about: "conditional moves", run: select::run },
+    Pass { name: "values", about: "constants and copies for what computes them", run: values::run },
     Pass { name: "fuse", about: "operands in memory", run: fuse::run },
     Pass {
         name: "dead",
@@ -79,6 +80,13 @@ pub const PASSES: &[Pass] = &[
 pub fn run(unit: &mut Unit, given: &Given<'_>, passes: Passes) {
     for pass in PASSES.iter().filter(|pass| passes.has(pass.name)) {
         (pass.run)(unit, given);
+    }
+}
+
+/// Makes all ways free, where nobody counts fuel: passes may then join blocks across them.
+pub fn forget_costs(unit: &mut Unit) {
+    for block in &mut unit.blocks {
+        block.end.edges_mut().for_each(|edge| edge.cost = 0);
     }
 }
 

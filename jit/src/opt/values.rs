@@ -166,6 +166,16 @@ impl Known {
         }
     }
 
+    /// Another register that holds the same, for one that is overwritten.
+    fn twin(&self, reg: Reg) -> Reg {
+        let value = self.value(reg);
+        let is_twin = |other: &usize| *other != reg.index() && self.values[*other] == value;
+        match value {
+            Value::Unknown => reg,
+            _ => (0..Reg::COUNT).find(is_twin).map_or(reg, |other| Reg::new(other as u8)),
+        }
+    }
+
     /// What is known after an operation.
     fn step(&mut self, op: &Op) {
         match *op {
@@ -294,8 +304,11 @@ impl Known {
                     *reg = self.same(*reg);
                 }
             }
-            Op::Binary { op: binary, width, lhs, rhs, .. } => {
+            Op::Binary { op: binary, width, dst, lhs, rhs } => {
                 *rhs = self.immediate(*rhs, size_of(*width));
+                if *dst == *lhs {
+                    *lhs = self.twin(*lhs);
+                }
                 match self.value(*lhs) {
                     Value::Plus(root, 0) => *lhs = root,
                     // Sums of sums.
@@ -361,6 +374,10 @@ impl Known {
             let is_long_copy = matches!(op, Op::Move { .. })
                 && i32::try_from(value as i64).is_err()
                 && u32::try_from(value).is_err();
+            if self.constant(dst) == Some(value) {
+                *op = Op::Nop;
+                return;
+            }
             if !is_long_copy {
                 *op = Op::Const { dst, value };
                 return;
@@ -467,6 +484,14 @@ mod tests {
         assert_eq!(
             after("r0 = 1\nif r1 != 5 goto out\nr0 = r1\nout: exit"),
             "r0 = 1|if r1 != 5 goto b2 else b1|r0 = 5|goto b2|exit"
+        );
+    }
+
+    #[test]
+    fn a_register_that_is_overwritten_gives_way_to_its_twin() {
+        assert_eq!(
+            after("r3 = r10\nr3 += -16\nr4 = r3\nr4 += r1\nr0 = r4\nr4 = 5\nr4 = 5\nexit"),
+            "r3 = r10|r3 = r10 + -16|r4 = r3|r4 = r3 + r1|r0 = r4|r4 = 5|nop|exit"
         );
     }
 
