@@ -1,8 +1,9 @@
 //! What can be fuzzed, by name.
 
 use crate::draw::Draw;
-use crate::generate::{Case, Judged, Rules, judged, program, runnable, wild};
+use crate::generate::{Case, Judged, Rules, compiled, judged, program, runnable, wild};
 use crate::minimise::minimise;
+use crate::oracle::compiled::Machines;
 use crate::oracle::runs::Runners;
 use crate::oracle::verdict::Judges;
 use crate::oracle::{Failure, Seen, encoding, engines, kernel, loader, text};
@@ -21,6 +22,8 @@ pub enum Target {
     Programs,
     /// Senseless programs on both.
     Wild,
+    /// Programs for compilers, interpreted and compiled, with passes on and off.
+    Jit,
     /// Programs for Linux, on the interpreter, the reference machine and the kernel.
     Kernel,
     /// Programs for verifiers, judged here and by the kernel.
@@ -51,9 +54,10 @@ pub enum Target {
 
 impl Target {
     /// All targets.
-    pub const ALL: [Target; 15] = [
+    pub const ALL: [Target; 16] = [
         Target::Programs,
         Target::Wild,
+        Target::Jit,
         Target::Kernel,
         Target::Verdicts,
         Target::Runs,
@@ -74,6 +78,7 @@ impl Target {
         match self {
             Target::Programs => "programs",
             Target::Wild => "wild",
+            Target::Jit => "jit",
             Target::Kernel => "kernel",
             Target::Verdicts => "verdicts",
             Target::Runs => "runs",
@@ -111,7 +116,7 @@ impl Target {
     /// What does not hold.
     pub fn check(self, bytes: &[u8]) -> Result<Seen, Failure> {
         if let Some(case) = self.case(bytes) {
-            return self.check_case(&case);
+            return self.check_case(&case, bytes);
         }
         if let Some(judged) = self.judged(bytes) {
             return self.check_judged(&judged, bytes);
@@ -145,9 +150,12 @@ impl Target {
                 loader::check_btf(&mutate::bytes(&mut draw, &seed))
             }
             Target::RawBtf => loader::check_btf(bytes),
-            Target::Programs | Target::Wild | Target::Kernel | Target::Verdicts | Target::Runs => {
-                Ok("nothing")
-            }
+            Target::Programs
+            | Target::Wild
+            | Target::Jit
+            | Target::Kernel
+            | Target::Verdicts
+            | Target::Runs => Ok("nothing"),
         }
     }
 
@@ -167,6 +175,7 @@ impl Target {
         match self {
             Target::Programs => Some(program(draw, Rules::Rfc)),
             Target::Wild => Some(wild(draw)),
+            Target::Jit => Some(compiled(draw)),
             Target::Kernel => Some(program(draw, Rules::Linux)),
             _ => None,
         }
@@ -203,7 +212,11 @@ impl Target {
         format!("smallest: {outcome}\ntype {prog_type}, flags {flags}\n{text}")
     }
 
-    fn check_case(self, case: &Case) -> Result<Seen, Failure> {
+    fn check_case(self, case: &Case, bytes: &[u8]) -> Result<Seen, Failure> {
+        if self == Target::Jit {
+            return with_machines(|machines| machines.check(case, bytes))
+                .map_err(Failure::setup)?;
+        }
         let seen = engines::check(case)?;
         match (self, kernel_engine()) {
             (Target::Kernel, Ok(kernel)) => kernel::check(kernel, case),
@@ -219,18 +232,42 @@ impl Target {
         }
         let Some(case) = self.case(bytes) else { return String::new() };
         let same = |e: Failure| e.check == failure.check;
-        let smallest = minimise(&case, |case| self.check_case(case).is_err_and(same));
+        let smallest = minimise(&case, |case| self.check_case(case, bytes).is_err_and(same));
         let Case { code, memory } = &smallest;
-        let outcome = self.check_case(&smallest).map_or_else(|e| e.to_string(), str::to_string);
+        let outcome =
+            self.check_case(&smallest, bytes).map_or_else(|e| e.to_string(), str::to_string);
         let text = listing(code, Style::Mnemonic, &NoSymbols);
-        format!("smallest: {outcome}\nmemory: {memory:02x?}\n{text}")
+        let blamed = if self == Target::Jit { blame(&smallest, bytes, failure) } else { None };
+        let blamed = blamed.unwrap_or_default();
+        format!("smallest: {outcome}\n{blamed}memory: {memory:02x?}\n{text}")
     }
+}
+
+/// The passes that it takes to show a failure.
+fn blame(case: &Case, bytes: &[u8], failure: &Failure) -> Option<String> {
+    let blamed = with_machines(|machines| machines.blame(case, bytes, failure.check));
+    let (setup, failure) = blamed.ok()??;
+    Some(format!("fewest passes: {setup:?}: {failure}\n"))
 }
 
 /// The kernel, or why it cannot be used.
 fn kernel_engine() -> &'static Result<KernelEngine, String> {
     static KERNEL: OnceLock<Result<KernelEngine, String>> = OnceLock::new();
     KERNEL.get_or_init(|| KernelEngine::new().map_err(|e| e.to_string()))
+}
+
+/// Does something with this thread's machines.
+///
+/// # Errors
+/// Why there are none.
+fn with_machines<T>(act: impl FnOnce(&mut Machines) -> T) -> Result<T, String> {
+    thread_local! {
+        static MACHINES: RefCell<Option<Result<Machines, String>>> = const { RefCell::new(None) };
+    }
+    MACHINES.with_borrow_mut(|machines| {
+        let machines = machines.get_or_insert_with(Machines::new);
+        machines.as_mut().map(act).map_err(|why| why.clone())
+    })
 }
 
 /// Does something with this thread's judges.

@@ -1,7 +1,7 @@
 //! Every target holds for some seeds, and every generator makes what it is for.
 
 use ebpfvm_asm::table::{Imm64Kind, Op, Row, TABLE};
-use ebpfvm_fuzz::{Target, draw, seeds};
+use ebpfvm_fuzz::{Target, coverage, draw, seeds};
 use ebpfvm_kernel::report_skip;
 use std::collections::{BTreeMap, HashSet};
 
@@ -118,5 +118,26 @@ fn programs_have_every_operation() {
     for row in TABLE {
         assert!(!sensible(row) || programs.contains(&row.op), "no program has {:?}", row.op);
         assert!(wild.contains(&row.op), "no wild program has {:?}", row.op);
+    }
+}
+
+#[test]
+fn compiled_code() {
+    let seen = smoke(Target::Jit, 3000);
+    share(&seen, "returned", 70);
+    assert!(seen.contains_key("stopped") && seen.contains_key("trapped"), "{seen:?}");
+}
+
+#[test]
+fn every_pass_finds_something_to_do() {
+    let cases = (0..2000).filter_map(|seed| Target::Jit.case(&draw::bytes(seed)));
+    let cases = cases.map(|case| {
+        let accepted = coverage::accepted(&case);
+        (case, accepted)
+    });
+    let changes = coverage::passes(cases);
+    eprintln!("programs that each pass changes, with checks and without: {changes:?}");
+    for (pass, [checked, verified]) in changes {
+        assert!(checked + verified >= 10, "{pass} changed {checked} and {verified} programs");
     }
 }

@@ -79,7 +79,7 @@ impl<'a> Plan<'a> {
                 End::MayGoto { .. } => plan.frames[frame].counts_rounds = true,
                 End::FellOff => plan.stops = true,
                 End::Branch { cond, .. } => {
-                    plan.kept |= RegSet(cond.uses().0 & RegSet::of(Reg::FP).0);
+                    plan.kept |= RegSet(cond.uses().0 & plan.seen().0);
                 }
                 _ => {}
             }
@@ -90,16 +90,21 @@ impl<'a> Plan<'a> {
         plan
     }
 
+    /// The registers that matter if they are read. Without the verifier's word one may be read that was
+    /// never written.
+    fn seen(&self) -> RegSet {
+        match self.unit.is_checked {
+            true => RegSet::KEPT.with(Reg::FP),
+            false => RegSet::of(Reg::FP),
+        }
+    }
+
     fn see(&mut self, op: &Op, frame: usize) {
         let unit = self.unit;
         let writes = RegSet(op.writes().0 & RegSet::KEPT.0);
         self.frames[frame].kept |= writes;
-        // Without the verifier's word a register may be read that was never written.
-        let seen = match unit.is_checked {
-            true => RegSet::KEPT.with(Reg::FP),
-            false => RegSet::of(Reg::FP),
-        };
         self.kept |= writes;
+        let seen = self.seen();
         if seen.without(self.kept) != RegSet::NONE && !matches!(op, Op::CallLocal { .. }) {
             self.kept |= RegSet(op.uses(&unit.callees).0 & seen.0);
         }

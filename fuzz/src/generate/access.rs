@@ -17,7 +17,7 @@ pub(super) struct Place {
 
 impl Generator<'_> {
     /// An address for an access of a size: now and then one that is just outside.
-    fn address(&mut self, function: &Function, size: Size, aligned: bool) -> (Reg, i16) {
+    pub(super) fn address(&mut self, function: &Function, size: Size, aligned: bool) -> (Reg, i16) {
         let place = self.draw.one(&function.places);
         let bytes = size.bytes() as i16;
         let step = if aligned || self.rules == Rules::Linux { bytes } else { 1 };

@@ -15,13 +15,15 @@ pub(super) struct Function {
     pub(super) places: Vec<Place>,
     /// Whether `r1` to `r5` may be lost, and time is cheap.
     may_call: bool,
+    /// Whether `r1` to `r5` may be lost.
+    pub(super) may_lose: bool,
     /// Loops and conditions around the statement.
     depth: u32,
 }
 
 /// What calls preserve.
 const PRESERVED: [Reg; 4] = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
-const SCRATCH: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
+pub(super) const SCRATCH: [Reg; 5] = [Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5];
 
 impl Function {
     /// Writes the start of a function: `r1` points to the memory, in functions other than the
@@ -68,6 +70,7 @@ impl Function {
         let mut function = Function {
             index,
             numbers: Reg::all().filter(is_number).collect(),
+            may_lose: places.iter().all(|place| !SCRATCH.contains(&place.base)),
             places,
             may_call,
             depth: 0,
@@ -85,7 +88,7 @@ impl Function {
 
 impl Generator<'_> {
     /// Gives a register some number.
-    fn fresh(&mut self, function: &Function, reg: Reg) {
+    pub(super) fn fresh(&mut self, function: &Function, reg: Reg) {
         let offset = self.draw.below(self.memory_bytes as usize / 8) as i16 * 8;
         match self.draw.below(3) {
             0 => self.builder.load(Size::Dw, reg, function.places[0].base, offset),
@@ -102,6 +105,9 @@ impl Generator<'_> {
 
     pub(super) fn statement(&mut self, function: &mut Function) {
         self.left = self.left.saturating_sub(1);
+        if self.has_idioms && self.draw.below(5) > 1 {
+            return self.idiom(function);
+        }
         match self.draw.below(16) {
             0..5 => self.compute(function),
             5..8 => self.access(function),
@@ -214,6 +220,7 @@ impl Generator<'_> {
         let counter = inner.numbers.remove(self.draw.below(inner.numbers.len()));
         let times = 1 + self.draw.below(6) as i32;
         // Calls take time and scratch registers.
+        inner.may_lose &= PRESERVED.contains(&counter);
         inner.may_call &= times <= 2 && PRESERVED.contains(&counter) && function.depth == 0;
         let head = self.builder.new_label();
         let width = self.width();

@@ -2,18 +2,22 @@
 //!
 //! [`program`] makes programs that end and touch only their own memory: arithmetic of all kinds,
 //! jumps forward, loops with a bound, memory and stack through every kind of pointer, local calls.
-//! [`wild`] makes anything that can be encoded, [`judged`](fn@judged) what verifiers have to think about.
+//! [`compiled`] adds what optimisers know, [`wild`] makes anything that can be encoded, [`judged`](fn@judged) what verifiers have to think about.
 
 mod access;
 mod function;
+mod idiom;
 mod judged;
+mod outside;
 mod pair;
 mod wild;
 
 pub use judged::{Judged, judged, maps, runnable, world};
+pub use outside::{BLEND, MIX, STOP_IF_ODD, tables};
 pub use wild::wild;
 
 use crate::draw::Draw;
+use access::Place;
 use ebpfvm_asm::{AluOp, Builder, Code, Label, Operand, Reg, Width};
 use function::Function;
 
@@ -37,8 +41,18 @@ pub enum Rules {
 
 /// A well-formed program that ends, and memory for it.
 pub fn program(draw: Draw<'_>, rules: Rules) -> Case {
-    let mut generator = Generator::new(draw, rules);
-    let bytes = match rules {
+    make(Generator::new(draw, rules))
+}
+
+/// A program for a compiler: what [`program`] makes, with what optimisers know, and with calls of
+/// helpers and lookups in the maps of [`tables`]. Verifiers accept most of them.
+pub fn compiled(mut draw: Draw<'_>) -> Case {
+    let rules = if draw.once_in(8) { Rules::Rfc } else { Rules::Linux };
+    make(Generator { has_idioms: true, ..Generator::new(draw, rules) })
+}
+
+fn make(mut generator: Generator<'_>) -> Case {
+    let bytes = match generator.rules {
         Rules::Rfc => generator.draw.one(&[64, 8, 16, 40, 256, 1024]),
         Rules::Linux => 64,
     };
@@ -57,6 +71,8 @@ const MAX_STATEMENTS: usize = 400;
 struct Generator<'a> {
     draw: Draw<'a>,
     rules: Rules,
+    /// Whether there are statements that optimisers know, and helpers and maps.
+    has_idioms: bool,
     builder: Builder,
     memory_bytes: i16,
     /// Where functions start; each calls only later ones.
@@ -73,6 +89,7 @@ impl<'a> Generator<'a> {
         Generator {
             draw,
             rules,
+            has_idioms: false,
             builder,
             memory_bytes: 0,
             starts: Vec::new(),
@@ -82,7 +99,7 @@ impl<'a> Generator<'a> {
     }
 
     fn functions(&mut self) {
-        let count = match self.draw.below(4) {
+        let count = match self.draw.below(if self.has_idioms { 8 } else { 4 }) {
             0 => 1 + self.draw.below(MAX_FUNCTIONS),
             1 => 2,
             _ => 1,
@@ -97,6 +114,7 @@ impl<'a> Generator<'a> {
     fn function(&mut self, index: usize) {
         self.builder.label(self.starts[index]);
         self.left = match self.draw.below(16) {
+            _ if self.has_idioms => 1 + self.draw.below(9),
             0 if index == 0 => MAX_STATEMENTS,
             1..4 => 60,
             _ => 16,
@@ -130,7 +148,9 @@ impl<'a> Generator<'a> {
             mix(&mut self.builder, *reg);
         }
         let Some(temporary) = others.first() else { return };
-        for place in &function.places {
+        // The memory itself is compared.
+        let skipped = usize::from(self.has_idioms);
+        for place in &function.places[skipped..] {
             for offset in (place.low..place.high).step_by(8).take(8) {
                 let size = ebpfvm_asm::Size::Dw;
                 self.builder.load(size, *temporary, place.base, offset);

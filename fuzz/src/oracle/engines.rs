@@ -1,11 +1,13 @@
 //! The interpreter does as the reference machine does, with checks and, if the program needs none,
-//! without them.
+//! without them; and so does machine code with checks.
 
+use super::compiled::{SETUPS, Setup};
 use super::{Failure, Seen, bounded, expect};
 use crate::generate::Case;
 use crate::reference::{self, Fault, Outcome, Report, Value};
-use ebpfvm::{Context, Trap, TrapKind, Vm};
+use ebpfvm::{Context, Engine, Trap, TrapKind, Vm};
 use ebpfvm_spec::{Platform, ProgType, Program};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 
 /// Instructions that a program may execute.
@@ -13,13 +15,27 @@ const MAX_STEPS: u64 = 1 << 16;
 /// Fuel for programs whose course is not known beforehand.
 const FUEL: u64 = 1 << 20;
 
-/// Compares the interpreter with the reference machine.
+/// Compares the interpreter and the compiler with the reference machine; with which passes it
+/// compiles, the case says.
 ///
 /// # Errors
 /// The first difference.
 pub fn check(case: &Case) -> Result<Seen, Failure> {
+    static COMPILERS: [OnceLock<Vm>; SETUPS] = [const { OnceLock::new() }; SETUPS];
+    let mut hasher = DefaultHasher::new();
+    (case.code.len(), &case.memory).hash(&mut hasher);
+    let number = hasher.finish() as usize % SETUPS;
+    check_with(case, COMPILERS[number].get_or_init(|| compiler(Setup::number(number))))
+}
+
+/// Compares the interpreter and a compiler with the reference machine.
+///
+/// # Errors
+/// The first difference.
+pub(super) fn check_with(case: &Case, compiler: &Vm) -> Result<Seen, Failure> {
     let expected = reference::run(&case.code, &case.memory, MAX_STEPS);
     let program = Program::from_code("fuzz", ProgType::Raw, case.code.clone());
+    let compiled = compiler.link(program.clone(), &[]);
     let instance = match (machine().link(program, &[]), expected.outcome) {
         (Ok(instance), _) => instance,
         (Err(_), Outcome::Refused) => return Ok("refused"),
@@ -37,6 +53,14 @@ pub fn check(case: &Case) -> Result<Seen, Failure> {
     let got = bounded("checked", || instance.run(&mut context, fuel))?;
     let memory = context.memory().unwrap_or_default();
     let seen = compare("checked", &expected, &got, memory)?;
+    let compiled = compiled.map_err(|e| Failure::new("compiled link", e.to_string()))?;
+    let mut other = Context::raw(case.memory.as_slice());
+    let native = bounded("compiled", || compiled.run_checked(&mut other, fuel))?;
+    compare("compiled", &expected, &native, other.memory().unwrap_or_default())?;
+    if let (Ok(interpreted), Ok(native), Outcome::Returned(_)) = (&got, &native, expected.outcome) {
+        let (one, other) = (interpreted.fuel_used, native.fuel_used);
+        expect("compiled fuel", one == other, || format!("{other} units; expected {one}"))?;
+    }
     if let Ok(outcome) = &got {
         let (steps, used) = (expected.steps, outcome.fuel_used);
         let determined = matches!(expected.outcome, Outcome::Returned(_) | Outcome::OutOfSteps);
@@ -57,7 +81,13 @@ pub fn check(case: &Case) -> Result<Seen, Failure> {
 /// A machine without helpers.
 fn machine() -> &'static Vm {
     static VM: OnceLock<Vm> = OnceLock::new();
-    VM.get_or_init(|| Vm::with_platform(Platform::linux()).build())
+    let make = || Vm::with_platform(Platform::linux()).engine(Engine::Interpreter).build();
+    VM.get_or_init(make)
+}
+
+/// A machine without helpers that compiles.
+fn compiler(setup: Setup) -> Vm {
+    Vm::with_platform(Platform::linux()).engine(Engine::Jit).jit(setup.options()).build()
 }
 
 fn compare(

@@ -1,5 +1,6 @@
 //! What has to hold. Every check gives what it has seen, for statistics, or the [`Failure`].
 
+pub mod compiled;
 pub mod encoding;
 pub mod engines;
 pub mod kernel;
@@ -23,6 +24,11 @@ pub struct Failure {
 impl Failure {
     fn new(check: &'static str, what: impl Into<String>) -> Failure {
         Failure { check, what: what.into() }
+    }
+
+    /// What is needed for the check is not there.
+    pub(crate) fn setup(why: String) -> Failure {
+        Failure::new("setup", why)
     }
 }
 

@@ -1,16 +1,18 @@
-//! What the verifier accepts does the same with checks, without them and in the kernel.
+//! What the verifier accepts does the same with checks, without them, interpreted, compiled, and in
+//! the kernel.
 //!
 //! - `stage`: the maps of both sides, and what is in them when a program starts and when it ends
 //! - here: the runs and the comparison
 
 mod stage;
 
+use super::compiled::SETUPS;
 use super::{Failure, Seen};
 use crate::draw::Draw;
 use crate::generate::Judged;
 use crate::generate::world::world;
 use ebpfvm::host::Random;
-use ebpfvm::{Context, Instance, TrapKind};
+use ebpfvm::{Context, Instance, NO_FUEL_LIMIT, TrapKind, Vm};
 use ebpfvm_asm::{Code, Insn, Pc};
 use ebpfvm_kernel::prog::log_level;
 use ebpfvm_kernel::{Kernel, Prog, TestRun};
@@ -188,15 +190,19 @@ impl Runners {
             }
             return Err(Failure::new("verdict", format!("accepted; Linux: {why} {}", linux.log)));
         };
-        let instance = stage.vm.link_verified(accepted, stage.our_maps());
-        let instance = instance.map_err(|e| setup(e.to_string()))?;
+        let vms = [stage.vm.clone(), stage.compiler(setup_number(bytes)).clone()];
+        let link = |vm: &Vm| {
+            let linked = vm.link_verified(accepted.clone(), stage.our_maps());
+            linked.map_err(|e| setup(e.to_string()))
+        };
+        let instances = [link(&vms[0])?, link(&vms[1])?];
         let used = stage::used(&program.code);
         let mut seen = "no test run";
         for n in 0..PACKETS {
             let more = input_bytes(bytes, n);
             let input = Input::draw(&mut Draw::new(&more), judged.prog_type);
-            match run(stage, &instance, &prog, &input, &used)? {
-                "ran" if !instance.is_verified() => seen = "ran with checks only",
+            match run(stage, &instances, &prog, &input, &used)? {
+                "ran" if !instances[0].is_verified() => seen = "ran with checks only",
                 "no test run" => {}
                 other => seen = other,
             }
@@ -238,52 +244,111 @@ fn starts(code: &Code) -> BTreeSet<Pc> {
     code.iter().filter_map(called).chain([Pc(0)]).collect()
 }
 
-/// One input on both sides.
+/// Which of the compilers a program is given to.
+fn setup_number(bytes: &[u8]) -> usize {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let number = hasher.finish() as usize;
+    // Everything on is what programs usually run with.
+    if number.is_multiple_of(4) { 0 } else { number / 4 % SETUPS }
+}
+
+/// The ways in which a program runs here: what they are called, which of the two instances, whether
+/// with checks, and whether fuel is counted.
+const WAYS: [(&str, usize, bool, u64); 5] = [
+    ("accepted, traps", 0, true, FUEL),
+    ("traps without checks", 0, false, FUEL),
+    ("compiled with checks", 1, true, FUEL),
+    ("compiled", 1, false, FUEL),
+    ("compiled, without a limit", 1, false, NO_FUEL_LIMIT),
+];
+
+/// What a run here gives: what it left, or why there is nothing to compare.
+fn here(
+    stage: &mut Stage,
+    instances: &[Arc<Instance>; 2],
+    way: usize,
+    input: &Input,
+    used: &BTreeSet<usize>,
+) -> Result<Result<Outcome, Seen>, Failure> {
+    let setup = |why: String| Failure::new("setup", why);
+    let (name, instance, checked, fuel) = WAYS[way];
+    stage.point_to_target(instance).map_err(setup)?;
+    let instance = &instances[instance];
+    stage.fill_ours(used, &input.contents).map_err(setup)?;
+    let Ok(mut context) = input.context(instance.prog_type()) else {
+        return Ok(Err("no such packet"));
+    };
+    let result = match checked {
+        true => instance.run_checked(&mut context, fuel),
+        false => instance.run(&mut context, fuel),
+    };
+    let result = match result {
+        Ok(result) => result,
+        Err(trap) => {
+            return match trap.kind {
+                TrapKind::NoHelperCode { .. } | TrapKind::Unsupported(_) => Ok(Err("unsupported")),
+                TrapKind::OutOfFuel(_) => Ok(Err("ran long")),
+                _ => Err(Failure::new(name, trap.to_string())),
+            };
+        }
+    };
+    let (maps, records) = stage.our_contents(used).map_err(setup)?;
+    let field = |(name, ..): &(&str, usize, usize)| context.field(name).unwrap_or_default();
+    Ok(Ok(Outcome {
+        retval: result.retval as u32,
+        packet: context.data_out(),
+        fields: FIELDS[..input.fields.len()].iter().map(field).collect(),
+        maps,
+        records,
+    }))
+}
+
+/// One input on all sides.
 fn run(
     stage: &mut Stage,
-    instance: &Arc<Instance>,
+    instances: &[Arc<Instance>; 2],
     prog: &Prog,
     input: &Input,
     used: &BTreeSet<usize>,
 ) -> Result<Seen, Failure> {
     let setup = |why: String| Failure::new("setup", why);
-    let prog_type = instance.prog_type();
-    let mut outcomes = Vec::new();
-    for checked in [true, false] {
-        stage.fill_ours(used, &input.contents).map_err(setup)?;
-        let Ok(mut context) = input.context(prog_type) else { return Ok("no such packet") };
-        let result = match checked {
-            true => instance.run_checked(&mut context, FUEL),
-            false => instance.run(&mut context, FUEL),
-        };
-        let result = match result {
-            Ok(result) => result,
-            Err(trap) => match trap.kind {
-                TrapKind::NoHelperCode { .. } | TrapKind::Unsupported(_) => {
-                    return Ok("unsupported");
+    let ours = match here(stage, instances, 0, input, used)? {
+        Ok(ours) => ours,
+        // What stops the interpreter stops compiled code too.
+        Err(seen) => {
+            for way in [2, 3] {
+                let other = here(stage, instances, way, input, used)?;
+                let other = other.map_or_else(|seen| seen, |_| "ran");
+                if other != seen {
+                    let what = format!("{}: {other}; expected {seen}", WAYS[way].0);
+                    return Err(Failure::new("compiled ends", what));
                 }
-                TrapKind::OutOfFuel(_) => return Ok("ran long"),
-                _ if checked => return Err(Failure::new("accepted, traps", trap.to_string())),
-                _ => return Err(Failure::new("traps without checks", trap.to_string())),
-            },
+            }
+            return Ok(seen);
+        }
+    };
+    for (way, (name, ..)) in WAYS.iter().enumerate().skip(1) {
+        let what = match here(stage, instances, way, input, used)? {
+            Ok(other) => ours.difference(&other),
+            Err(seen) => Some(format!("{seen}; expected a result")),
         };
-        let (maps, records) = stage.our_contents(used).map_err(setup)?;
-        let field = |(name, ..): &(&str, usize, usize)| context.field(name).unwrap_or_default();
-        outcomes.push(Outcome {
-            retval: result.retval as u32,
-            packet: context.data_out(),
-            fields: FIELDS[..input.fields.len()].iter().map(field).collect(),
-            maps,
-            records,
+        let Some(what) = what else { continue };
+        // Compiled code has other addresses on its stack.
+        let again = std::thread::scope(|scope| {
+            let again = scope.spawn(|| here(stage, instances, 0, input, used));
+            again.join().unwrap_or(Ok(Err("panicked")))
         });
-    }
-    if let Some(what) = outcomes[0].difference(&outcomes[1]) {
-        return Err(Failure::new("modes", format!("with checks and without: {what}")));
+        if way > 1 && again?.is_ok_and(|again| ours.difference(&again).is_some()) {
+            return Ok("undetermined");
+        }
+        let what = format!("interpreted with checks, and {name}: {what}");
+        return Err(Failure::new(if way > 1 { "compiled" } else { "modes" }, what));
     }
     let Some(linux) = on_kernel(stage, prog, input, used).map_err(setup)? else {
         return Ok("no test run");
     };
-    let Some(what) = outcomes[1].difference(&linux) else { return Ok("ran") };
+    let Some(what) = ours.difference(&linux) else { return Ok("ran") };
     // What depends on addresses, or on what was on the stack before, differs on another stack.
     let other = std::thread::scope(|scope| {
         scope.spawn(|| on_kernel(stage, prog, input, used)).join().unwrap_or(Ok(None))

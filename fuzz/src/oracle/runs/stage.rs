@@ -2,10 +2,11 @@
 
 use crate::draw::Draw;
 use crate::generate::world::{self, world};
+use crate::oracle::compiled::Setup;
 use ebpfvm::host::World;
 use ebpfvm::host::world::Clock;
 use ebpfvm::map::{ProgArray, Ringbuf, UpdateFlags};
-use ebpfvm::{MapRef, Vm};
+use ebpfvm::{Engine, Instance, MapRef, Vm};
 use ebpfvm_asm::{Builder, ByteOrder, Code, Imm64, Insn, Reg};
 use ebpfvm_conformance::judge::LiveJudge;
 use ebpfvm_kernel::ring::RingBuffer;
@@ -123,18 +124,30 @@ fn view(index: usize) -> View {
 /// The maps of programs of one type.
 pub(super) struct Stage {
     pub(super) vm: Vm,
+    host: Arc<World>,
+    cpus: u32,
+    /// Machines that compile, by number of their setup.
+    compilers: BTreeMap<usize, Vm>,
     pub(super) live: LiveJudge,
     ours: Vec<MapRef>,
     inner: Vec<KernelMap>,
     ring: RingBuffer,
     /// The program that a tail call goes to; the array does not keep it.
-    _target: Prog,
+    _their_target: Prog,
+    /// The one here, interpreted and compiled.
+    targets: [Arc<Instance>; 2],
+}
+
+/// A machine that compiles.
+fn compiler(host: &Arc<World>, cpus: u32, setup: Setup) -> Vm {
+    Vm::linux().host(host.clone()).cpus(cpus).engine(Engine::Jit).jit(setup.options()).build()
 }
 
 impl Stage {
     pub(super) fn new(kernel: &Kernel, cpu: u32, prog_type: ProgType) -> Result<Stage, String> {
         let host = World::new().clock(Clock::starting_at(1_000_000_000)).on_cpu(cpu);
-        let vm = Vm::linux().host(Arc::new(host)).cpus(kernel.possible_cpus()).build();
+        let (host, cpus) = (Arc::new(host), kernel.possible_cpus());
+        let vm = Vm::linux().host(host.clone()).cpus(cpus).engine(Engine::Interpreter).build();
         let ours: Result<Vec<_>, _> = defs().iter().map(|def| vm.create_map(def)).collect();
         let ours = ours.map_err(|e| e.to_string())?;
         let mut live = LiveJudge::new(kernel, world().maps.clone(), Some(&world().types))?;
@@ -167,14 +180,31 @@ impl Stage {
         let put =
             their(world::PROGRAMS)?.update(&1u32.to_ne_bytes(), &loaded.fd().to_ne_bytes(), 0);
         put.map_err(|e| e.to_string())?;
-        let verified =
-            vm.verify(Program::from_code("target", prog_type, code), &Options::default());
-        let verified = verified.verdict.map_err(|e| e.to_string())?;
-        let instance = vm.link_verified(verified, &[]).map_err(|e| e.to_string())?;
-        let programs = ours[world::PROGRAMS].as_kind::<ProgArray>().ok_or("no program array")?;
-        programs.set(1, instance).map_err(|e| e.to_string())?;
+        let target = Program::from_code("target", prog_type, code);
+        let verified = vm.verify(target, &Options::default()).verdict;
+        let verified = verified.map_err(|e| e.to_string())?;
+        let all = Setup::number(0);
+        let compiler = compiler(&host, cpus, all);
+        let link = |vm: &Vm| vm.link_verified(verified.clone(), &[]).map_err(|e| e.to_string());
+        let targets = [link(&vm)?, link(&compiler)?];
+        let compilers = [(0, compiler)].into();
         let ring = RingBuffer::new(their(world::RECORDS)?).map_err(|e| e.to_string())?;
-        Ok(Stage { vm, live, ours, inner, ring, _target: loaded })
+        let _their_target = loaded;
+        Ok(Stage { vm, host, cpus, compilers, live, ours, inner, ring, _their_target, targets })
+    }
+
+    /// A machine that compiles in the way with this number.
+    pub(super) fn compiler(&mut self, number: usize) -> &Vm {
+        let (host, cpus) = (&self.host, self.cpus);
+        let make = || compiler(host, cpus, Setup::number(number));
+        self.compilers.entry(number).or_insert_with(make)
+    }
+
+    /// Lets tail calls go to the interpreted (0) or compiled (1) program.
+    pub(super) fn point_to_target(&self, number: usize) -> Result<(), String> {
+        let target = &self.targets[number];
+        let programs = self.ours[world::PROGRAMS].as_kind::<ProgArray>();
+        programs.ok_or("no program array")?.set(1, target.clone()).map_err(|e| e.to_string())
     }
 
     /// The maps of programs, on this side.
