@@ -125,7 +125,7 @@ fn programs_have_every_operation() {
 fn compiled_code() {
     let seen = smoke(Target::Jit, 3000);
     share(&seen, "returned", 70);
-    assert!(seen.contains_key("stopped") && seen.contains_key("trapped"), "{seen:?}");
+    assert!(seen.contains_key("trapped"), "{seen:?}");
 }
 
 #[test]

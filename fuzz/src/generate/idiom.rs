@@ -49,9 +49,26 @@ impl Generator<'_> {
         (function.numbers[first], function.numbers[second % function.numbers.len()])
     }
 
+    /// Mostly gives a register a number that no compiler knows.
+    fn unknown(&mut self, function: &Function, reg: Reg) {
+        if self.draw.below(4) > 0 {
+            let (base, offset) = self.address(function, Size::Dw, false);
+            self.builder.load(Size::Dw, reg, base, offset);
+        }
+    }
+
+    /// Often ends the life of a temporary, as compiled code does.
+    fn end(&mut self, reg: Reg) {
+        if self.draw.below(2) == 0 {
+            let imm = self.imm();
+            self.builder.mov(reg, imm);
+        }
+    }
+
     /// Shifts up and down, put together.
     fn rotate(&mut self, function: &Function) {
         let ((a, b), width) = (self.two(function), self.width());
+        self.unknown(function, a);
         let bits = width.bits() as i32;
         let left = 1 + self.draw.below(bits as usize - 1) as i32;
         let right = if self.draw.once_in(8) { 1 + left % (bits - 1) } else { bits - left };
@@ -68,6 +85,9 @@ impl Generator<'_> {
         let join = self.draw.one(&[AluOp::Or, AluOp::Or, AluOp::Add, AluOp::Xor]);
         let (to, from) = if self.draw.below(2) == 0 { (a, b) } else { (b, a) };
         self.builder.alu(width, join, to, from);
+        if from != to {
+            self.end(from);
+        }
     }
 
     /// Loads of neighbouring bytes or words, put together in one order or the other.
@@ -123,6 +143,7 @@ impl Generator<'_> {
         let (a, b) = self.two(function);
         let size = self.draw.one(&[Size::H, Size::W, Size::Dw]);
         let op = self.draw.one(&[EndianOp::ToBe, EndianOp::Bswap, EndianOp::Bswap]);
+        self.unknown(function, a);
         match self.draw.below(4) {
             0 => {
                 let (base, offset) = self.address(function, size, false);
@@ -153,6 +174,7 @@ impl Generator<'_> {
     fn field(&mut self, function: &Function) {
         let (reg, width) = (self.number(function), self.width());
         let bits = width.bits() as usize;
+        self.unknown(function, reg);
         let by = self.draw.below(bits) as i32;
         let mask = (1u64 << (1 + self.draw.below(31))) - 1;
         let mask =
@@ -183,6 +205,7 @@ impl Generator<'_> {
             _ => self.draw.one(&DIVISORS),
         };
         let by = if by == 0 { 3 } else { by };
+        self.unknown(function, a);
         match self.draw.below(4) {
             0 => {
                 self.builder.mov(b, by).alu(width, op, a, b);
@@ -213,6 +236,7 @@ impl Generator<'_> {
             _ => Operand::Imm(self.draw.one(&[0, 1, -1, 64])),
         };
         let moves = self.draw.one(&[Width::W64, Width::W64, Width::W32]);
+        self.unknown(function, of);
         match self.draw.below(3) {
             0 => {
                 self.builder.alu(moves, AluOp::Mov, to, then);
@@ -339,6 +363,7 @@ impl Generator<'_> {
             return;
         }
         let (imm, then) = (self.imm(), self.operand(function));
+        self.unknown(function, b);
         self.builder.alu(width, AluOp::Lsh, a, by).alu(width, AluOp::Add, a, b);
         self.builder.alu(width, AluOp::Add, a, imm);
         if self.draw.below(3) == 0 {
@@ -403,6 +428,7 @@ impl Generator<'_> {
         let (width, second) = (self.width(), self.width());
         let op = self.draw.one(&[AluOp::And, AluOp::And, AluOp::Sub, AluOp::Xor, AluOp::Add]);
         let by = self.operand(function);
+        self.unknown(function, b);
         if self.draw.below(2) == 0 {
             self.builder.mov(a, b);
         }
@@ -429,6 +455,7 @@ impl Generator<'_> {
                 self.builder.alu(Width::W32, AluOp::And, a, self.draw.one(&[0xff, 0xffff, -1]));
             }
             1 => {
+                self.unknown(function, b);
                 self.builder.alu(Width::W32, AluOp::Add, a, b).mov32(a, a);
                 self.builder.alu(Width::W64, AluOp::Lsh, a, 32);
                 let op = self.draw.one(&[AluOp::Rsh, AluOp::Arsh]);
@@ -456,6 +483,7 @@ impl Generator<'_> {
         }
         for _ in 0..=self.draw.below(3) {
             let any = self.number(function);
+            self.unknown(function, any);
             let (a, b) = (self.draw.one(&special), self.draw.one(&special));
             let (dst, src) = self.draw.one(&[(a, b), (a, any), (any, a)]);
             let op = self.draw.one(&[

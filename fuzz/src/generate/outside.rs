@@ -160,7 +160,7 @@ impl Generator<'_> {
                 self.fresh(function, reg);
             }
         }
-        if helper == STOP_IF_ODD && self.draw.below(4) > 0 {
+        if helper == STOP_IF_ODD && self.draw.below(2) > 0 {
             self.builder.alu(Width::W64, AluOp::And, Reg::R1, -2);
         }
         self.builder.call(helper);

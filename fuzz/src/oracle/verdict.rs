@@ -3,7 +3,7 @@
 use super::{Failure, Seen};
 use crate::draw::Draw;
 use crate::generate::{Judged, maps};
-use ebpfvm::{Context, DEFAULT_FUEL, MapRef, TrapKind, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, MapRef, TrapKind, Vm};
 use ebpfvm_asm::Insn;
 use ebpfvm_conformance::judge::{self, LiveJudge};
 use ebpfvm_kernel::Kernel;
@@ -37,7 +37,7 @@ impl Judges {
     /// A map cannot be made.
     pub fn new(kernel: &Kernel) -> Result<Judges, String> {
         static PLATFORM: OnceLock<Platform> = OnceLock::new();
-        let vm = Vm::linux().build();
+        let vm = Vm::linux().engine(Engine::Interpreter).build();
         let defs = maps();
         let maps = defs.iter().map(|def| vm.create_map(def).map_err(|e| e.to_string()));
         let maps = maps.collect::<Result<_, _>>()?;

@@ -31,7 +31,7 @@ enum Does {
     GoesOn,
     /// A store that may be one to the context: then it is done here, and goes on after the access.
     Store { size: Size, swap: bool, src: Operand, after: Label },
-    /// The access goes to the context in its other form, so it is done here.
+    /// A load that may be one of the context: it is done here, and goes on after the access.
     Load { load: LoadAs, dst: Gpr, after: Label },
 }
 
@@ -161,9 +161,12 @@ impl X64<'_> {
         at: Address,
         site: Site<'_>,
     ) {
+        let after = self.new_label();
         let access = access(load.size.bytes(), false, false);
-        let at = self.checked_then(check, at, access, site, Does::GoesOn);
+        let does = Does::Load { load, dst, after };
+        let at = self.checked_then(check, at, access, site, does);
         self.load_as(load, dst, at);
+        self.bind_here(after);
     }
 
     pub(super) fn store_anywhere(
@@ -231,6 +234,19 @@ impl X64<'_> {
         match does {
             Does::GoesOn => self.jump_to(back),
             Does::Load { load, dst, after } => {
+                let (cell, plain) = (Mem::state(offset_of!(State, cell)), self.new_label());
+                self.lea(W64, R11, cell);
+                self.arith(Arith::Cmp, W64, R10, Src::Reg(R11));
+                self.jump_if(0x5, plain);
+                // What the context gives may have more bytes than the access: a pointer.
+                self.load_zero(Size::Dw, dst, cell);
+                match load.swap {
+                    true => self.swap(load.size, dst, dst),
+                    false if load.fill == Fill::Zero => {}
+                    false => self.extend(load.size, load.fill, dst, dst),
+                }
+                self.jump_to(after);
+                self.bind_here(plain);
                 self.load_as(load, dst, Mem::new(R10, 0));
                 self.jump_to(after);
             }
