@@ -217,7 +217,7 @@ impl Target {
             return with_machines(|machines| machines.check(case, bytes))
                 .map_err(Failure::setup)?;
         }
-        let seen = engines::check(case)?;
+        let seen = engines::check(case, bytes)?;
         match (self, kernel_engine()) {
             (Target::Kernel, Ok(kernel)) => kernel::check(kernel, case),
             (Target::Kernel, Err(_)) => Ok("no kernel"),
@@ -237,17 +237,19 @@ impl Target {
         let outcome =
             self.check_case(&smallest, bytes).map_or_else(|e| e.to_string(), str::to_string);
         let text = listing(code, Style::Mnemonic, &NoSymbols);
-        let blamed = if self == Target::Jit { blame(&smallest, bytes, failure) } else { None };
-        let blamed = blamed.unwrap_or_default();
+        let blamed = self.blame(&smallest, bytes, failure).unwrap_or_default();
         format!("smallest: {outcome}\n{blamed}memory: {memory:02x?}\n{text}")
     }
-}
 
-/// The passes that it takes to show a failure.
-fn blame(case: &Case, bytes: &[u8], failure: &Failure) -> Option<String> {
-    let blamed = with_machines(|machines| machines.blame(case, bytes, failure.check));
-    let (setup, failure) = blamed.ok()??;
-    Some(format!("fewest passes: {setup:?}: {failure}\n"))
+    /// The passes that it takes to show a failure of compiled code.
+    fn blame(self, case: &Case, bytes: &[u8], failure: &Failure) -> Option<String> {
+        let blamed = match self {
+            Target::Jit => with_machines(|m| m.blame(case, bytes, failure.check)).ok()?,
+            _ => engines::blame(case, bytes, failure.check),
+        };
+        let (setup, failure) = blamed?;
+        Some(format!("fewest passes: {setup:?}: {failure}\n"))
+    }
 }
 
 /// The kernel, or why it cannot be used.

@@ -77,6 +77,14 @@ impl Generator<'_> {
             _ => (AluOp::Rsh, AluOp::Lsh),
         };
         let copy = self.draw.one(&[width, width, Width::W64]);
+        let third = function.numbers.iter().copied().find(|reg| *reg != a && *reg != b);
+        if let (Some(third), 0) = (third, self.draw.below(2)) {
+            // The number stays where it is.
+            self.builder.alu(copy, AluOp::Mov, b, a).alu(width, first, b, left);
+            self.builder.alu(copy, AluOp::Mov, third, a).alu(width, second, third, right);
+            self.builder.alu(width, AluOp::Or, b, third);
+            return self.end(third);
+        }
         self.builder.alu(copy, AluOp::Mov, b, a);
         let (one, other) = ((a, first, left), (b, second, right));
         for (reg, op, by) in if self.draw.below(2) == 0 { [one, other] } else { [other, one] } {

@@ -207,21 +207,7 @@ impl Machines {
     /// not fail with all passes that a choice of the bytes has.
     pub fn blame(&mut self, case: &Case, bytes: &[u8], check: &str) -> Option<(Setup, Failure)> {
         [choice(bytes, 0), choice(bytes, 2)].into_iter().find_map(|number| {
-            let setup = Setup::number(number);
-            let failure = self.fails_with(case, bytes, setup, check)?;
-            let mut fewest = (setup, failure);
-            for name in Passes::names() {
-                let Ok(passes) = fewest.0.passes.without(name) else { continue };
-                let fewer = Setup { passes, ..fewest.0 };
-                if let Some(failure) = self.fails_with(case, bytes, fewer, check) {
-                    fewest = (fewer, failure);
-                }
-            }
-            let newest = Setup { features: Features::detect(), ..fewest.0 };
-            if let Some(failure) = self.fails_with(case, bytes, newest, check) {
-                fewest = (newest, failure);
-            }
-            Some(fewest)
+            fewest(Setup::number(number), |setup| self.fails_with(case, bytes, setup, check))
         })
     }
 
@@ -411,8 +397,29 @@ fn same(check: &'static str, expected: &Ran, got: &Ran, setup: Setup) -> Result<
     Err(Failure::new(check, format!("{what}; with {setup:?}")))
 }
 
+/// The fewest passes and the newest processor of a setup with which something still fails, and the
+/// failure; none if it does not fail.
+pub(super) fn fewest(
+    setup: Setup,
+    mut fails: impl FnMut(Setup) -> Option<Failure>,
+) -> Option<(Setup, Failure)> {
+    let mut fewest = (setup, fails(setup)?);
+    for name in Passes::names() {
+        let Ok(passes) = fewest.0.passes.without(name) else { continue };
+        let fewer = Setup { passes, ..fewest.0 };
+        if let Some(failure) = fails(fewer) {
+            fewest = (fewer, failure);
+        }
+    }
+    let newest = Setup { features: Features::detect(), ..fewest.0 };
+    if let Some(failure) = fails(newest) {
+        fewest = (newest, failure);
+    }
+    Some(fewest)
+}
+
 /// A number that the bytes give.
-fn choice(bytes: &[u8], n: u8) -> usize {
+pub(super) fn choice(bytes: &[u8], n: u8) -> usize {
     let mut hasher = DefaultHasher::new();
     (bytes, n).hash(&mut hasher);
     let number = hasher.finish() as usize;

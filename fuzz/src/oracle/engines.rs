@@ -1,13 +1,12 @@
 //! The interpreter does as the reference machine does, with checks and, if the program needs none,
 //! without them; and so does machine code with checks.
 
-use super::compiled::{SETUPS, Setup};
+use super::compiled::{SETUPS, Setup, choice, fewest};
 use super::{Failure, Seen, bounded, expect};
 use crate::generate::Case;
 use crate::reference::{self, Fault, Outcome, Report, Value};
 use ebpfvm::{Context, Engine, Trap, TrapKind, Vm};
 use ebpfvm_spec::{Platform, ProgType, Program};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 
 /// Instructions that a program may execute.
@@ -15,17 +14,22 @@ const MAX_STEPS: u64 = 1 << 16;
 /// Fuel for programs whose course is not known beforehand.
 const FUEL: u64 = 1 << 20;
 
-/// Compares the interpreter and the compiler with the reference machine; with which passes it
-/// compiles, the case says.
+/// Compares the interpreter and a compiler with the reference machine; with which passes it compiles,
+/// the bytes say.
 ///
 /// # Errors
 /// The first difference.
-pub fn check(case: &Case) -> Result<Seen, Failure> {
+pub fn check(case: &Case, bytes: &[u8]) -> Result<Seen, Failure> {
     static COMPILERS: [OnceLock<Vm>; SETUPS] = [const { OnceLock::new() }; SETUPS];
-    let mut hasher = DefaultHasher::new();
-    (case.code.len(), &case.memory).hash(&mut hasher);
-    let number = hasher.finish() as usize % SETUPS;
+    let number = choice(bytes, 0);
     check_with(case, COMPILERS[number].get_or_init(|| compiler(Setup::number(number))))
+}
+
+/// The fewest passes with which a case fails in the same check.
+pub fn blame(case: &Case, bytes: &[u8], check: &str) -> Option<(Setup, Failure)> {
+    let setup = Setup::number(choice(bytes, 0));
+    let fails = |setup| check_with(case, &compiler(setup)).err().filter(|e| e.check == check);
+    fewest(setup, fails)
 }
 
 /// Compares the interpreter and a compiler with the reference machine.

@@ -176,7 +176,8 @@ fn selects(
                 names[dst.index()] = Some(names[src.index()].unwrap_or(src));
                 continue;
             }
-            let own = names[dst.index()].filter(|name| is_own(names, *name, dst, writes | after));
+            let in_use = after | reads | writes;
+            let own = names[dst.index()].filter(|name| is_own(names, *name, dst, in_use));
             // Those that a function keeps for its caller would have to be saved.
             let taken = || free.without(RegSet::KEPT).iter().last().or(free.iter().last());
             let name = own.or_else(taken)?;
@@ -309,6 +310,13 @@ mod tests {
         assert!(after(run, text).contains("goto"), "three operations");
         let text = "if r1 < 9 goto +2\nr3 = r4\nr4 = r3\nr0 = r3\nr0 += r4\nexit";
         assert!(after(run, text).starts_with("r3 = if r1 < 9 then r3 else r4"));
+    }
+
+    #[test]
+    fn another_name_for_a_register_is_not_written() {
+        let text = "r0 = 0\nif r0 < r6 goto +2\nr2 = r6\nr2 = 1\nr0 += r2\nexit";
+        let text = after(run, text);
+        assert!(text.contains("s0 = 1") && !text.contains("r6 = 1"), "{text}");
     }
 
     #[test]
