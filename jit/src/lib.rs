@@ -75,6 +75,9 @@ pub struct Options {
     pub features: Features,
     /// Whether the code counts fuel: [`State::fuel`] is what it may use.
     pub is_metered: bool,
+    /// Whether constants of the program are kept out of the code, so that nobody can put bytes of their
+    /// choice there. Then no passes are run, and code is slower.
+    pub is_blinded: bool,
     /// The passes of the optimiser.
     pub passes: opt::Passes,
 }
@@ -82,7 +85,12 @@ pub struct Options {
 impl Default for Options {
     /// For this processor, with fuel and all passes.
     fn default() -> Options {
-        Options { features: Features::detect(), is_metered: true, passes: opt::Passes::ALL }
+        Options {
+            features: Features::detect(),
+            is_metered: true,
+            is_blinded: false,
+            passes: opt::Passes::ALL,
+        }
     }
 }
 
@@ -96,13 +104,15 @@ pub fn compile(source: &Source<'_>, link: &dyn Link, options: &Options) -> Resul
         opt::forget_costs(&mut unit);
     }
     let given = opt::Given { facts: source.facts, has_spare: !options.is_metered };
-    opt::run(&mut unit, &given, options.passes);
+    // Passes put constants where they cannot be hidden.
+    let passes = if options.is_blinded { opt::Passes::NONE } else { options.passes };
+    opt::run(&mut unit, &given, passes);
     Ok(emit_unit(&unit, link.runtime(), options))
 }
 
 /// The code of blocks, whatever passes have made of them.
 pub fn emit_unit(unit: &ir::Unit, runtime: &Runtime, options: &Options) -> Emitted {
-    let plan = plan::Plan::new(unit, runtime, options.is_metered);
+    let plan = plan::Plan::new(unit, runtime, options.is_metered, options.is_blinded);
     emit::emit::<x86_64::X64<'_>>(&plan, options.features)
 }
 

@@ -30,6 +30,7 @@ static MEMORY: Mutex<bool> = Mutex::new(false);
 pub(crate) struct Mode {
     pub(crate) features: Features,
     pub(crate) is_metered: bool,
+    pub(crate) is_blinded: bool,
 }
 
 /// A run: what code sees of it, and what helpers need.
@@ -52,7 +53,7 @@ thread_local! {
 /// The code of a unit.
 pub(crate) fn emitted(unit: &Unit, mode: Mode) -> Emitted {
     let runtime = runtime();
-    let mut plan = Plan::new(unit, &runtime, mode.is_metered);
+    let mut plan = Plan::new(unit, &runtime, mode.is_metered, mode.is_blinded);
     plan.rounds = MAY_GOTO_ROUNDS;
     emit::emit::<X64<'_>>(&plan, mode.features)
 }

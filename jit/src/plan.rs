@@ -33,6 +33,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) kept: RegSet,
     /// Whether fuel is counted.
     pub(crate) is_metered: bool,
+    /// Whether constants of the program are not to be seen in the code.
+    pub(crate) is_blinded: bool,
     /// How often a `may_goto` falls through in one frame.
     pub(crate) rounds: u32,
     /// Whether the run may stop other than by returning.
@@ -46,7 +48,12 @@ pub(crate) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(unit: &'a Unit, runtime: &'a Runtime, is_metered: bool) -> Plan<'a> {
+    pub(crate) fn new(
+        unit: &'a Unit,
+        runtime: &'a Runtime,
+        is_metered: bool,
+        is_blinded: bool,
+    ) -> Plan<'a> {
         let calls_helpers = unit.callees.iter().any(Callee::is_helper);
         let frame = |(number, function): (usize, &Function)| Frame {
             number: number as u32,
@@ -63,6 +70,7 @@ impl<'a> Plan<'a> {
             owners: owners(unit),
             kept: if has_frames { RegSet::of(Reg::FP) } else { RegSet::NONE },
             is_metered,
+            is_blinded,
             rounds: ROUNDS,
             stops: false,
             needs_state: is_metered,

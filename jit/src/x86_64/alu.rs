@@ -30,6 +30,13 @@ impl X64<'_> {
         rhs: Src,
         site: Site<'_>,
     ) {
+        use AluOp::{Add, And, Mul, Or, Sub, Xor};
+        let rhs = match op {
+            Binary::Alu(Add | Sub | Mul | And | Or | Xor) | Binary::AndNot => {
+                self.operand(width, rhs)
+            }
+            _ => rhs,
+        };
         let alu = match op {
             Binary::Alu(alu) => alu,
             Binary::Rotl => return self.shift(Shift::Rotl, width, dst, lhs, rhs),
@@ -59,6 +66,13 @@ impl X64<'_> {
         match src {
             Src::Reg(src) => self.mov(width, dst, src),
             Src::Mem(at) => self.code.op(Opcode::one(0x8b).at(width), dst.0, at),
+            Src::Imm(_) if dst != R11 && self.plan.is_blinded => {
+                let src = self.operand(width, src);
+                self.mov_src(width, dst, src);
+            }
+            Src::Imm(_) if self.plan.is_blinded => {
+                self.operand(width, src);
+            }
             Src::Imm(imm) if width == W32 => self.set(dst, u64::from(imm as u32)),
             Src::Imm(imm) => self.set(dst, i64::from(imm) as u64),
         }
@@ -273,7 +287,7 @@ impl X64<'_> {
     /// Sets the flags; the code of the condition.
     pub(super) fn compare(&mut self, cond: &Cond) -> u8 {
         let width = if cond.size == Size::Dw { W64 } else { W32 };
-        let rhs = Src::from(cond.rhs);
+        let rhs = self.operand(width, cond.rhs.into());
         match cond.lhs {
             Place::Reg(lhs) => self.compare_reg(cond.op, width, lhs.into(), rhs),
             Place::Memory(at) => self.compare_mem(cond, at.into(), rhs),
@@ -336,8 +350,7 @@ impl X64<'_> {
             // Both fit into 64 bits.
             let fill = if is_signed { Fill::Sign(W64) } else { Fill::Zero };
             match rhs {
-                Src::Imm(imm) if is_signed => self.set(R11, i64::from(imm) as u64),
-                Src::Imm(imm) => self.set(R11, u64::from(imm as u32)),
+                Src::Imm(_) => self.mov_src(if is_signed { W64 } else { W32 }, R11, rhs),
                 Src::Reg(src) => self.extend(Size::W, fill, R11, src),
                 Src::Mem(at) if is_signed => self.code.op(sign_load(Size::W, W64), R11.0, at),
                 Src::Mem(at) => self.load_zero(Size::W, R11, at),

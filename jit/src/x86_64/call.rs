@@ -103,8 +103,14 @@ impl X64<'_> {
             self.store_fuel();
         }
         match index {
+            Some(index) if self.plan.is_blinded => {
+                self.mov(W32, R10, Gpr::from(index));
+                let offset = self.operand(W32, Src::Imm(offset));
+                self.arith(Arith::Add, W32, R10, offset);
+                self.mov(W32, RDI, R10);
+            }
             Some(index) => self.lea(W32, RDI, Mem::new(index.into(), offset)),
-            None => self.set(RDI, u64::from(offset as u32)),
+            None => self.constant(RDI, u64::from(offset as u32)),
         }
         self.set(RSI, size.bytes().into());
         self.mov(W64, RDX, STATE);

@@ -1,6 +1,7 @@
 //! x86_64 behind the seam.
 
 use super::basic::Src;
+use super::blind::Bits;
 use super::check;
 use super::divide::RareDivisor;
 use super::encode::Bytes;
@@ -20,6 +21,7 @@ use ebpfvm_asm::Pc;
 pub(crate) struct X64<'a> {
     pub(super) plan: &'a Plan<'a>,
     pub(super) features: Features,
+    pub(super) random: Bits,
     pub(super) code: Bytes,
     pub(super) labels: Labels,
     /// What is rarely run, for the end.
@@ -84,6 +86,7 @@ impl<'a> Masm<'a> for X64<'a> {
         let mut masm = X64 {
             plan,
             features,
+            random: if plan.is_blinded { Bits::new() } else { Bits::default() },
             code: Bytes(Vec::with_capacity(64 + 6 * instructions)),
             labels: Labels::default(),
             aside: Vec::new(),
@@ -123,7 +126,7 @@ impl<'a> Masm<'a> for X64<'a> {
     fn op(&mut self, op: &Op, site: Site<'a>) {
         match *op {
             Op::Nop => {}
-            Op::Const { dst, value } => self.set(dst.into(), value),
+            Op::Const { dst, value } => self.constant(dst.into(), value),
             Op::Move { width, dst, src } => self.mov(width, dst.into(), src.into()),
             Op::Extend { size, fill, dst, src } => {
                 self.extend(size, fill, dst.into(), src.into());

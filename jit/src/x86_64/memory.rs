@@ -55,6 +55,14 @@ impl X64<'_> {
 
     /// `*at = src`, without a check; r11 may be overwritten.
     pub(super) fn store_as(&mut self, size: Size, swap: bool, at: Mem, src: Operand) {
+        let width = if size == Size::Dw { W64 } else { W32 };
+        if let (Operand::Imm(_), true) = (src, self.plan.is_blinded) {
+            self.operand(width, src.into());
+            return match swap {
+                true => self.store_swapped(size, at, R11),
+                false => self.store(size, at, R11),
+            };
+        }
         match src {
             Operand::Reg(src) if swap => self.store_swapped(size, at, src.into()),
             Operand::Reg(src) => self.store(size, at, src.into()),
@@ -105,7 +113,8 @@ impl X64<'_> {
                 return self.store(size, at, R11);
             }
         };
-        match rhs {
+        let width = if size == Size::Dw { W64 } else { W32 };
+        match self.operand(width, rhs) {
             Src::Imm(imm) => self.arith_mem_imm(op, size, at, imm),
             Src::Reg(src) => self.code.op(sized((op as u8) << 3, size), src.0, at),
             Src::Mem(from) => {

@@ -5,6 +5,7 @@
 //! - `basic`: instructions by what they do, on any operands
 //! - `alu`, `divide`, `memory`, `atomic`: operations
 //! - `check`: accesses of programs that nobody has verified
+//! - `blind`: constants that are not to be seen
 //! - `abi`, `call`: the ways in and out
 //! - `masm`: all of it behind the seam
 
@@ -12,6 +13,7 @@ mod abi;
 mod alu;
 mod atomic;
 mod basic;
+mod blind;
 mod call;
 mod check;
 mod divide;

@@ -10,7 +10,11 @@ use ebpfvm_asm::Size;
 
 fn modes() -> impl Iterator<Item = Mode> {
     let all = [(false, feature_sets()[0]), (true, feature_sets()[1])];
-    all.into_iter().map(|(is_metered, features)| Mode { features, is_metered })
+    all.into_iter().map(|(is_metered, features)| Mode {
+        features,
+        is_metered,
+        is_blinded: is_metered,
+    })
 }
 
 /// What a unit returns that is run on these bytes, with another state than usual.
@@ -150,7 +154,7 @@ fn runs_stop_at_an_instruction_with_the_fuel_that_is_left() {
     let unit = crate::ir::eval::checked_unit_of(
         "r1 = 1\ncall f\nr0 = 0\nexit\nr0 = 3\nf: r0 += r1\nagain: r0 += 1\ngoto again",
     );
-    let mode = Mode { features: feature_sets()[0], is_metered: true };
+    let mode = Mode { features: feature_sets()[0], is_metered: true, is_blinded: false };
     let mut native = Native::new(&unit, mode);
     for (fuel, pc, left) in [(0, 5, -3), (2, 5, -1), (3, 6, -2), (20, 6, -1)] {
         let input = Input { window: vec![0; 8], fuel, salt: 0 };

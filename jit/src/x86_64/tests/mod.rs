@@ -100,7 +100,10 @@ pub(super) struct OnRegisters(Box<Native>);
 
 impl OnRegisters {
     pub(super) fn new(ops: &[Op], features: Features) -> OnRegisters {
-        OnRegisters(Native::new(&on_registers(ops), Mode { features, is_metered: false }))
+        OnRegisters(Native::new(
+            &on_registers(ops),
+            Mode { features, is_metered: false, is_blinded: false },
+        ))
     }
 
     /// The registers after the operations.

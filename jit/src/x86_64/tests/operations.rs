@@ -161,7 +161,8 @@ fn operations_do_what_they_mean() {
         let op = draw.op();
         let unit = on_registers(&[op]);
         let features = [none, all, some][round % 3];
-        let mut native = Native::new(&unit, Mode { features, is_metered: false });
+        let mut native =
+            Native::new(&unit, Mode { features, is_metered: false, is_blinded: round % 4 == 0 });
         for _ in 0..4 {
             let input = Input { window: window(&mut draw, address_in(&op)), fuel: 0, salt: 0 };
             let (expected, got) = (eval::run(&unit, &input), native.run(&input));

@@ -43,7 +43,10 @@ fn all_code_reads_back() {
     for round in 0..300 {
         let ops: Vec<Op> = (0..20).map(|_| draw.op()).collect();
         let features = feature_sets()[round % 2];
-        read(&on_registers(&ops), Mode { features, is_metered: round % 4 > 1 });
+        read(
+            &on_registers(&ops),
+            Mode { features, is_metered: round % 4 > 1, is_blinded: round % 3 == 0 },
+        );
     }
     for text in [
         "r6 = r1\nagain: may_goto out\nr0 = *(u32 *)(r6 + 4)\nr6 += 1\ngoto again\nout: exit",
@@ -51,8 +54,8 @@ fn all_code_reads_back() {
         "r0 = *(u16 *)skb[4]\nr0 s/= r1\nlock *(u64 *)(r10 - 8) += r0\nexit",
     ] {
         for features in feature_sets() {
-            read(&checked_unit_of(text), Mode { features, is_metered: true });
-            read(&checked_unit_of(text), Mode { features, is_metered: false });
+            read(&checked_unit_of(text), Mode { features, is_metered: true, is_blinded: false });
+            read(&checked_unit_of(text), Mode { features, is_metered: false, is_blinded: false });
         }
     }
 }
@@ -60,7 +63,7 @@ fn all_code_reads_back() {
 /// One line of code for one operation, before the return.
 #[track_caller]
 fn is(op: Op, features: Features, expected: &str) {
-    let lines = read(&straight([op]), Mode { features, is_metered: false });
+    let lines = read(&straight([op]), Mode { features, is_metered: false, is_blinded: false });
     let lines: Vec<_> = lines.iter().map(String::as_str).filter(|line| *line != "ret").collect();
     assert_eq!(lines.join("; "), expected);
 }
@@ -142,5 +145,25 @@ fn instructions_are_the_shortest() {
         ),
     ] {
         is(op, features, expected);
+    }
+}
+
+#[test]
+fn hidden_constants_are_not_in_the_code() {
+    let chosen = 0x5a3c_e176_u32.to_le_bytes();
+    let unit = checked_unit_of(
+        "r0 = 0x5a3ce1765a3ce176 ll\nw1 = 0x5a3ce176\nr0 += 0x5a3ce176\nr0 *= 0x5a3ce176\n\
+         r0 /= 0x5a3ce176\nw0 s%= 0x5a3ce176\nr0 &= 0x5a3ce176\nr1 ^= 0x5a3ce176\n\
+         *(u32 *)(r10 - 4) = 0x5a3ce176\n*(u64 *)(r10 - 16) = 0x5a3ce176\n\
+         if r0 == 0x5a3ce176 goto out\nif w0 & 0x5a3ce176 goto out\nr0 = *(u8 *)skb[0x5a3ce176]\n\
+         r0 = *(u8 *)skb[r1 + 0x5a3ce176]\nout: exit",
+    );
+    for features in feature_sets() {
+        for is_blinded in [false, true] {
+            let mode = Mode { features, is_metered: false, is_blinded };
+            let code = emitted(&unit, mode).code;
+            let count = code.windows(4).filter(|window| *window == chosen).count();
+            assert_eq!(count == 0, is_blinded, "{count}");
+        }
     }
 }

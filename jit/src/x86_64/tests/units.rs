@@ -1,6 +1,7 @@
 //! Random programs give the same as machine code and as what their operations mean.
 
 use super::feature_sets;
+use crate::features::Features;
 use crate::ir::Unit;
 use crate::ir::eval::{self, Input, Stop, checked_unit_of, unit_of};
 use crate::native::{Mode, Native};
@@ -15,7 +16,8 @@ fn compare(unit: &Unit, inputs: &[Input], passes: Passes, given: &opt::Given<'_>
         }
         let mut changed = unit.clone();
         opt::run(&mut changed, given, passes);
-        let mode = Mode { features, is_metered };
+        let is_blinded = is_metered == (features == Features::NONE);
+        let mode = Mode { features, is_metered, is_blinded };
         let mut native = Native::new(&changed, mode);
         for input in inputs {
             let expected = eval::run(unit, input);
