@@ -61,7 +61,7 @@ pub(super) struct Range {
 }
 
 /// Longer ranges are likely to be longer than what the program touches.
-const MOST_BYTES: i64 = 1 << 12;
+const MOST_BYTES: i64 = 1 << 9;
 
 impl Range {
     /// Of one access.

@@ -61,7 +61,7 @@ pub(super) struct Loop {
 }
 
 /// Longer loops are left alone.
-const MOST_BLOCKS: usize = 16;
+const MOST_BLOCKS: usize = 32;
 
 /// The innermost loops with one way back, in which regions do not change.
 fn find(unit: &Unit) -> Vec<Loop> {
@@ -86,15 +86,18 @@ fn find(unit: &Unit) -> Vec<Loop> {
     let mut is_entry = vec![false; unit.blocks.len()];
     unit.functions.iter().for_each(|function| is_entry[function.entry as usize] = true);
     let mut loops = Vec::new();
+    // The header of the loop that was last seen to have a block.
+    let mut inside = vec![usize::MAX; unit.blocks.len()];
     for group in latches.chunk_by(|a, b| a.0 == b.0) {
         let &[(header, latch)] = group else { continue };
         if is_entry[header] {
             continue;
         }
         let mut body = vec![header];
+        inside[header] = header;
         let mut work = vec![latch];
         while let Some(block) = work.pop() {
-            if body.contains(&block) {
+            if std::mem::replace(&mut inside[block], header) == header {
                 continue;
             }
             body.push(block);
@@ -109,7 +112,7 @@ fn find(unit: &Unit) -> Vec<Loop> {
                 let is_plain =
                     place[number] != u32::MAX && !is_entry[number] && block.guards.is_empty();
                 let inner = |to: usize| {
-                    body.contains(&to) && is_back(number, to) && (number, to) != (latch, header)
+                    inside[to] == header && is_back(number, to) && (number, to) != (latch, header)
                 };
                 is_plain
                     && !block.successors().any(inner)

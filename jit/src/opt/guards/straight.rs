@@ -1,69 +1,151 @@
-//! Guards for several accesses of one block that begin from the same registers.
+//! Guards for several accesses that begin from the same registers: of one block, and of those that
+//! follow it and are reached from it alone.
+//!
+//! Sound: a block without checks is reached only over the guards of the first, with nothing between
+//! that changes a register of the address or the regions. Where they fail, control goes to copies of
+//! all these blocks.
 
 use super::access::{Access, Range, access, changes_regions, check_of};
+use crate::ir::graph::Preds;
 use crate::ir::{Block, Check, Inst, RegSet, Unit};
 
-/// Guards the ranges of the first so many blocks that have more than one access.
+/// Guards what the first so many blocks access more than once.
 pub(super) fn run(unit: &mut Unit, blocks: usize) {
-    for number in 0..blocks {
-        let block = &unit.blocks[number];
-        if !block.guards.is_empty() || block.insts.len() < 2 {
-            continue;
-        }
-        let mut ranges = Vec::new();
-        accesses(&block.insts, |_, access| {
-            let range = Range::of(&access);
-            range.gather(&mut ranges, MOST_RANGES);
-        });
-        ranges.retain(|range| range.count > 1);
-        let guards = ranges.iter().filter_map(|range| range.guard(range.at, 0)).collect::<Vec<_>>();
-        if guards.is_empty() || guards.len() != ranges.len() {
-            continue;
-        }
-        if block.insts.len()
-            > MOST_PER_ACCESS * ranges.iter().map(|range| range.count as usize).sum::<usize>()
+    let preds = Preds::of(unit);
+    let mut entries: Vec<usize> =
+        (0..unit.blocks.len()).map(|block| preds.of_block(block).len()).collect();
+    unit.functions.iter().for_each(|function| entries[function.entry as usize] += 1);
+    // So many copies at most, so that code grows in proportion.
+    let mut left = 2 * blocks;
+    for root in unit.visiting_order() {
+        let root = root as usize;
+        if root < blocks
+            && let Some(plan) = plan(unit, &entries, root)
+            && let Some(rest) = left.checked_sub(plan.members.len())
         {
-            continue;
+            left = rest;
+            build(unit, &mut entries, root, plan);
         }
-        let copy = Block { guards: Vec::new(), ..block.clone() };
-        let otherwise = unit.blocks.len() as u32;
-        let block = &mut unit.blocks[number];
-        let mut unchecked = Vec::new();
-        accesses(&block.insts, |at, access| {
-            let range = Range::of(&access);
-            if ranges.iter().any(|other| other.holds(&range)) {
-                unchecked.push(at);
-            }
-        });
-        for at in unchecked {
-            if let Some(check) = check_of(&mut block.insts[at].op) {
-                *check = Check::None;
-            }
-        }
-        (block.guards, block.otherwise) = (guards, otherwise);
-        unit.blocks.push(copy);
     }
 }
 
-/// Blocks that are longer for each access with a guard are not worth a copy.
+/// Blocks are not worth a copy that are longer for each access with a guard.
 const MOST_PER_ACCESS: usize = 24;
 
-/// More are not looked for in a block.
+/// More ranges are not looked for.
 const MOST_RANGES: usize = 4;
 
-/// The accesses of a block up to where regions may change, whose addresses are made of registers as
-/// they are at its beginning.
-fn accesses(insts: &[Inst], mut each: impl FnMut(usize, Access)) {
-    let mut written = RegSet::NONE;
+/// More blocks are not looked at.
+const MOST_BLOCKS: usize = 8;
+
+/// Blocks with guards before the first.
+struct Plan {
+    ranges: Vec<Range>,
+    /// The first and those of the others that have accesses, or come before one that does.
+    members: Vec<usize>,
+    /// Accesses that need no check: block and number.
+    unchecked: Vec<(usize, usize)>,
+}
+
+/// A block, where it is reached from, and what was written on the way.
+struct Member {
+    block: usize,
+    parent: Option<usize>,
+    written: RegSet,
+}
+
+fn plan(unit: &Unit, entries: &[usize], root: usize) -> Option<Plan> {
+    if !unit.blocks[root].guards.is_empty() {
+        return None;
+    }
+    let mut members = vec![Member { block: root, parent: None, written: RegSet::NONE }];
+    let mut ranges: Vec<Range> = Vec::new();
+    let mut all: Vec<(usize, usize, Range)> = Vec::new();
+    let mut at = 0;
+    while let Some(member) = members.get(at) {
+        let (number, block) = (member.block, &unit.blocks[member.block]);
+        let mut written = member.written;
+        let goes_on = accesses(&block.insts, &mut written, |place, access| {
+            let range = Range::of(&access);
+            all.push((at, place, range));
+            // What the first block itself needs, and what others have near it.
+            if number == root || ranges.iter().any(|other| other.takes(&range)) {
+                range.gather(&mut ranges, MOST_RANGES);
+            }
+        });
+        // Without an access of its own, the first would only be guarded too early.
+        if at == 0 && ranges.is_empty() {
+            return None;
+        }
+        for edge in block.end.edges().filter(|_| goes_on) {
+            let next = edge.to as usize;
+            let is_own = entries[next] == 1 && next != root && unit.blocks[next].guards.is_empty();
+            if is_own && members.len() < MOST_BLOCKS {
+                members.push(Member { block: next, parent: Some(at), written });
+            }
+        }
+        at += 1;
+    }
+    ranges.retain(|range| range.count > 1);
+    all.retain(|(_, _, range)| ranges.iter().any(|other| other.holds(range)));
+    let mut is_kept = vec![false; members.len()];
+    for (member, ..) in &all {
+        let mut next = Some(*member);
+        while let Some(member) = next.filter(|member| !is_kept[*member]) {
+            is_kept[member] = true;
+            next = members[member].parent;
+        }
+    }
+    let unchecked: Vec<_> =
+        all.iter().map(|(member, at, _)| (members[*member].block, *at)).collect();
+    let kept = members.iter().zip(&is_kept).filter(|(_, is_kept)| **is_kept);
+    let members: Vec<usize> = kept.map(|(member, _)| member.block).collect();
+    let insts: usize = members.iter().map(|block| unit.blocks[*block].insts.len()).sum();
+    let is_worth_it = !unchecked.is_empty() && insts <= MOST_PER_ACCESS * unchecked.len();
+    is_worth_it.then_some(Plan { ranges, members, unchecked })
+}
+
+fn build(unit: &mut Unit, entries: &mut [usize], root: usize, plan: Plan) {
+    let guards: Option<Vec<_>> = plan.ranges.iter().map(|range| range.guard(range.at, 0)).collect();
+    let Some(guards) = guards else { return };
+    let first = unit.blocks.len();
+    for &member in &plan.members {
+        let mut copy: Block = unit.blocks[member].clone();
+        for edge in copy.end.edges_mut() {
+            match plan.members.iter().position(|other| *other == edge.to as usize) {
+                Some(at) => edge.to = (first + at) as u32,
+                // Another way there, past the guards.
+                None => {
+                    if let Some(entries) = entries.get_mut(edge.to as usize) {
+                        *entries += 1;
+                    }
+                }
+            }
+        }
+        unit.blocks.push(copy);
+    }
+    for (block, at) in plan.unchecked {
+        if let Some(check) = check_of(&mut unit.blocks[block].insts[at].op) {
+            *check = Check::None;
+        }
+    }
+    let block = &mut unit.blocks[root];
+    (block.guards, block.otherwise) = (guards, first as u32);
+}
+
+/// The accesses of a block whose addresses are made of registers that were not written, up to where
+/// regions may change; whether that is nowhere in it.
+fn accesses(insts: &[Inst], written: &mut RegSet, mut each: impl FnMut(usize, Access)) -> bool {
     for (at, inst) in insts.iter().enumerate() {
         if changes_regions(&inst.op) {
-            return;
+            return false;
         }
         if let Some(access) = access(&inst.op)
-            && !access.at.uses().iter().any(|reg| written.has(reg))
+            && access.at.uses().0 & written.0 == 0
         {
             each(at, access);
         }
-        written |= inst.op.writes();
+        *written |= inst.op.writes();
     }
+    true
 }

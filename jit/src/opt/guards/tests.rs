@@ -52,6 +52,32 @@ fn accesses_of_a_block_have_one_guard() {
 }
 
 #[test]
+fn blocks_that_follow_have_the_guard_of_the_first() {
+    let text = "r0 = *(u8 *)(r1 + 12)\nif r0 == 0 goto out\nr3 = *(u8 *)(r1 + 23)\nr0 += r3\n\
+        if r0 & 1 goto more\n*(u16 *)(r1 + 14) = r0\ngoto out\n\
+        more: r3 = *(u32 *)(r1 + 26)\nr0 += r3\nr1 += 1\nr3 = *(u8 *)(r1 + 30)\nr0 += r3\n\
+        r3 = *(u8 *)(r1 + 31)\nr0 += r3\nout: exit";
+    assert_eq!(guards(text), ["18 bytes at r1 + 12"]);
+    same(text);
+    // After a call, regions may be others; what others reach too is not guarded.
+    let calls =
+        text.replace("*(u16 *)(r1 + 14) = r0", "r6 = r1\ncall 5\nr1 = r6\n*(u16 *)(r1 + 14) = r0");
+    assert_eq!(guards(&calls), ["18 bytes at r1 + 12"]);
+    same(&calls);
+    let joined = text.replace("out: exit", "out: r0 += 1\nr3 = *(u8 *)(r1 + 13)\nr0 += r3\nexit");
+    assert_eq!(guards(&joined), ["18 bytes at r1 + 12"]);
+    same(&joined);
+    let round = text
+        .replace("goto out\n", "r1 += 3\ngoto 0f\n")
+        .replace("r0 = *(u8 *)(r1 + 12)", "r0 = 0\n0: r0 = *(u8 *)(r1 + 12)");
+    let round = round
+        .replace("0f", "begin")
+        .replace("0:", "begin:")
+        .replace("if r0 == 0 r1 += 3\ngoto begin\n", "if r0 == 0 goto out\n");
+    same(&round);
+}
+
+#[test]
 fn an_index_below_a_bound_has_two_guards_before_the_loop() {
     let text = "r0 = 0\nr3 = 0\nif r2 == 0 goto out\n\
         again: r5 = r1\nr5 += r3\nr5 = *(u8 *)(r5 + 0)\nr0 ^= r5\nr3 += 1\nif r3 < r2 goto again\n\
