@@ -157,8 +157,33 @@ impl Widths {
         widths
     }
 
+    /// What does the same as a mask of low bits.
+    fn unmasked(&self, op: &Op) -> Option<Op> {
+        let Op::Binary {
+            op: Binary::Alu(AluOp::And),
+            width,
+            dst,
+            lhs: src,
+            rhs: Operand::Imm(imm),
+        } = *op
+        else {
+            return None;
+        };
+        let mask = crate::build::immediate(width, imm);
+        match mask {
+            // All bits that can be set are kept.
+            _ if self.get(src) <= mask.trailing_ones() as u8 => Some(copy(dst, src)),
+            0xff => Some(Op::Extend { size: Size::B, fill: Fill::Zero, dst, src }),
+            0xffff => Some(Op::Extend { size: Size::H, fill: Fill::Zero, dst, src }),
+            _ => None,
+        }
+    }
+
     /// Puts an operation in the place of one that does no more here.
     fn narrow(&self, op: &mut Op) {
+        if let Some(simpler) = self.unmasked(op) {
+            *op = simpler;
+        }
         *op = match *op {
             Op::Move { width: Width::W32, dst, src } if self.get(src) <= 32 => copy(dst, src),
             Op::Extend { size, fill: Fill::Zero, dst, src }
@@ -171,17 +196,6 @@ impl Widths {
                 if self.get(src) < size.bits() as u8 =>
             {
                 copy(dst, src)
-            }
-            Op::Binary { op: Binary::Alu(AluOp::And), width, dst, lhs, rhs: Operand::Imm(imm) } => {
-                let mask = crate::build::immediate(width, imm);
-                // All bits that can be set are kept.
-                let kept = mask.trailing_ones() as u8;
-                match mask {
-                    _ if self.get(lhs) <= kept => copy(dst, lhs),
-                    0xff => Op::Extend { size: Size::B, fill: Fill::Zero, dst, src: lhs },
-                    0xffff => Op::Extend { size: Size::H, fill: Fill::Zero, dst, src: lhs },
-                    _ => return,
-                }
             }
             Op::Binary { op: binary_op, width: Width::W64, dst, lhs, rhs }
                 if self.get(lhs) <= 32 && self.operand(rhs, Width::W64) <= 32 =>
@@ -414,6 +428,10 @@ fn want_operands(wanted: &mut [u8; Reg::COUNT], op: &Op, bits: u8) {
                 (Rsh | Arsh, Operand::Imm(count)) => {
                     ((bits + (count as u32 % width.bits()) as u8).min(full), 0)
                 }
+                // Of a count the bits above the width do not matter.
+                (Lsh | Rsh | Arsh, Operand::Reg(_)) => {
+                    (if alu == Lsh { at(width) } else { full }, width.bits().ilog2() as u8)
+                }
                 _ => (full, full),
             };
             want(wanted, lhs, l);
@@ -477,7 +495,7 @@ mod tests {
         // In a loop that changes it, too, as long as it stays small.
         assert_eq!(
             after("r0 = 0\nagain: r0 &= 7\nr0 += 3\nw0 = w0\nr1 -= 1\nif r1 != 0 goto again\nexit"),
-            "r0 = 0|goto b1|r0 = r0 & 7|w0 = w0 + 3|r1 = r1 + -1|if r1 != 0 goto b1 (cost 5) else b2|exit"
+            "r0 = 0|goto b1|w0 = w0 & 7|w0 = w0 + 3|r1 = r1 + -1|if r1 != 0 goto b1 (cost 5) else b2|exit"
         );
     }
 
@@ -499,6 +517,12 @@ mod tests {
         assert_eq!(
             after("w2 += 1\nw2 = w2\nr2 &= 255\n*(u8 *)(r1 + 0) = r2\nr0 = 0\nexit"),
             "w2 = w2 + 1|*(u8 *)(r1) = w2|r0 = 0|exit"
+        );
+        // Of a count of 64 bits 6 matter, of a value that is masked less than 32 later.
+        assert_eq!(after("r2 &= 63\nr0 = r1\nr0 <<= r2\nexit"), "r0 = r1|r0 = r1 << r2|exit");
+        assert_eq!(
+            after("r2 &= 31\nr0 = r1\nr0 <<= r2\nexit"),
+            "r2 = r2 & 31|r0 = r1|r0 = r1 << r2|exit"
         );
         // A sign matters above the part.
         assert_eq!(

@@ -37,8 +37,11 @@ pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
     for (block, start) in unit.blocks.iter_mut().zip(&starts) {
         // No path comes to blocks without a start.
         let Some(mut known) = *start else { continue };
+        let mut inverted = Inverted::default();
         for inst in &mut block.insts {
             known.rewrite(&mut inst.op);
+            inverted.rewrite(&mut inst.op);
+            inverted.step(&inst.op);
             known.step(&inst.op);
         }
         known.rewrite_end(&mut block.end);
@@ -416,6 +419,60 @@ impl Known {
     }
 }
 
+/// Registers that have the inverted bits of another one, in a block.
+#[derive(Default)]
+struct Inverted {
+    of: [Option<(Reg, Width)>; Reg::COUNT],
+    any: RegSet,
+}
+
+impl Inverted {
+    /// Lets an operation invert its operand itself.
+    fn rewrite(&self, op: &mut Op) {
+        let Op::Binary { op: binary, width, lhs, rhs: Operand::Reg(rhs), .. } = op else { return };
+        if *binary != Binary::Alu(AluOp::And) || self.any == RegSet::NONE {
+            return;
+        }
+        let find = |reg: Reg| match self.of[reg.index()] {
+            Some((src, at)) if self.any.has(reg) && (at == *width || *width == Width::W32) => {
+                Some(src)
+            }
+            _ => None,
+        };
+        let (left, right) = match (find(*rhs), find(*lhs)) {
+            (Some(src), _) => (*lhs, src),
+            (None, Some(src)) => (*rhs, src),
+            (None, None) => return,
+        };
+        (*binary, *lhs, *rhs) = (Binary::AndNot, left, right);
+    }
+
+    fn step(&mut self, op: &Op) {
+        let inverts = match *op {
+            Op::Binary { op: Binary::Alu(AluOp::Xor), width, dst, lhs, rhs: Operand::Imm(-1) }
+                if dst != lhs =>
+            {
+                Some((dst, lhs, width))
+            }
+            _ => None,
+        };
+        if self.any == RegSet::NONE && inverts.is_none() {
+            return;
+        }
+        let writes = op.writes();
+        self.any = self.any.without(writes);
+        for reg in self.any.iter() {
+            if self.of[reg.index()].is_some_and(|(src, _)| writes.has(src)) {
+                self.any = self.any.without(RegSet::of(reg));
+            }
+        }
+        if let Some((dst, src, width)) = inverts {
+            self.of[dst.index()] = Some((src, width));
+            self.any = self.any.with(dst);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -492,6 +549,23 @@ mod tests {
         assert_eq!(
             after("r3 = r10\nr3 += -16\nr4 = r3\nr4 += r1\nr0 = r4\nr4 = 5\nr4 = 5\nexit"),
             "r3 = r10|r3 = r10 + -16|r4 = r3|r4 = r3 + r1|r0 = r4|r4 = 5|nop|exit"
+        );
+    }
+
+    #[test]
+    fn inverted_operands_are_inverted_on_the_way() {
+        assert_eq!(
+            after("w2 = w1\nr3 = r1\nr3 ^= -1\nr0 = 9\nr0 &= r3\nr1 = 1\nr0 &= r3\nexit"),
+            "w2 = w1|r3 = r1|r3 = r1 ^ -1|r0 = 9|r0 = r3 & 9|r1 = 1|r0 = r0 & r3|exit"
+        );
+        assert_eq!(
+            after("r3 = r1\nr3 ^= -1\nr0 = r2\nr0 &= r3\nr1 = 1\nr0 &= r3\nexit"),
+            "r3 = r1|r3 = r1 ^ -1|r0 = r2|r0 = r2 & ~ r1|r1 = 1|r0 = r0 & r3|exit"
+        );
+        // The upper half is not inverted.
+        assert_eq!(
+            after("r3 = r1\nw3 ^= -1\nr0 = r2\nr0 &= r3\nexit"),
+            "r3 = r1|w3 = w1 ^ -1|r0 = r2|r0 = r2 & r3|exit"
         );
     }
 
