@@ -62,7 +62,8 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit, Error>
         block_of,
         after_last: count,
         extents,
-        shapes: [Shape::Other; InsnReg::COUNT],
+        shapes: NOTHING,
+        arriving: vec![None; count as usize + 1],
     };
     builder.run()?;
     Ok(builder.unit)
@@ -111,6 +112,15 @@ enum Shape {
     Other,
 }
 
+type Shapes = [Shape; InsnReg::COUNT];
+
+const NOTHING: Shapes = [Shape::Other; InsnReg::COUNT];
+
+/// What is known where two ways meet: of a register, what one of them knows.
+fn meet(one: &Shapes, other: &Shapes) -> Shapes {
+    std::array::from_fn(|i| if one[i] == Shape::Other { other[i] } else { one[i] })
+}
+
 struct Builder<'a, 'b> {
     source: &'a Source<'b>,
     link: &'a dyn Link,
@@ -119,7 +129,10 @@ struct Builder<'a, 'b> {
     /// The block where control comes to that runs over the end.
     after_last: u32,
     extents: Extents,
-    shapes: [Shape; InsnReg::COUNT],
+    /// What registers point to, if nobody has verified the program.
+    shapes: Shapes,
+    /// The same where jumps forward arrive, by block.
+    arriving: Vec<Option<Shapes>>,
 }
 
 impl Builder<'_, '_> {
@@ -128,6 +141,12 @@ impl Builder<'_, '_> {
         let fell_off = Pc(self.source.code.len() as u32);
         for (pc, insn) in self.source.code.iter() {
             if self.block_of[pc.index()] != NO_BLOCK {
+                let number = self.block_of[pc.index()] as usize;
+                match (self.arriving[number].take(), &block) {
+                    (Some(arriving), Some(_)) => self.shapes = meet(&self.shapes, &arriving),
+                    (Some(arriving), None) => self.shapes = arriving,
+                    (None, _) => {}
+                }
                 if let Some(mut open) = block.replace(Block::new(pc)) {
                     open.end = End::Jump(Edge { to: self.block_of[pc.index()], cost: 0 });
                     open.end_pc = open.insts.last().map_or(open.start, |inst| inst.pc);
@@ -150,6 +169,7 @@ impl Builder<'_, '_> {
                 }
             };
             if let Some(end) = end {
+                self.leave(&end);
                 (open.end, open.end_pc) = (end, pc);
                 self.unit.blocks.extend(block.take());
             }
@@ -164,11 +184,24 @@ impl Builder<'_, '_> {
 
     /// What registers point to at the start of a function.
     fn enter(&mut self, pc: Pc) {
-        self.shapes = [Shape::Other; InsnReg::COUNT];
+        self.shapes = NOTHING;
         if pc == Pc(0) {
             self.shapes[1] = Shape::Context;
         }
         self.shapes[10] = Shape::Frame;
+    }
+
+    /// Notes what registers point to where the end of a block goes on.
+    fn leave(&mut self, end: &End) {
+        if self.unit.is_checked {
+            for edge in end.edges() {
+                let arriving = &mut self.arriving[edge.to as usize];
+                *arriving = Some(match arriving {
+                    Some(before) => meet(before, &self.shapes),
+                    None => self.shapes,
+                });
+            }
+        }
     }
 
     fn edge(&self, from: Pc, to: Pc) -> Edge {

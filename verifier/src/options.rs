@@ -112,6 +112,9 @@ pub struct Options {
     /// Of programs without a context (`raw`): how many bytes of memory they are given at least.
     /// Engines run them on no less.
     pub memory_bytes: u32,
+    /// Whether they are given exactly as many: then the length in `r2` is known, and loops over the
+    /// memory end. Engines run them with checks on any other.
+    pub memory_is_exact: bool,
 }
 
 /// The most CPUs that Linux can be built for on x86_64 (`NR_CPUS`).

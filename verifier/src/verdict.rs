@@ -28,6 +28,8 @@ pub struct VerifiedProgram {
 pub struct Assumptions {
     /// The program is given at least so many bytes of memory, if its type has no context.
     pub memory_bytes: u32,
+    /// It is given exactly as many.
+    pub memory_is_exact: bool,
     /// Numbers of CPUs are below this.
     pub cpus: u32,
 }
@@ -105,7 +107,11 @@ pub fn verify(program: Program, platform: &Platform, options: &Options) -> Judge
     };
     stats.time = start.elapsed();
     frame::statistics(&mut log, &stats, &options.limits);
-    let assumptions = Assumptions { memory_bytes: options.memory_bytes, cpus: options.cpu_limit() };
+    let assumptions = Assumptions {
+        memory_bytes: options.memory_bytes,
+        memory_is_exact: options.memory_is_exact,
+        cpus: options.cpu_limit(),
+    };
     let verdict = verdict.map(|facts| VerifiedProgram { program, facts, assumptions });
     Judgement { verdict, report: Report { log: log.into_text(), stats } }
 }

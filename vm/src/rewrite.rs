@@ -30,7 +30,9 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
     let def = platform.prog_type(program.prog_type)?.context.as_ref();
     let mut code = program.code.clone();
     let memory_bytes = verified.assumptions().memory_bytes.into();
-    let mut needs = Room { memory_bytes, ..Room::default() };
+    // Programs with a context have no such memory.
+    let memory_is_exact = verified.assumptions().memory_is_exact && def.is_none();
+    let mut needs = Room { memory_bytes, memory_is_exact, ..Room::default() };
     needs.context_bytes = verified.facts().context_bytes_given();
     for (pc, insn) in program.code.iter() {
         let Some(size) = access(insn) else { continue };

@@ -47,6 +47,22 @@ fn fields_of_contexts_are_where_the_program_looks() {
 }
 
 #[test]
+fn a_loop_over_memory_of_known_length_is_accepted_for_that_length_alone() {
+    // The sum of all bytes.
+    let text = "r0 = 0\nr4 = 0\nif r4 == r2 goto out\nagain: r3 = *(u8 *)(r1 + 0)\nr0 += r3\n\
+                r1 += 1\nr4 += 1\nif r4 != r2 goto again\nout: exit";
+    let vm = Vm::linux().build();
+    let least = Options { memory_bytes: 16, ..Options::default() };
+    assert!(vm.verify(program(text, ProgType::Raw), &least).verdict.is_err());
+    let exact = Options { memory_is_exact: true, ..least };
+    let instance = verified(&vm, program(text, ProgType::Raw), &exact, &[]);
+    // Shorter and longer memory is read with checks.
+    for bytes in [16, 15, 17] {
+        assert_eq!(both(&instance, || Context::raw(vec![1u8; bytes])), bytes as u64);
+    }
+}
+
+#[test]
 fn plain_memory_may_be_used_as_far_as_it_was_promised() {
     let text = "r0 = *(u64 *)(r1 + 8)\n*(u32 *)(r1 + 4) = 5\nexit";
     let vm = Vm::linux().build();

@@ -263,8 +263,61 @@ impl X64<'_> {
         }
     }
 
+    /// Returns to who looks for memory if a region that the run has at hand has it: the one compared
+    /// before was only the likely one. Address and access stay in r10 and r11.
+    fn search_known(&mut self) {
+        let (hit, writes, missed) = (self.new_label(), self.new_label(), self.new_label());
+        [RAX, RCX].into_iter().for_each(|reg| self.push(reg));
+        // The current frame, whose size the run knows.
+        self.load_zero(Size::W, RAX, Mem::state(offset_of!(State, depth)));
+        let frame = Mem { index: Some((RAX, 2)), ..Mem::state(offset_of!(State, frame_bytes)) };
+        self.load_zero(Size::W, RCX, frame);
+        self.mov(W64, RAX, R10);
+        self.arith(Arith::Sub, W64, RAX, Src::Reg(RBP));
+        self.arith(Arith::Add, W64, RAX, Src::Reg(RCX));
+        // In the frame: 0 <= rax and rax + bytes <= rcx. Frames are small, so nothing overflows here.
+        self.arith(Arith::Cmp, W64, RAX, Src::Reg(RCX));
+        let outside = self.new_label();
+        self.jump_if(0x7, outside);
+        self.arith(Arith::Sub, W64, RCX, Src::Reg(RAX));
+        self.extend(Size::H, Fill::Zero, RAX, R11);
+        self.arith(Arith::Cmp, W64, RCX, Src::Reg(RAX));
+        self.jump_if(0x3, hit);
+        self.bind_here(outside);
+        self.extend(Size::H, Fill::Zero, RCX, R11);
+        // bt r11d, 16
+        [0x41, 0x0f, 0xba, 0xe3, 16].into_iter().for_each(|byte| self.code.byte(byte));
+        self.jump_if(0x2, writes);
+        for length in [offset_of!(Region, read_bytes), offset_of!(Region, write_bytes)] {
+            for region in [offset_of!(State, window), offset_of!(State, last)] {
+                let next = self.new_label();
+                self.mov(W64, RAX, R10);
+                let base = Mem::state(region + offset_of!(Region, base));
+                self.arith(Arith::Sub, W64, RAX, Src::Mem(base));
+                self.arith(Arith::Add, W64, RAX, Src::Reg(RCX));
+                self.jump_if(0x2, next);
+                self.arith(Arith::Cmp, W64, RAX, Src::Mem(Mem::state(region + length)));
+                self.jump_if(0x6, hit);
+                self.bind_here(next);
+            }
+            if length == offset_of!(Region, read_bytes) {
+                self.jump_to(missed);
+                self.bind_here(writes);
+            }
+        }
+        self.jump_to(missed);
+        self.bind_here(hit);
+        [RCX, RAX].into_iter().for_each(|reg| self.pop(reg));
+        self.code.byte(0xc3);
+        self.bind_here(missed);
+        [RCX, RAX].into_iter().for_each(|reg| self.pop(reg));
+    }
+
     /// The place that a function of the machine says to stop at, if it gives 0.
     pub(super) fn runtime_thunk(&mut self, address: usize, finds: bool) {
+        if finds {
+            self.search_known();
+        }
         SEEN.into_iter().for_each(|reg| self.push(reg));
         if finds {
             self.mov(W64, RDI, R10);

@@ -46,8 +46,11 @@ fn give_context(subject: &Subject<'_>, past: &mut Past, state: &mut State) {
             0 => memory.with(Flags::MAYBE_NULL).with_id(past.new_id()),
             _ => memory,
         };
-        // No memory is longer than half of all addresses.
-        let length = Scalar::unsigned_range(bytes.into(), i64::MAX as u64);
+        let length = match subject.options.memory_is_exact {
+            true => Scalar::constant(bytes.into()),
+            // No memory is longer than half of all addresses.
+            false => Scalar::unsigned_range(bytes.into(), i64::MAX as u64),
+        };
         *state.reg_mut(Reg::R2) = Value { scalar: length, ..unknown(subject) };
     }
 }

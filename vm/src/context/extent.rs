@@ -15,6 +15,8 @@ use ebpfvm_spec::{ContextDef, FieldKind, ProgType};
 pub(crate) struct Room {
     /// Plain memory, in bytes.
     pub(crate) memory_bytes: u64,
+    /// Whether that is exactly what is needed.
+    pub(crate) memory_is_exact: bool,
     /// Of the context, in bytes of the program's view.
     pub(crate) context_bytes: u32,
     /// Of the buffer of a writable tracepoint, in bytes.
@@ -26,6 +28,7 @@ impl Room {
     #[inline]
     pub(crate) fn holds(&self, needed: &Room) -> bool {
         self.memory_bytes >= needed.memory_bytes
+            && (!needed.memory_is_exact || self.memory_bytes == needed.memory_bytes)
             && self.context_bytes >= needed.context_bytes
             && self.buffer_bytes >= needed.buffer_bytes
     }
@@ -52,7 +55,7 @@ impl Context {
             Data::Buffer => self.shown_as(Pointee::TpBuffer).map_or(0, |shown| shown.len() as u32),
             _ => 0,
         };
-        Room { memory_bytes: u64::MAX, context_bytes: self.extent, buffer_bytes }
+        Room { memory_bytes: u64::MAX, context_bytes: self.extent, buffer_bytes, ..Room::default() }
     }
 
     /// Copies bytes in the program's view into the numbers of the context. Pointers are the machine's.
