@@ -149,17 +149,25 @@ impl Bytes {
 /// Removes stores that nobody loads; whether there were any.
 fn stores(unit: &mut Unit) -> bool {
     let touches = |op: &Op| !matches!(op, Op::Call { .. }) && !matches!(touch(op), Touch::Nothing);
-    let is_touched = |unit: &Unit| {
-        unit.blocks.iter().any(|block| block.insts.iter().any(|inst| touches(&inst.op)))
+    // Few functions store into their frames directly.
+    let stores_there = |op: &Op| match op {
+        Op::Store { at, .. } | Op::Update { at, .. } => at.base == Reg::FP,
+        _ => false,
     };
-    if !is_touched(unit) {
+    if !unit.blocks.iter().any(|block| block.insts.iter().any(|inst| stores_there(&inst.op))) {
         return false;
     }
     let (owner, mut takes) = owners(unit);
     for (block, owner) in unit.blocks.iter().zip(&owner) {
+        if takes[*owner as usize] {
+            continue;
+        }
         let ops = block.insts.iter().filter(|inst| touches(&inst.op)).map(|inst| touch(&inst.op));
         let taken = ops.chain([touch_end(&block.end)]).any(|touch| matches!(touch, Touch::Takes));
         takes[*owner as usize] |= taken || !block.guards.is_empty();
+    }
+    if takes.iter().all(|takes| *takes) {
+        return false;
     }
     let is_open = |block: usize| takes[owner[block] as usize];
     let mut ins = vec![Bytes::default(); unit.blocks.len()];
