@@ -2,6 +2,7 @@
 
 use crate::bench_program::BenchProgram;
 use crate::engine::{compile_sbpf, machine, options};
+use crate::measure::repeat;
 use crate::workload::Workload;
 use ebpfvm::Engine;
 use ebpfvm::asm::text::{Dialect, assemble};
@@ -10,8 +11,7 @@ use ebpfvm::jit::opt::Passes;
 use ebpfvm::spec::{ProgType, Program};
 use ebpfvm_kernel::{Kernel, LoadRequest};
 use rbpf::EbpfVmRaw;
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A program without maps, in the forms that compilers begin with.
 pub struct Source {
@@ -112,11 +112,8 @@ pub const COMPILERS: &[Compiler] = &[
 /// The time of something that is made and dropped; what it is made from is not counted.
 fn timed<S, T>(runs: u64, mut source: impl FnMut() -> S, make: impl Fn(S) -> T) -> Duration {
     let sources: Vec<S> = (0..runs).map(|_| source()).collect();
-    let start = Instant::now();
-    for source in sources {
-        black_box(make(source));
-    }
-    start.elapsed()
+    let mut sources = sources.into_iter();
+    repeat(runs, || sources.next().map(&make))
 }
 
 /// From the verdict to an instance: what runs without fuel is compiled by then.

@@ -6,11 +6,12 @@
 
 use super::Prepared;
 use crate::bench_program::{BenchProgram, set_length};
+use crate::measure;
 use crate::workload::Workload;
 use ebpfvm::asm::{ByteOrder, Code, Imm64, Insn, Reg};
 use ebpfvm::spec::{MapDef, MapType, ProgType};
 use ebpfvm_kernel::{Kernel, LoadRequest, Map, MapRequest, Prog, TestRun};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 struct Linux {
     prog: Prog,
@@ -85,7 +86,7 @@ fn empty() -> Result<Vec<u8>, String> {
 }
 
 impl Linux {
-    /// The wall clock's time for runs of a program, the system call included.
+    /// The thread's time for runs of a program, the system call included.
     fn elapsed(&self, prog: &Prog, runs: u64) -> Duration {
         let data_in = match &self.memory {
             Memory::Map(_) => &NO_PACKET[..],
@@ -93,9 +94,7 @@ impl Linux {
         };
         let repeat = u32::try_from(runs).unwrap_or(u32::MAX);
         let request = TestRun { data_in, repeat, ..TestRun::default() };
-        let start = Instant::now();
-        prog.test_run(&request).expect("the program ran before");
-        start.elapsed()
+        measure::repeat(1, || prog.test_run(&request).expect("the program ran before"))
     }
 }
 
