@@ -6,6 +6,8 @@ use crate::ir::eval::{Input, Stop, checked_unit_of, run as evaluate};
 use crate::ir::{Check, Unit};
 use crate::opt::address;
 use crate::opt::same::keeps_meaning;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 const GIVEN: Given<'static> = Given { facts: None, has_spare: false };
 
@@ -24,10 +26,15 @@ fn guards(text: &str) -> Vec<String> {
     all.map(|guard| format!("{} bytes at {}", guard.bytes, guard.at)).collect()
 }
 
-/// Runs before and after, on windows of several lengths; how many accesses had a check at the end.
+/// Runs before and after, on windows of several lengths, and wants a guard.
 fn same(text: &str) {
-    let (before, after) = guarded(text);
+    let (_, after) = guarded(text);
     assert!(after.blocks.iter().any(|block| !block.guards.is_empty()), "{after}");
+    same_anyhow(text);
+}
+
+fn same_anyhow(text: &str) {
+    let (before, after) = guarded(text);
     for bytes in 0..70 {
         let window = (0..bytes).map(|at: u8| at.wrapping_mul(37)).collect();
         let input = Input { window, fuel: 1000, salt: 3 };
@@ -135,6 +142,44 @@ fn loops_of_several_blocks_have_guards() {
         block.insts.iter().filter(|inst| matches!(inst.op, crate::ir::Op::Store { check, .. } if check != Check::None)).count()
     };
     assert_eq!(after.blocks.iter().map(checks).sum::<usize>(), 2, "those of the slow loop");
+}
+
+/// Loops with all kinds of counters, bounds and addresses.
+#[test]
+fn loops_do_the_same() {
+    let pick = |of: &'static [&'static str]| prop::sample::select(of);
+    let numbers = pick(&["0", "1", "2", "3", "7", "8", "12", "30", "64", "-1", "-2", "-8", "-40"]);
+    let steps = || pick(&["1", "2", "3", "4", "8", "12", "-1", "-2", "-4", "-12", "0"]);
+    let ops = pick(&["<", "!=", ">", "s>", "s<", "<=", ">=", "=="]);
+    let access = pick(&[
+        "r0 = *(u8 *)(r1 + 4)",
+        "r5 = *(u32 *)(r1 - 4)\nr0 += r5",
+        "*(u16 *)(r1 + 2) = r0",
+        "r5 = r1\nr5 += r3\nr0 = *(u8 *)(r5 + 1)",
+        "r5 = r3\nr5 <<= 2\nr5 += r1\n*(u32 *)(r5 + 0) = r3",
+        "r5 = r6\nr5 += r3\nr0 = *(u16 *)(r5 + 0)\n*(u8 *)(r6 + 1) = r0",
+        "r5 = r10\nr5 += -64\nr5 += r3\n*(u8 *)(r5 + 0) = r0",
+    ]);
+    let leave = pick(&["", "if r0 == 77 goto out", "if r3 == 5 goto out", "if r0 & 1 goto next"]);
+    let start = (numbers.clone(), numbers.clone(), pick(&["r2", "NUMBER"]), any::<bool>());
+    let all = (start, steps(), steps(), ops, (access.clone(), access), leave, any::<bool>());
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let run = TestRunner::new(config).run(&all, |(start, step, along, op, accesses, leave, late)| {
+        let (first, number, bound, is_once) = start;
+        let bound = bound.replace("NUMBER", number);
+        let steps = format!("r3 += {step}\nr1 += {along}");
+        let (early, late) = if late { (steps, String::new()) } else { (String::new(), steps) };
+        // The increments, before or after the second access.
+        let (one, two) = accesses;
+        let enter = if is_once { String::new() } else { format!("if r3 >= {bound} goto out\n") };
+        let text = format!(
+            "r0 = 1\nr6 = r1\nr6 += 8\nr1 = r6\nr3 = {first}\n{enter}again: {one}\n{leave}\nnext: {early}\n\
+             {two}\n{late}\nif r3 {op} {bound} goto again\nout: exit"
+        );
+        same_anyhow(&text);
+        Ok(())
+    });
+    run.unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
