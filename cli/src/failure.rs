@@ -90,12 +90,21 @@ pub(crate) enum Failure {
         /// What may help.
         hint: Option<String>,
     },
-    /// The verifier does not accept the program, so it is not run.
-    #[error("{}: {}: {}", .0.program.as_deref().unwrap_or("the program"), .0.verdict.name(), .0.message)]
-    NotAccepted(Box<Judged>),
+    /// The verifier does not accept the program.
+    #[error("{}: {}: {}", .judged.program.as_deref().unwrap_or("the program"), .judged.verdict.name(), .judged.message)]
+    NotAccepted { judged: Box<Judged>, instead: Instead },
     /// The reader of our output has gone.
     #[error("standard output is closed")]
     ClosedPipe,
+}
+
+/// What can be done with a program that is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instead {
+    /// Run it with checks.
+    Run,
+    /// Show its form with checks.
+    Show,
 }
 
 /// Exit code for a program or vectors that failed.
@@ -138,7 +147,7 @@ impl Failure {
             Failure::Object { .. } => ("object", INPUT),
             Failure::Link { .. } => ("link", INPUT),
             Failure::Trap { .. } => ("trap", FAILED),
-            Failure::NotAccepted(judged) => match judged.verdict {
+            Failure::NotAccepted { judged, .. } => match judged.verdict {
                 Verdict::Unsupported => ("unsupported", UNSUPPORTED),
                 _ => ("rejected", FAILED),
             },
@@ -153,8 +162,11 @@ impl Failure {
             Failure::Unknown { name, known, .. } => {
                 nearest(name, known).map(|known| format!("did you mean '{known}'?"))
             }
-            Failure::NotAccepted(judged) => Some(match judged.verdict {
-                Verdict::Unsupported => {
+            Failure::NotAccepted { judged, instead } => Some(match (instead, judged.verdict) {
+                (Instead::Show, _) => {
+                    "--checked shows the form that runs without a verdict, with every access checked".into()
+                }
+                (Instead::Run, Verdict::Unsupported) => {
                     "--unverified runs it all the same, with every access checked".into()
                 }
                 _ => "to run it all the same, with every access checked, say --unverified".into(),

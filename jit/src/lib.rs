@@ -29,12 +29,14 @@ mod native;
 pub mod opt;
 mod plan;
 pub mod state;
+pub mod symbols;
 mod x86_64;
 
 pub use emit::Emitted;
 pub use features::Features;
 pub use link::{Answer, Array, Callee, Link, Runtime};
 pub use state::{FRAME_BYTES, MAX_FRAMES, Region, State};
+pub use symbols::Symbols;
 
 use ebpfvm_asm::{Code, Pc};
 use ebpfvm_spec::Program;

@@ -58,7 +58,7 @@ pub use host::{Host, SystemHost, World};
 pub use instance::{Instance, LinkError, LinkErrorKind, Outcome};
 pub use loaded::{LoadOptions, Loaded, LoadedError};
 pub use map::{Map, MapRef};
-pub use native::{Engine, Prepared};
+pub use native::{Engine, Prepared, View};
 pub use packet::Packet;
 pub use pin::{PinError, PinRoot};
 pub use run::{NextHop, PacketClone, Redirect};

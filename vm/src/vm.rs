@@ -28,6 +28,7 @@ struct Parts {
     map_limits: MapLimits,
     engine: Engine,
     jit: ebpfvm_jit::Options,
+    symbols: ebpfvm_jit::Symbols,
     /// What programs are given, by type: filled when the machine is built.
     layouts: BTreeMap<ProgType, Layout>,
     /// What the maps of this machine have.
@@ -76,6 +77,14 @@ impl Builder {
         self
     }
 
+    /// Sets who is told the names and source lines of programs that are compiled: profilers,
+    /// debuggers; nobody by default. A program whose names cannot be told (the file for `perf` cannot be
+    /// written, see [`ebpfvm_jit::Symbols::begin`]) is not compiled.
+    pub fn jit_symbols(mut self, symbols: ebpfvm_jit::Symbols) -> Builder {
+        self.parts.symbols = symbols;
+        self
+    }
+
     /// Sets how much memory maps may take.
     pub fn map_limits(mut self, limits: MapLimits) -> Builder {
         self.parts.map_limits = limits;
@@ -115,6 +124,7 @@ impl Vm {
                 map_limits: MapLimits::default(),
                 engine: Engine::default(),
                 jit: ebpfvm_jit::Options::default(),
+                symbols: ebpfvm_jit::Symbols::default(),
                 layouts: BTreeMap::new(),
                 map_budget: Arc::default(),
                 timers: Weak::new(),
@@ -178,6 +188,10 @@ impl Vm {
 
     pub(crate) fn jit_options(&self) -> &ebpfvm_jit::Options {
         &self.parts.jit
+    }
+
+    pub(crate) fn jit_symbols(&self) -> ebpfvm_jit::Symbols {
+        self.parts.symbols
     }
 
     /// The number of slots of per-CPU maps.

@@ -1,5 +1,7 @@
 //! `ebpfvm inspect`: what an object file holds.
 
+mod native;
+
 use super::Done;
 use crate::failure::Failure;
 use crate::input::target::Target;
@@ -13,7 +15,8 @@ use std::path::PathBuf;
 
 /// Show what an object file holds and needs
 ///
-/// Programs, maps, variables, types, and what a kernel must have to run the programs.
+/// Programs, maps, variables, types, and what a kernel must have to run the programs; or, with
+/// --native, the machine code that programs become.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The object file; - for standard input
@@ -26,12 +29,20 @@ pub(crate) struct Args {
     /// Show what the instructions refer to
     #[arg(long)]
     relocations: bool,
+    #[command(flatten)]
+    native: native::Args,
 }
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let name = file::name(&args.file);
     let mut object = object::parse(&file::read(&args.file)?, &name)?;
     args.target.configure(&mut object)?;
+    if let Some(option) = args.native.stray() {
+        return Err(Failure::Usage(format!("{option} needs --native; all programs are shown")));
+    }
+    if args.native.native {
+        return native::run(&args.native, &args.target, object, output);
+    }
     if args.types {
         let Some(btf) = object.btf() else {
             let problem = "the object has no types".into();

@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// interpreted
     #[arg(long, value_enum, default_value_t)]
     engine: Engine,
+    /// Tell the names and source lines of machine code
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHOM")]
+    jit_symbols: Vec<Symbols>,
     /// Fire the timers that are due so many nanoseconds after the run, in order of time
     #[arg(long, value_name = "NS")]
     timers: Option<u64>,
@@ -100,6 +103,15 @@ impl From<Engine> for ebpfvm::Engine {
     }
 }
 
+/// Who is told about machine code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Symbols {
+    /// The profiler: writes /tmp/perf-PID.map, which it reads
+    Perf,
+    /// A debugger that runs or attaches to this command: gdb, lldb
+    Gdb,
+}
+
 const EXAMPLES: &str = "\
 Keys and values are written through their types, as a string of hex digits, or as an IP address:
   ebpfvm run xdp.o --packet pkt.bin --map 'blocked={\"203.0.113.66\": 1}'
@@ -112,7 +124,13 @@ const PERF_BYTES: usize = 1 << 20;
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
     let around = args.world.read()?;
     let engine = args.engine.into();
-    let vm = Vm::linux().engine(engine).cpus(around.cpus()).host(around.host()).build();
+    let symbols = symbols(args)?;
+    let vm = Vm::linux()
+        .engine(engine)
+        .jit_symbols(symbols)
+        .cpus(around.cpus())
+        .host(around.host())
+        .build();
     let find = |handle| around.host().socket(handle);
     let subject = Subject::load(args, &vm, &find)?;
     for note in &subject.not_kept {
@@ -147,6 +165,17 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Done, Failure> {
         Format::Text => output.text(&render::run::text(&report, subject.loaded.as_ref()))?,
     }
     Ok(Done::Well)
+}
+
+/// Who is told about machine code, if what they read can be written.
+fn symbols(args: &Args) -> Result<ebpfvm::jit::Symbols, Failure> {
+    let has = |whom| args.jit_symbols.contains(&whom);
+    let symbols = ebpfvm::jit::Symbols { perf: has(Symbols::Perf), gdb: has(Symbols::Gdb) };
+    symbols.begin().map_err(|source| {
+        let file = ebpfvm::jit::symbols::perf_map().display().to_string();
+        Failure::Write { file, source }
+    })?;
+    Ok(symbols)
 }
 
 /// The program that runs, and the object that it comes from, if it does.

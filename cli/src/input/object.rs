@@ -1,6 +1,6 @@
 //! Object files, and which of their programs is meant.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Instead};
 use crate::model::verify::{Judged, Wanted};
 use ebpfvm::LoadedError;
 use ebpfvm_loader::{LoadError, Object, ProgramInfo};
@@ -53,7 +53,7 @@ impl From<LoadedError> for Failure {
             LoadedError::NotAccepted { file, program, rejection, report } => {
                 let judgement = Judgement { verdict: Err(*rejection), report: *report };
                 let judged = Judged::new(&file, &program, &judgement, Wanted::default());
-                Failure::NotAccepted(Box::new(judged))
+                Failure::NotAccepted { judged: Box::new(judged), instead: Instead::Run }
             }
             LoadedError::Link { file, error, line, .. } => {
                 Failure::Link { file, message, pc: error.pc.map(|pc| pc.0), source_line: line }

@@ -7,6 +7,7 @@ pub(crate) mod effects;
 pub(crate) mod inspect;
 pub(crate) mod link;
 pub(crate) mod maps;
+pub(crate) mod native;
 pub(crate) mod run;
 pub(crate) mod socket;
 pub(crate) mod verify;

@@ -11,7 +11,7 @@ pub(crate) fn text(failure: &Failure) -> String {
     let message = match failure {
         // clap's messages begin with `error:` themselves.
         Failure::Arguments(message) => return message.clone(),
-        Failure::NotAccepted(judged) => return not_accepted(judged, failure),
+        Failure::NotAccepted { judged, .. } => return not_accepted(judged, failure),
         Failure::Assembly { error, .. } => error.kind.to_string(),
         other => other.to_string(),
     };
@@ -126,7 +126,7 @@ pub(crate) fn json(failure: &Failure) -> Value {
             put("source", json!(trap.line));
             put("output", json!(output));
         }
-        Failure::NotAccepted(judged) => {
+        Failure::NotAccepted { judged, .. } => {
             put("file", json!(judged.object));
             put("program", json!(judged.program));
             put("message", json!(judged.message));

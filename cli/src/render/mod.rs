@@ -7,6 +7,7 @@ pub(crate) mod fields;
 pub(crate) mod hex;
 pub(crate) mod inspect;
 pub(crate) mod maps;
+pub(crate) mod native;
 pub(crate) mod run;
 pub(crate) mod style;
 pub(crate) mod verify;

@@ -11,6 +11,7 @@ mod guide;
 mod inspect;
 mod link;
 mod maps;
+mod native;
 mod pins;
 mod run;
 mod sockets;

@@ -7,6 +7,7 @@
 mod linking;
 mod prepared;
 mod runtime;
+mod view;
 
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use crate::memory::Stack;
@@ -15,11 +16,13 @@ use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::Pc;
 use ebpfvm_jit::exec::Program as Code;
 use ebpfvm_jit::functions::{Extent, Extents};
+use ebpfvm_jit::symbols::Told;
 use ebpfvm_jit::{Options, Source, State};
 use linking::Linking;
 pub use prepared::Prepared;
 use std::panic::resume_unwind;
 use std::sync::OnceLock;
+pub use view::View;
 
 /// How programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -36,6 +39,9 @@ pub enum Engine {
 
 /// A program as machine code.
 pub(crate) struct Native {
+    /// Before the code, so that nobody is told of what is gone.
+    #[expect(dead_code, reason = "ends when it is dropped")]
+    told: Told,
     code: Code,
     functions: Box<[Extent]>,
     is_checked: bool,
@@ -92,10 +98,13 @@ impl Instance {
             let emitted = ebpfvm_jit::compile(&source, &linking, &options);
             let emitted = emitted.map_err(|error| error.to_string())?;
             let code = Code::load(&emitted).map_err(|error| error.to_string())?;
+            let told = self.vm().jit_symbols().tell(self.program(), &emitted, &code);
+            let told = told.map_err(|error| format!("the names of its code: {error}"))?;
             let facts = self.judged().filter(|_| verified).map(|(program, _)| program.facts());
             let mut functions = Extents::of(&self.program().code).functions;
             functions.iter_mut().for_each(|f| f.stack_bytes = f.used_stack(facts));
             Ok(Native {
+                told,
                 code,
                 functions: functions.into(),
                 is_checked: !verified,
