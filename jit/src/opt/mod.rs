@@ -209,6 +209,23 @@ mod tests {
         same::keeps_meaning(&|unit, given| run(unit, given, Passes::ALL));
     }
 
+    /// The table of `docs/jit.md`. `EBPFVM_BLESS=1` writes it anew.
+    #[test]
+    fn the_guide_has_all_passes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/jit.md");
+        let text = std::fs::read_to_string(path).expect("the guide");
+        let (before, rest) = text.split_once("opt -->\n").expect("where the table begins");
+        let (_, after) = rest.split_once("<!-- end").expect("where it ends");
+        let rows: String =
+            PASSES.iter().map(|pass| format!("| `{}` | {} |\n", pass.name, pass.about)).collect();
+        let written = format!("{before}opt -->\n| Pass | For |\n|---|---|\n{rows}<!-- end{after}");
+        if std::env::var_os("EBPFVM_BLESS").is_some() {
+            std::fs::write(path, &written).expect("the guide can be written");
+            return;
+        }
+        assert!(text == written, "docs/jit.md differs; EBPFVM_BLESS=1 writes it anew");
+    }
+
     #[test]
     fn sets_of_passes_are_read_as_they_are_written() {
         let all: Vec<&str> = Passes::names().collect();
