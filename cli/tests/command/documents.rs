@@ -42,7 +42,7 @@ fn blocks(text: &str) -> Vec<(usize, String, String)> {
 }
 
 /// Whether text is as expected, where `…` stands for anything within a line.
-fn matches(expected: &str, got: &str) -> bool {
+pub(super) fn matches(expected: &str, got: &str) -> bool {
     let line = |(expected, got): (&str, &str)| {
         let mut rest = got;
         let parts: Vec<&str> = expected.split('…').collect();
