@@ -101,6 +101,31 @@ impl Default for Options {
 /// # Errors
 /// [`Error`], with the first instruction that cannot be compiled.
 pub fn compile(source: &Source<'_>, link: &dyn Link, options: &Options) -> Result<Emitted, Error> {
+    compile_by(source, link, options, opt::run)
+}
+
+/// As [`compile`]; `see` is told of each pass that has run, by its place in
+/// [`PASSES`](opt::PASSES), with the blocks before and after it.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_seen(
+    source: &Source<'_>,
+    link: &dyn Link,
+    options: &Options,
+    see: impl FnMut(usize, &ir::Unit, &ir::Unit),
+) -> Result<Emitted, Error> {
+    compile_by(source, link, options, |unit, given, passes| {
+        opt::run_seen(unit, given, passes, see);
+    })
+}
+
+fn compile_by(
+    source: &Source<'_>,
+    link: &dyn Link,
+    options: &Options,
+    improve: impl FnOnce(&mut ir::Unit, &opt::Given<'_>, opt::Passes),
+) -> Result<Emitted, Error> {
     let mut unit = lower(source, link)?;
     if !options.is_metered {
         opt::forget_costs(&mut unit);
@@ -108,7 +133,7 @@ pub fn compile(source: &Source<'_>, link: &dyn Link, options: &Options) -> Resul
     let given = opt::Given { facts: source.facts, has_spare: !options.is_metered };
     // Passes put constants where they cannot be hidden.
     let passes = if options.is_blinded { opt::Passes::NONE } else { options.passes };
-    opt::run(&mut unit, &given, passes);
+    improve(&mut unit, &given, passes);
     Ok(emit_unit(&unit, link.runtime(), options))
 }
 

@@ -83,6 +83,21 @@ pub fn run(unit: &mut Unit, given: &Given<'_>, passes: Passes) {
     }
 }
 
+/// As [`run`]; `see` is told of each pass that has run, by its place, with the blocks before and after
+/// it.
+pub fn run_seen(
+    unit: &mut Unit,
+    given: &Given<'_>,
+    passes: Passes,
+    mut see: impl FnMut(usize, &Unit, &Unit),
+) {
+    for (place, pass) in PASSES.iter().enumerate().filter(|(_, pass)| passes.has(pass.name)) {
+        let before = unit.clone();
+        (pass.run)(unit, given);
+        see(place, &before, unit);
+    }
+}
+
 /// Makes all ways free, where nobody counts fuel: passes may then join blocks across them.
 pub fn forget_costs(unit: &mut Unit) {
     for block in &mut unit.blocks {

@@ -5,8 +5,7 @@ use crate::helper::Shortcut;
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
 use ebpfvm_jit::ir::Unit;
-use ebpfvm_jit::opt::{Given, PASSES};
-use ebpfvm_jit::{Callee, Emitted, Error, Link, Options, Runtime, Source, emit_unit, lower};
+use ebpfvm_jit::{Callee, Emitted, Error, Link, Options, Runtime, Source, compile_seen};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -43,30 +42,19 @@ impl View<'_> {
     }
 
     /// The machine code. `see` is told of each pass that runs, in their order, by its place in
-    /// [`PASSES`], with the blocks before and after it.
+    /// [`PASSES`](ebpfvm_jit::opt::PASSES), with the blocks before and after it.
     ///
     /// # Errors
     /// The first instruction that cannot be compiled.
-    pub fn compile(&self, mut see: impl FnMut(usize, &Unit, &Unit)) -> Result<Emitted, LinkError> {
+    pub fn compile(&self, see: impl FnMut(usize, &Unit, &Unit)) -> Result<Emitted, LinkError> {
         let judged = self.instance.judged().filter(|_| !self.is_checked);
         let source = match judged {
             Some((program, code)) => Source::verified(program, code),
             None => Source::checked(self.instance.program()),
         };
-        let facts = judged.map(|(program, _)| program.facts());
-        let given = Given { facts, has_spare: !self.options.is_metered };
-        let mut unit = lower(&source, &self.linking).map_err(|Error { pc, kind }| LinkError {
-            pc: Some(pc),
-            kind: LinkErrorKind::Native(kind.to_string()),
-        })?;
-        for (place, pass) in PASSES.iter().enumerate() {
-            if self.options.passes.has(pass.name) {
-                let before = unit.clone();
-                (pass.run)(&mut unit, &given);
-                see(place, &before, &unit);
-            }
-        }
-        Ok(emit_unit(&unit, self.linking.runtime(), &self.options))
+        compile_seen(&source, &self.linking, &self.options, see).map_err(|Error { pc, kind }| {
+            LinkError { pc: Some(pc), kind: LinkErrorKind::Native(kind.to_string()) }
+        })
     }
 
     /// What an address in the code that [`View::compile`] gave stands for: a function of the machine, or a

@@ -95,7 +95,12 @@ impl Args {
     }
 
     fn options(&self) -> Options {
-        Options { features: self.cpu.into(), is_metered: self.metered, passes: self.passes }
+        Options {
+            features: self.cpu.into(),
+            is_metered: self.metered,
+            passes: self.passes,
+            ..Options::default()
+        }
     }
 }
 
