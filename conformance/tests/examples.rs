@@ -5,7 +5,7 @@
 use ebpfvm::map::{Cpu, PerfEventArray, ProgArray, Ringbuf, UpdateFlags};
 use ebpfvm::spec::map::{InitialValue, MapDef, MapOrigin};
 use ebpfvm::spec::{ProgType, Program};
-use ebpfvm::{Context, DEFAULT_FUEL, Instance, MapRef, SystemHost, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, Instance, MapRef, SystemHost, Vm};
 use ebpfvm_loader::Object;
 use object::{Object as _, ObjectSection, ObjectSymbol};
 use serde_json::{Map as JsonMap, Value, json};
@@ -47,11 +47,14 @@ fn examples_do_what_the_kernel_did() {
                 continue;
             }
             let name = format!("{}: {}", expected["object"], case["name"]);
-            let (want, got) = (outputs(case), example.run(case));
-            if got == want {
-                passed += 1;
-            } else {
-                failures.push(format!("{name}\n  want {want}\n   got {got}"));
+            let want = outputs(case);
+            for engine in [Engine::Interpreter, Engine::Jit] {
+                let got = example.run(case, engine);
+                if got == want {
+                    passed += 1;
+                } else {
+                    failures.push(format!("{name}, {engine:?}\n  want {want}\n   got {got}"));
+                }
             }
         }
     }
@@ -102,9 +105,9 @@ impl Example {
         alone && [CgroupSkb, Raw, SchedCls, SocketFilter, Xdp].contains(&prog_type)
     }
 
-    fn run(&self, case: &Value) -> Value {
+    fn run(&self, case: &Value, engine: Engine) -> Value {
         let host = Arc::new(SystemHost::new(1));
-        let vm = Vm::linux().host(host.clone()).build();
+        let vm = Vm::linux().host(host.clone()).engine(engine).build();
         let defs: Vec<MapDef> = self.object.maps().iter().map(|d| self.set(d, case)).collect();
         let maps: Vec<MapRef> = defs.iter().map(|def| vm.create_map(def).expect("a map")).collect();
         for (map, def) in maps.iter().zip(&defs) {

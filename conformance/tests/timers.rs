@@ -30,7 +30,7 @@ fn timers_fire_as_in_the_kernel() {
     live.run("clocks", &input).expect("a run");
     std::thread::sleep(ALL_FIRED);
     let theirs = live.run("counted", &input).expect("a run");
-    for mode in [Mode::Checked, Mode::Verified] {
+    for mode in Mode::ALL {
         let cpus = kernel.possible_cpus();
         let mut machine =
             Machine::new(object.clone(), defs.clone(), cpus, cpu, mode).expect("maps");

@@ -3,7 +3,7 @@
 //! A test of its own and no engine: it needs a promise about the programs that only the committed
 //! vectors can have.
 
-use ebpfvm::{Context, DEFAULT_FUEL, Helper, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, Helper, Vm};
 use ebpfvm_asm::Code;
 use ebpfvm_conformance::runner::vector_files;
 use ebpfvm_conformance::{Expected, Vector};
@@ -13,7 +13,8 @@ use std::path::Path;
 #[test]
 fn results_are_the_same_without_checks() {
     let proto = Platform::linux().helper(5).expect("Linux has ktime_get_ns").clone();
-    let vm = Vm::linux().helper(Helper::new(proto, |_| Ok(1))).build();
+    let builder = Vm::linux().helper(Helper::new(proto, |_| Ok(1)));
+    let vm = builder.engine(Engine::Interpreter).build();
     let mut count = 0;
     for path in vector_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors")).unwrap() {
         let vector = Vector::read(&path).unwrap();

@@ -3,7 +3,7 @@
 use super::{Contents, Input, ObjectError, Observation, SKB_FIELDS, Side, View, for_host, view};
 use ebpfvm::map::{Cpu, Ringbuf, UpdateFlags};
 use ebpfvm::timer::TimerRun;
-use ebpfvm::{Context, DEFAULT_FUEL, Host, LoadOptions, Loaded, LoadedError, MapRef, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, Host, LoadOptions, Loaded, LoadedError, MapRef, Vm};
 use ebpfvm_loader::Object;
 use ebpfvm_spec::{MapDef, ProgType};
 use ebpfvm_verifier::Options;
@@ -18,10 +18,31 @@ pub struct Machine {
 /// How programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Judged first, and then without checks.
+    /// Judged first, and then interpreted without checks.
     Verified,
-    /// As they are, every access checked.
+    /// Interpreted as they are, every access checked.
     Checked,
+    /// Judged first, and then as machine code without checks.
+    Compiled,
+    /// As machine code, every access checked.
+    CompiledChecked,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 4] =
+        [Mode::Verified, Mode::Checked, Mode::Compiled, Mode::CompiledChecked];
+
+    const fn engine(self) -> Engine {
+        match self {
+            Mode::Verified | Mode::Checked => Engine::Interpreter,
+            Mode::Compiled | Mode::CompiledChecked => Engine::Jit,
+        }
+    }
+
+    const fn is_judged(self) -> bool {
+        matches!(self, Mode::Verified | Mode::Compiled)
+    }
 }
 
 /// A quiet host on one CPU.
@@ -45,9 +66,9 @@ impl Machine {
         cpu: u32,
         mode: Mode,
     ) -> Result<Machine, ObjectError> {
-        let vm = Vm::linux().cpus(cpus).host(Arc::new(OnCpu(Cpu(cpu)))).build();
-        let verify =
-            (mode == Mode::Verified).then(|| Options { cpus: Some(cpus), ..Options::default() });
+        let host = Arc::new(OnCpu(Cpu(cpu)));
+        let vm = Vm::linux().cpus(cpus).host(host).engine(mode.engine()).build();
+        let verify = mode.is_judged().then(|| Options { cpus: Some(cpus), ..Options::default() });
         let options = LoadOptions { maps: Some(defs), verify, ..LoadOptions::default() };
         let loaded = Loaded::with(&vm, object, options).map_err(|e| match &e {
             LoadedError::Link { program, .. } => ObjectError::program(program, &e),

@@ -1,8 +1,8 @@
-//! A case on this machine, in checked mode.
+//! A case on this machine, in checked mode: interpreted, and as machine code.
 
 use crate::case::{Case, Outcome, RESULTS};
 use ebpfvm::map::UpdateFlags;
-use ebpfvm::{Context, DEFAULT_FUEL, MapRef, Vm, World};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, MapRef, Vm, World};
 use ebpfvm_spec::map::MapOrigin;
 use ebpfvm_spec::{MapDef, MapFlags, MapType, Program};
 use std::sync::Arc;
@@ -10,17 +10,29 @@ use std::sync::Arc;
 /// Runs a case.
 ///
 /// # Errors
-/// What cannot be linked or traps.
+/// What cannot be linked or traps, or what machine code does otherwise.
 pub(crate) fn run(case: &Case) -> Result<Outcome, String> {
-    run_in(World::new(), case)
+    run_in(World::new, case)
 }
 
-/// Runs a case in a world.
+/// Runs a case in a world that is made anew for each engine.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn run_in(world: World, case: &Case) -> Result<Outcome, String> {
-    let vm = Vm::linux().host(Arc::new(world)).build();
+pub(crate) fn run_in(world: impl Fn() -> World, case: &Case) -> Result<Outcome, String> {
+    let [interpreted, compiled] =
+        [Engine::Interpreter, Engine::Jit].map(|engine| run_on(engine, world(), case));
+    match (&interpreted, &compiled) {
+        (Ok(one), Ok(other)) if one.to_string() == other.to_string() => interpreted,
+        (Err(one), Err(other)) if one == other => interpreted,
+        (Ok(one), Ok(other)) => Err(format!("{one}; as machine code:\n{other}")),
+        (Ok(one), Err(why)) => Err(format!("{one}; as machine code:\n{why}")),
+        (Err(why), _) => Err(format!("{why}; as machine code something else")),
+    }
+}
+
+fn run_on(engine: Engine, world: World, case: &Case) -> Result<Outcome, String> {
+    let vm = Vm::linux().host(Arc::new(world)).engine(engine).build();
     let create = |def: &MapDef| vm.create_map(def).map_err(|e| e.to_string());
     let text = if case.text.is_empty() { vec![0] } else { case.text.clone() };
     let mut text_def = MapDef::new("text", MapType::Array, 4, text.len() as u32, 1);

@@ -115,7 +115,7 @@ fn memory_of_the_process_is_read_as_in_the_kernel() {
             text.push_str(&format!("get fp-{at}\n"));
         }
         let case = case(&text);
-        let world = World::new().memory(Space::User, base, memory.clone());
+        let world = || World::new().memory(Space::User, base, memory.clone());
         let here: Outcome = machine::run_in(world, &case).expect("it runs here");
         let there = kernel::run(&kernel, &case).expect("the kernel runs it");
         assert_eq!(here.to_string(), there.to_string(), "{text}");

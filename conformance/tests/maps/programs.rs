@@ -9,7 +9,7 @@ use crate::operations::{OPERATIONS, contents, step};
 use crate::typed;
 use ebpfvm::map::{Map, MapLimits, MapRef};
 use ebpfvm::verifier::Options;
-use ebpfvm::{Context, DEFAULT_FUEL, Instance, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, Instance, Vm};
 use ebpfvm_asm::ByteOrder;
 use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_kernel::prog::TestRun;
@@ -140,13 +140,14 @@ fn open(case: &Case) -> bool {
 #[test]
 fn programs_do_the_same() {
     let Some(kernel) = linux_6_18_or_skip("programs_do_the_same") else { return };
-    let vm = Vm::linux().build();
+    let vms = [Engine::Interpreter, Engine::Jit].map(|engine| Vm::linux().engine(engine).build());
     let mut numbers = Numbers(0x1357_9bdf_0246_8ace);
     let mut runs = 0;
     for case in cases().into_iter().chain(typed::cases()).filter(open) {
         let our = Map::create(&case.def, 1, &MapLimits::default()).unwrap();
         let their = create_theirs(&kernel, &case);
-        let pairs = pairs(&vm, &kernel, &case, &our, &their);
+        let pairs: Vec<Pair> =
+            vms.iter().flat_map(|vm| pairs(vm, &kernel, &case, &our, &their)).collect();
         let packet = Packet::of(&case.def);
         for i in 0..OPERATIONS {
             let what = format!("{}, step {i}", case.def.map_type.name());

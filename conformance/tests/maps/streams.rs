@@ -6,7 +6,7 @@ use crate::operations::OPERATIONS;
 use ebpfvm::map::user_ringbuf::Reservation;
 use ebpfvm::map::{Map, MapLimits, Ringbuf, StackTrace, UserRingbuf};
 use ebpfvm::verifier::Options;
-use ebpfvm::{Context, DEFAULT_FUEL, Instance, MapRef, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, Instance, MapRef, Vm};
 use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_asm::{ByteOrder, Code, Pc};
 use ebpfvm_kernel::prog::FuncRecord;
@@ -188,16 +188,16 @@ fn samples_come_alike_and_in_the_same_order() {
     let mut ring = UserRingBuffer::new(&their).unwrap();
     let seen = kernel.map_create(&MapRequest::new(MapType::Ringbuf, 0, 0, 1 << 16)).unwrap();
     let mut seen_ring = RingBuffer::new(&seen).unwrap();
-    let vm = Vm::linux().build();
+    let vms = [Engine::Interpreter, Engine::Jit].map(|engine| Vm::linux().engine(engine).build());
     let seen_def = MapDef::new("seen", MapType::Ringbuf, 0, 0, 1 << 16);
-    let maps = [&def, &seen_def].map(|def| vm.create_map(def).unwrap());
+    let maps = [&def, &seen_def].map(|def| vms[0].create_map(def).unwrap());
     let our = maps[0].as_kind::<UserRingbuf>().unwrap();
     let our_seen = maps[1].as_kind::<Ringbuf>().unwrap();
     let programs = [0, 1, 2, 3, 4, 1 << 16].map(|flags| {
         let (samples, seen) = (format!("fd:{}", their.fd()), format!("fd:{}", seen.fd()));
         let text = drain_text(&samples, &seen, flags);
         let theirs = load(&kernel, ProgType::SchedCls, &text, &DRAIN_FUNCTIONS);
-        (flags, drain_here(&vm, &maps, flags), theirs)
+        (flags, vms.each_ref().map(|vm| drain_here(vm, &maps, flags)), theirs)
     });
     let mut open: VecDeque<(Reservation<'_>, Reserved)> = VecDeque::new();
     let mut numbers = Numbers(0x0fed_cba9_8765_4321);
@@ -232,7 +232,8 @@ fn samples_come_alike_and_in_the_same_order() {
                 }
             }
             _ => {
-                let (flags, instance, prog) = &programs[numbers.below(programs.len())];
+                let (flags, instances, prog) = &programs[numbers.below(programs.len())];
+                let instance = &instances[numbers.below(2)];
                 let mut packet = Context::packet(ProgType::SchedCls, &[0; 64]).unwrap();
                 let outcome = match numbers.below(2) {
                     0 => instance.run(&mut packet, DEFAULT_FUEL),

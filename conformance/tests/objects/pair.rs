@@ -35,12 +35,12 @@ impl Counts {
 
 pub(crate) struct Pair {
     pub object: Arc<Object>,
-    /// The machine, with programs that were judged and with checks.
-    pub machines: [Machine; 2],
+    /// The machine in every mode.
+    pub machines: [Machine; MODES.len()],
     pub live: Live,
 }
 
-const MODES: [Mode; 2] = [Mode::Verified, Mode::Checked];
+const MODES: [Mode; 4] = Mode::ALL;
 
 pub(crate) fn open(path: &Path) -> Arc<Object> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -73,15 +73,16 @@ impl Pair {
                 Machine::new(object.clone(), defs.clone(), kernel.possible_cpus(), cpu, mode);
             machine.map_err(|e| format!("here: {e}"))
         };
-        let machines = [machine(MODES[0])?, machine(MODES[1])?];
+        let [a, b, c, d] = MODES;
+        let machines = [machine(a)?, machine(b)?, machine(c)?, machine(d)?];
         let live = Live::new(kernel, object.clone(), machines[0].defs());
         let live = live.map_err(|e| format!("the kernel: {e}"))?;
         Ok(Pair { object: object.clone(), machines, live })
     }
 
-    pub(crate) fn sides(&mut self) -> [&mut dyn Side; 3] {
-        let [verified, checked] = &mut self.machines;
-        [verified, checked, &mut self.live]
+    pub(crate) fn sides(&mut self) -> [&mut dyn Side; MODES.len() + 1] {
+        let [a, b, c, d] = &mut self.machines;
+        [a, b, c, d, &mut self.live]
     }
 
     /// Whether the program sees a socket buffer, of which the host may set numbers.

@@ -4,7 +4,7 @@ use ebpfvm::map::UpdateFlags;
 use ebpfvm::spec::map::MapDef;
 use ebpfvm::spec::{AttachType, MapType, Program};
 use ebpfvm::verifier::Options;
-use ebpfvm::{Context, DEFAULT_FUEL, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, Vm};
 use ebpfvm_asm::text::{Dialect, assemble};
 use ebpfvm_asm::{ByteOrder, Code};
 use ebpfvm_kernel::prog::log_level;
@@ -73,13 +73,20 @@ impl Trial {
         Ok(Seen { retval: run.retval, results, data: run.data_out, ctx: run.ctx_out })
     }
 
-    /// On this machine, on contexts made by `context`, without checks and with them, which must
-    /// leave the same.
+    /// On this machine, on contexts made by `context`: without checks and with them, interpreted and
+    /// as machine code, which must leave the same.
     ///
     /// # Panics
     /// If the program is not accepted or traps.
     pub(crate) fn here(&self, context: impl Fn() -> Context) -> (Seen, Context) {
-        let vm = Vm::linux().build();
+        let (compiled, _) = self.here_on(Engine::Jit, &context);
+        let (seen, ctx) = self.here_on(Engine::Interpreter, &context);
+        assert_eq!(compiled, seen, "machine code does something else:\n{}", self.source);
+        (seen, ctx)
+    }
+
+    fn here_on(&self, engine: Engine, context: &impl Fn() -> Context) -> (Seen, Context) {
+        let vm = Vm::linux().engine(engine).build();
         let map =
             vm.create_map(&MapDef::new("results", MapType::Array, 4, RESULTS_BYTES as u32, 1));
         let maps = [map.expect("a map")];

@@ -151,7 +151,7 @@ fn sockets_are_found_and_seen_as_in_the_kernel() {
     let test = "sockets_are_found_and_seen_as_in_the_kernel";
     let Some(kernel) = kernel(test) else { return };
     let (pairs, random) = (Pairs::make(), Random::new(5));
-    let vm = pairs.vm();
+    let vms = pairs.vms();
     let packet = [0u8; 64];
     let (mut found, mut differences) = (0, String::new());
     const QUERIES: usize = 3000;
@@ -168,7 +168,7 @@ fn sockets_are_found_and_seen_as_in_the_kernel() {
         let run = TestRun { data_in: &packet, ..TestRun::default() };
         let theirs = case.in_kernel(&kernel, &[], &input, &run);
         let context = || Context::packet(query.prog_type, &packet).expect("a packet");
-        let ours = case.here(&vm, &[], &input, context);
+        let ours = case.here(&vms, &[], &input, context);
         if theirs != ours {
             let _ = writeln!(differences, "{query:?}\n  kernel {theirs:?}\n  here   {ours:?}");
         }
@@ -186,7 +186,7 @@ fn packets_of_a_test_run_have_the_kernels_socket() {
     let test = "packets_of_a_test_run_have_the_kernels_socket";
     let Some(kernel) = kernel(test) else { return };
     let packet = [0u8; 64];
-    let vm = Pairs::make().vm();
+    let vms = Pairs::make().vms();
     for prog_type in [ProgType::SchedCls, ProgType::SocketFilter, ProgType::CgroupSkb] {
         // There is a cookie, an owner, a namespace, which is the first; all that the pointer shows.
         let mut source = format!(
@@ -206,7 +206,7 @@ fn packets_of_a_test_run_have_the_kernels_socket() {
         let run = TestRun { data_in: &packet, ..TestRun::default() };
         let theirs = case.in_kernel(&kernel, &[], &[], &run).expect("the kernel runs it");
         let context = || Context::packet(prog_type, &packet).expect("a packet");
-        let ours = case.here(&vm, &[], &[], context).expect("it runs here");
+        let ours = case.here(&vms, &[], &[], context).expect("it runs here");
         assert_eq!(ours, theirs, "{}", prog_type.name());
     }
 }

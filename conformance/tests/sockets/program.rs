@@ -71,13 +71,28 @@ impl Case {
         Ok(ran(result.retval, &value))
     }
 
-    /// Runs here, judged and checked, which must give the same.
+    /// Runs here: judged and checked, interpreted and as machine code, which must give the same.
     pub(crate) fn here(
+        &self,
+        vms: &[Vm; 2],
+        maps: &[MapRef],
+        input: &[u8],
+        context: impl Fn() -> Context,
+    ) -> Result<Ran, String> {
+        let [interpreted, compiled] =
+            vms.each_ref().map(|vm| self.here_on(vm, maps, input, &context));
+        match interpreted == compiled {
+            true => interpreted,
+            false => Err(format!("interpreted {interpreted:?}\nas machine code {compiled:?}")),
+        }
+    }
+
+    fn here_on(
         &self,
         vm: &Vm,
         maps: &[MapRef],
         input: &[u8],
-        context: impl Fn() -> Context,
+        context: &impl Fn() -> Context,
     ) -> Result<Ran, String> {
         let def = MapDef::new("value", MapType::Array, 4, VALUE_BYTES as u32, 1);
         let value = vm.create_map(&def).map_err(|e| e.to_string())?;

@@ -34,11 +34,11 @@ fn lookups_choose_the_sockets_that_the_kernel_lets_them() {
     let test = "lookups_choose_the_sockets_that_the_kernel_lets_them";
     let Some(kernel) = kernel(test) else { return };
     let (pairs, random) = (Pairs::make(), Random::new(9));
-    let vm = pairs.vm();
+    let vms = pairs.vms();
     let count = pairs.here.len();
     let theirs = kernel.map_create(&MapRequest::new(MapType::Sockmap, 4, 8, count as u32));
     let theirs = theirs.expect("a map of sockets");
-    let ours = vm.create_map(&MapDef::new("sockets", MapType::Sockmap, 4, 8, count as u32));
+    let ours = vms[0].create_map(&MapDef::new("sockets", MapType::Sockmap, 4, 8, count as u32));
     let ours = ours.expect("a map of sockets");
     for (i, (fd, socket)) in pairs.fds.iter().zip(&pairs.here).enumerate() {
         let key = (i as u32).to_ne_bytes();
@@ -97,7 +97,7 @@ fn lookups_choose_the_sockets_that_the_kernel_lets_them() {
             }
             ctx
         };
-        let here = case.here(&vm, std::slice::from_ref(&ours), &[], context);
+        let here = case.here(&vms, std::slice::from_ref(&ours), &[], context);
         if in_kernel != here {
             let _ = writeln!(
                 differences,

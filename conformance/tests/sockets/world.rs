@@ -3,7 +3,7 @@
 use ebpfvm::host::World;
 use ebpfvm::host::world::Sockets;
 use ebpfvm::socket::{IPPROTO_TCP, IPPROTO_UDP};
-use ebpfvm::{Socket, Vm};
+use ebpfvm::{Engine, Socket, Vm};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -86,11 +86,16 @@ impl Pairs {
         self.here.push(Arc::new(likeness));
     }
 
-    /// The machine in whose world they are.
-    pub(crate) fn vm(&self) -> Vm {
+    /// The machines in whose world they are, that interpret and that compile.
+    pub(crate) fn vms(&self) -> [Vm; 2] {
+        [Engine::Interpreter, Engine::Jit].map(|engine| self.vm(engine))
+    }
+
+    fn vm(&self, engine: Engine) -> Vm {
         let mut sockets = Sockets::default();
         self.here.iter().for_each(|socket| sockets.add(socket.clone()));
-        Vm::linux().host(Arc::new(World::new().sockets(sockets))).build()
+        let world = World::new().sockets(sockets);
+        Vm::linux().host(Arc::new(world)).engine(engine).build()
     }
 }
 

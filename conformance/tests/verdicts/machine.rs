@@ -1,7 +1,7 @@
 //! What the verifier accepts runs without a trap, with checks and without.
 
 use super::{files, here};
-use ebpfvm::{Context, DEFAULT_FUEL, MapRef, TrapKind, Vm};
+use ebpfvm::{Context, DEFAULT_FUEL, Engine, MapRef, TrapKind, Vm};
 use ebpfvm_conformance::cases::Case;
 use ebpfvm_kernel::report_skip;
 use ebpfvm_spec::{Platform, ProgType};
@@ -47,7 +47,7 @@ fn run(case: &Case) -> Option<Result<(), String>> {
     if case.program.code.iter().any(|(pc, _)| is_kernels(facts.target(pc))) {
         return None;
     }
-    let vm = Vm::linux().build();
+    let vm = Vm::linux().engine(Engine::Interpreter).build();
     let maps = case.program.maps.iter().map(|def| vm.create_map(def));
     let maps: Vec<MapRef> = maps.collect::<Result<_, _>>().ok()?;
     let instance = vm.link_verified(verified, &maps).ok()?;
