@@ -125,7 +125,8 @@ pub(super) fn files() -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     // SAFETY: the entries are alive, and so are their files, while the lock is held.
     unsafe {
-        let mut at = (*(&raw const __jit_debug_descriptor)).first;
+        let list = &raw const __jit_debug_descriptor;
+        let mut at = (*list).first;
         while let Some(entry) = at.as_ref() {
             files.push(std::slice::from_raw_parts(entry.file, entry.bytes as usize).to_vec());
             at = entry.next;
