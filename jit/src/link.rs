@@ -36,11 +36,15 @@ pub enum Callee {
     Helper {
         /// The machine's number for it.
         site: u32,
+        /// How many arguments it takes.
+        args: u8,
     },
     /// As [`Callee::Helper`], through [`Runtime::tail_call`].
     TailCall {
         /// The machine's number for it.
         site: u32,
+        /// How many arguments it takes.
+        args: u8,
     },
     /// The helper whose number is in a register (`callx`), through [`Runtime::by_number`].
     ByNumber {
@@ -84,9 +88,10 @@ impl Callee {
     /// The registers that it reads.
     pub fn uses(&self) -> RegSet {
         match *self {
-            Callee::Helper { .. } | Callee::TailCall { .. } => RegSet::ARGS,
             Callee::ByNumber { register } => RegSet::ARGS.with(register),
-            Callee::Direct { args, .. } => {
+            Callee::Helper { args, .. }
+            | Callee::TailCall { args, .. }
+            | Callee::Direct { args, .. } => {
                 RegSet((1..=args.min(5)).fold(0, |set, number| set | 1 << number))
             }
             Callee::Array(_) | Callee::Table { .. } => RegSet::of(Reg::R2),

@@ -461,8 +461,8 @@ impl Link for TestLink {
     fn callee(&self, _: Pc, target: CallTarget, _: Option<u32>) -> Result<Callee, String> {
         match target {
             CallTarget::Helper(5) => Ok(Callee::Direct { address: 5, args: 0 }),
-            CallTarget::Helper(12) => Ok(Callee::TailCall { site: 12 }),
-            CallTarget::Helper(site) => Ok(Callee::Helper { site }),
+            CallTarget::Helper(12) => Ok(Callee::TailCall { site: 12, args: 5 }),
+            CallTarget::Helper(site) => Ok(Callee::Helper { site, args: 5 }),
             CallTarget::Reg(reg) => Ok(Callee::ByNumber { register: reg.into() }),
             CallTarget::Local { .. } | CallTarget::Kfunc { .. } => Err("no such thing".into()),
         }

@@ -19,11 +19,11 @@ impl X64<'_> {
     pub(super) fn call(&mut self, callee: Callee, site: Site<'_>) {
         let runtime = self.plan.runtime;
         match callee {
-            Callee::Helper { site: number } => {
+            Callee::Helper { site: number, .. } => {
                 self.set_site(number);
                 self.call_answering(runtime.helper, site);
             }
-            Callee::TailCall { site: number } => {
+            Callee::TailCall { site: number, .. } => {
                 self.set_site(number);
                 self.call_answering(runtime.tail_call, site);
             }

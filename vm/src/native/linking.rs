@@ -94,15 +94,15 @@ impl Link for Linking<'_> {
         {
             return Ok(lookup);
         }
+        let args = helper.proto.args.iter().take_while(|arg| **arg != Arg::None).count() as u8;
         if let Some(Shortcut::Direct(code)) = helper.shortcut {
-            let args = helper.proto.args.iter().take_while(|arg| **arg != Arg::None).count();
-            return Ok(Callee::Direct { address: code as usize, args: args as u8 });
+            return Ok(Callee::Direct { address: code as usize, args });
         }
         self.calls_machine.set(true);
         let site = call.helper;
         Ok(match call.code {
-            OpCode::TailCall => Callee::TailCall { site },
-            _ => Callee::Helper { site },
+            OpCode::TailCall => Callee::TailCall { site, args },
+            _ => Callee::Helper { site, args },
         })
     }
 
