@@ -35,7 +35,7 @@ impl Link for Nowhere {
                 }
             }
             (CallTarget::Helper(MIX), _) => Callee::Direct { address: 1, args: 3 },
-            _ => Callee::Helper { site: 0, args: 5 },
+            _ => Callee::Helper { site: 0, args: 5, takes_unnamed: false },
         })
     }
 

@@ -2,9 +2,9 @@
 
 use crate::functions::Extents;
 use crate::ir::{
-    Address, Binary, Block, Check, Cond, Edge, End, Fill, Function, Inst, Op, Place, Unit,
+    Address, Binary, Block, Check, Cond, Edge, End, Fill, Function, Inst, Op, Place, RegSet, Unit,
 };
-use crate::link::Link;
+use crate::link::{Callee, Link};
 use crate::state::FRAME_BYTES;
 use crate::{Error, ErrorKind, Source};
 use ebpfvm_asm::{
@@ -66,7 +66,31 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit, Error>
         arriving: vec![None; count as usize + 1],
     };
     builder.run()?;
-    Ok(builder.unit)
+    let mut unit = builder.unit;
+    if !unit.is_checked {
+        define_unnamed(&mut unit);
+    }
+    Ok(unit)
+}
+
+/// Has argument registers hold zero after calls, if a helper takes some that the verifier has not
+/// looked at: they would hold what is left of the host's code.
+fn define_unnamed(unit: &mut Unit) {
+    let takes = |callee: &Callee| matches!(callee, Callee::Helper { takes_unnamed: true, .. });
+    if !unit.callees.iter().any(takes) {
+        return;
+    }
+    for block in &mut unit.blocks {
+        let zeros = |inst: &Inst| {
+            let Inst { op, pc } = *inst;
+            let calls = matches!(op, Op::Call { .. } | Op::CallLocal { .. } | Op::Packet { .. });
+            let zero = move |dst| Inst { op: Op::Const { dst, value: 0 }, pc };
+            RegSet::ARGS.iter().filter(move |_| calls).map(zero)
+        };
+        let insts = &block.insts;
+        block.insts =
+            insts.iter().flat_map(|inst| [*inst].into_iter().chain(zeros(inst))).collect();
+    }
 }
 
 const NO_BLOCK: u32 = u32::MAX;

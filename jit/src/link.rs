@@ -36,8 +36,10 @@ pub enum Callee {
     Helper {
         /// The machine's number for it.
         site: u32,
-        /// How many arguments it takes.
+        /// How many arguments it takes, those that its prototype does not name with them.
         args: u8,
+        /// Whether it takes such: they are registers that a program may have left undefined.
+        takes_unnamed: bool,
     },
     /// As [`Callee::Helper`], through [`Runtime::tail_call`].
     TailCall {

@@ -247,7 +247,7 @@ type Helper = extern "C" fn(u64, u64, u64, u64, u64, *mut State) -> Answer;
 extern "C" fn helper(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, state: *mut State) -> Answer {
     let run = run_of(state);
     let site = run.state.site;
-    run.call(Callee::Helper { site, args: 5 }, [r1, r2, r3, r4, r5])
+    run.call(Callee::Helper { site, args: 5, takes_unnamed: false }, [r1, r2, r3, r4, r5])
 }
 
 extern "C" fn tail_call(r1: u64, r2: u64, r3: u64, r4: u64, r5: u64, state: *mut State) -> Answer {

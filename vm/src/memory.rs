@@ -305,7 +305,7 @@ impl Regions {
         }
         all.push(near(&self.state.window, instance.window_name(), addr));
         all.push(near(&self.context, "context", addr));
-        all.extend(self.records.iter().map(|r| near(&r, "ring-buffer record", addr)));
+        all.extend(self.records.iter().map(|r| near(r, "ring-buffer record", addr)));
         all.extend(self.lent.iter().map(|lent| near(&lent.range, lent.name, addr)));
         for (map, slab) in instance.named_slabs() {
             let (base, span) = (slab.base as u64, (slab.stride * slab.count) as u64);

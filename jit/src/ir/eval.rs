@@ -462,7 +462,7 @@ impl Link for TestLink {
         match target {
             CallTarget::Helper(5) => Ok(Callee::Direct { address: 5, args: 0 }),
             CallTarget::Helper(12) => Ok(Callee::TailCall { site: 12, args: 5 }),
-            CallTarget::Helper(site) => Ok(Callee::Helper { site, args: 5 }),
+            CallTarget::Helper(site) => Ok(Callee::Helper { site, args: 5, takes_unnamed: false }),
             CallTarget::Reg(reg) => Ok(Callee::ByNumber { register: reg.into() }),
             CallTarget::Local { .. } | CallTarget::Kfunc { .. } => Err("no such thing".into()),
         }

@@ -24,6 +24,7 @@ pub(crate) struct Table {
 /// Links an instance that is bound.
 pub(super) struct Linking<'a> {
     instance: &'a Instance,
+    #[expect(clippy::vec_box, reason = "compiled code has the addresses")]
     tables: RefCell<Vec<Box<Table>>>,
     uses_cpu: Cell<bool>,
     calls_machine: Cell<bool>,
@@ -102,7 +103,14 @@ impl Link for Linking<'_> {
         let site = call.helper;
         Ok(match call.code {
             OpCode::TailCall => Callee::TailCall { site, args },
-            _ => Callee::Helper { site, args },
+            _ => {
+                // The code of Linux's helpers takes what the prototypes name, but for what is printed
+                // (`BPF_CALL_5(bpf_trace_printk, ...)`). An embedder's may ask for anything.
+                let is_linux = ebpfvm_spec::linux::HELPERS.contains(&helper.proto);
+                let takes_unnamed = args < 5 && (!is_linux || helper.proto.name == "trace_printk");
+                let args = if takes_unnamed { 5 } else { args };
+                Callee::Helper { site, args, takes_unnamed }
+            }
         })
     }
 

@@ -89,7 +89,7 @@ impl Instance {
         metered: bool,
     ) -> &'a Result<Native, String> {
         form.get_or_init(|| {
-            let options = Options { is_metered: metered, ..self.vm().jit_options().clone() };
+            let options = Options { is_metered: metered, ..*self.vm().jit_options() };
             let linking = Linking::new(self);
             let source = match self.judged().filter(|_| verified) {
                 Some((program, code)) => Source::verified(program, code),
