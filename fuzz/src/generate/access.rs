@@ -21,7 +21,9 @@ impl Generator<'_> {
         let place = self.draw.one(&function.places);
         let bytes = size.bytes() as i16;
         let step = if aligned || self.rules == Rules::Linux { bytes } else { 1 };
-        if self.rules == Rules::Rfc && self.draw.once_in(400) {
+        // Beside a value of a map is another, and it is not said which.
+        let is_value = place.base == Reg::R0;
+        if self.rules == Rules::Rfc && !is_value && self.draw.once_in(400) {
             let edge = self.draw.one(&[place.low - 1, place.high - bytes + 1, place.high]);
             return (place.base, edge);
         }
