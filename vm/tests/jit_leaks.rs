@@ -31,7 +31,8 @@ fn programs_that_are_compiled_run_and_dropped_leave_nothing() {
         let mut program = Program::from_code("test", ProgType::Raw, code);
         program.maps = [map.def().clone()].into();
         let accepted = vm.verify(program, &Options::default()).verdict.expect("accepted");
-        let instance = vm.link_verified(accepted, &[map.clone()]).expect("it can be linked");
+        let instance =
+            vm.link_verified(accepted, std::slice::from_ref(&map)).expect("it can be linked");
         assert_eq!(instance.run(&mut Context::raw([]), NO_FUEL_LIMIT).unwrap().retval, 3);
         assert_eq!(instance.run(&mut Context::raw([]), DEFAULT_FUEL).unwrap().retval, 3);
         assert_eq!(instance.run_checked(&mut Context::raw([]), DEFAULT_FUEL).unwrap().retval, 3);
