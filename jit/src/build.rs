@@ -171,7 +171,7 @@ impl Builder<'_, '_> {
                     (Some(arriving), None) => self.shapes = arriving,
                     (None, _) => {}
                 }
-                if let Some(mut open) = block.replace(Block::new(pc)) {
+                if let Some(mut open) = block.replace(self.block(pc)) {
                     open.end = End::Jump(Edge { to: self.block_of[pc.index()], cost: 0 });
                     open.end_pc = open.insts.last().map_or(open.start, |inst| inst.pc);
                     self.unit.blocks.push(open);
@@ -213,6 +213,14 @@ impl Builder<'_, '_> {
             self.shapes[1] = Shape::Context;
         }
         self.shapes[10] = Shape::Frame;
+    }
+
+    /// An empty block with room for its instructions.
+    fn block(&self, start: Pc) -> Block {
+        let mut block = Block::new(start);
+        let behind = self.block_of[start.index() + 1..].iter();
+        block.insts.reserve_exact(1 + behind.take_while(|number| **number == NO_BLOCK).count());
+        block
     }
 
     /// Notes what registers point to where the end of a block goes on.
