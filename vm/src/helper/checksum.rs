@@ -3,7 +3,7 @@
 //! Sums are kept as the kernel keeps them: 32 bits in ones' complement, of words in host order,
 //! with "all ones" and 0 distinct, so that results are the same to the bit.
 
-use super::{Call, Outcome, skb};
+use super::{Bytes, Call, Outcome, skb};
 use crate::skb::Checksum;
 use ebpfvm_spec::Errno;
 
@@ -23,11 +23,15 @@ impl Sum {
 
     /// The sum of words of 4 bytes added to this, the last filled up with zeros (`csum_partial`).
     fn words(self, bytes: &[u8]) -> Sum {
-        bytes.chunks(4).fold(self, |sum, part| {
-            let mut word = [0; 4];
-            word[..part.len()].copy_from_slice(part);
-            sum.add(u32::from_ne_bytes(word))
-        })
+        let (words, rest) = bytes.as_chunks();
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        // Carries are added at the end, which gives the same: 0 if all is 0, else not 0. The sum does
+        // not overflow, for sizes are below 512 MiB.
+        let number = |word: &[u8; 4]| u64::from(u32::from_ne_bytes(*word));
+        let sum: u64 = words.iter().chain([&last]).map(number).sum();
+        let sum = sum + u64::from(self.0);
+        Sum(sum as u32).add((sum >> 32) as u32)
     }
 
     /// The sum in 16 bits.
@@ -47,7 +51,9 @@ pub(super) fn of_header(header: &[u8]) -> u16 {
 /// multiples of 4 and gave 32 bits.
 pub(super) fn diff(call: &mut Call<'_, '_>) -> Outcome {
     let seed = Sum(call.arg_u32(5));
-    let (from, to) = (call.memory(1)?, call.memory(3)?);
+    let (mut from, mut to) = (Bytes::new(), Bytes::new());
+    call.memory_into(1, &mut from)?;
+    call.memory_into(3, &mut to)?;
     let sum = match (from.is_empty(), to.is_empty()) {
         (false, false) => seed.words(&to).sub(Sum(0).words(&from).0),
         (true, false) => seed.words(&to),
@@ -188,6 +194,25 @@ mod tests {
         assert_eq!(Sum(0).words(&[0; 8]).fold(), 0);
         assert_eq!(Sum(0xffff_ffff).fold(), 0xffff);
         assert_eq!(Sum(0x0001_ffff).fold(), 1);
+    }
+
+    #[test]
+    fn carries_added_at_the_end_are_those_of_each_addition() {
+        let bytes: Vec<u8> = (0..67_u32).map(|i| (i * 0x9d ^ 0xe7) as u8).collect();
+        for (start, len) in (0..8).flat_map(|start| (0..=59).map(move |len| (start, len))) {
+            for fill in [None, Some(0), Some(0xff)] {
+                let mut part = bytes[start..start + len].to_vec();
+                part.iter_mut().for_each(|byte| *byte = fill.unwrap_or(*byte));
+                for seed in [0, 1, 0x8000_0000, u32::MAX] {
+                    let each = part.chunks(4).fold(Sum(seed), |sum, word| {
+                        let mut padded = [0; 4];
+                        padded[..word.len()].copy_from_slice(word);
+                        sum.add(u32::from_ne_bytes(padded))
+                    });
+                    assert_eq!(Sum(seed).words(&part), each, "{part:x?} and {seed:x}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl Instance {
         })
     }
 
+    /// The number of the CPU that a run is on; always one that per-CPU maps have a slot for.
+    fn cpu(&self) -> u32 {
+        self.host().cpu().0.min(self.cpus() - 1)
+    }
+
     /// The machine code that a run takes; none if it is interpreted.
     #[inline]
     pub(crate) fn native(&self, run: &Run<'_>) -> Option<&Result<Native, String>> {
@@ -199,7 +204,7 @@ pub(crate) unsafe fn enter(
     let Entry { native, function } = entry;
     run.regions.push_native_frame(native.functions[function].stack_bytes);
     if native.uses_cpu {
-        run.regions.state.cpu = instance.host().cpu().0.min(instance.cpus() - 1);
+        run.regions.state.cpu = instance.cpu();
     }
     let checked = std::mem::replace(&mut run.checked, native.is_checked);
     let run: *mut Run<'_> = run;

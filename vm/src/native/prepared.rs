@@ -38,7 +38,7 @@ impl Instance {
         let has_no_rounds = ctx.has_no_rounds();
         let mut run = Run::new(ctx, self.program().attach_type, fuel, Trust::Verified);
         let native = self.native(&run).and_then(|native| native.as_ref().ok());
-        let alone = native.filter(|native| has_no_rounds && native.is_alone && !native.uses_cpu);
+        let alone = native.filter(|native| has_no_rounds && native.is_alone);
         let mut stack = Box::new(Stack::new());
         if let Some(native) = alone {
             run.regions.set_stack(stack.memory.as_mut_ptr() as u64);
@@ -69,6 +69,9 @@ impl Prepared<'_> {
             let state = &raw mut (*run).regions.state;
             ((*state).fuel, (*state).stop) = ((*run).fuel_left, State::RETURNED);
             (*state).depth = 0;
+            if native.uses_cpu {
+                (*state).cpu = self.instance.cpu();
+            }
             let value = native.code.enter(state, [r1, r2, 0, 0, 0]);
             ended(&mut *run, self.instance, value)
         }

@@ -12,6 +12,7 @@ use crate::trap::TrapKind;
 use ebpfvm_asm::Size;
 use ebpfvm_jit::{Answer, Runtime, State};
 use ebpfvm_spec::context::Direction;
+use std::any::Any;
 use std::mem::offset_of;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -54,18 +55,23 @@ fn call(run: &mut Run<'static>, helper: &Helper, args: [u64; 5]) -> Answer {
     let instance = unsafe { &*run.instance };
     run.fuel_left = run.regions.state.fuel;
     let checked = run.checked;
+    // A trap goes to its place in here: room for one would be copied with every result handed out.
     let result = catch_unwind(AssertUnwindSafe(|| {
-        (helper.code)(&mut Call::new(run, instance, &helper.proto, args, checked))
+        let mut call = Call::new(run, instance, &helper.proto, args, checked);
+        match (helper.code)(&mut call) {
+            Ok(value) => Answer { value, way: Answer::GO_ON },
+            Err(kind) => stop(run, kind),
+        }
     }));
     run.regions.state.fuel = run.fuel_left;
-    match result {
-        Ok(Ok(value)) => Answer { value, way: Answer::GO_ON },
-        Ok(Err(kind)) => stop(run, kind),
-        Err(panic) => {
-            run.panic = Some(panic);
-            Answer { value: 0, way: Answer::STOP }
-        }
-    }
+    result.unwrap_or_else(|panic| panicked(run, panic))
+}
+
+/// Keeps a helper's panic until the code has ended.
+#[cold]
+fn panicked(run: &mut Run<'_>, panic: Box<dyn Any + Send>) -> Answer {
+    run.panic = Some(panic);
+    Answer { value: 0, way: Answer::STOP }
 }
 
 unsafe extern "C" fn helper(
@@ -129,10 +135,7 @@ unsafe extern "C" fn tail_call(
                 run.trapped = Some(trap);
                 Answer { value: 0, way: Answer::STOP }
             }
-            Err(panic) => {
-                run.panic = Some(panic);
-                Answer { value: 0, way: Answer::STOP }
-            }
+            Err(panic) => panicked(run, panic),
         }
     }
 }

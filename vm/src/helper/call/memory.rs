@@ -39,6 +39,7 @@ impl Call<'_, '_> {
         if self.checked { self.check_regions(number, address, bytes, direction) } else { Ok(()) }
     }
 
+    #[cold]
     fn check_regions(
         &mut self,
         number: usize,
@@ -96,6 +97,16 @@ impl Call<'_, '_> {
     pub fn memory(&mut self, number: usize) -> Result<Bytes, TrapKind> {
         let bytes = self.size(number + 1)?;
         self.read(number, bytes)
+    }
+
+    /// As [`Call::memory`], to where the bytes stay.
+    ///
+    /// # Errors
+    /// As [`Call::memory`].
+    #[inline]
+    pub(crate) fn memory_into(&mut self, number: usize, out: &mut Bytes) -> Result<(), TrapKind> {
+        let bytes = self.size(number + 1)?;
+        self.read_into(number, bytes, out)
     }
 
     /// The key that an argument points to, of the size that the map has.

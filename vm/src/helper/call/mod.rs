@@ -44,11 +44,13 @@ impl<'c, 'r> Call<'c, 'r> {
     ///
     /// # Panics
     /// If `number` is not 1 to 5.
+    #[inline]
     pub fn arg(&self, number: usize) -> u64 {
         self.args[number - 1]
     }
 
     /// The low half of an argument, for parameters of type `u32`.
+    #[inline]
     pub fn arg_u32(&self, number: usize) -> u32 {
         self.arg(number) as u32
     }
@@ -67,6 +69,7 @@ impl<'c, 'r> Call<'c, 'r> {
     /// # Errors
     /// A trap if it is above what the verifier lets pass (`BPF_MAX_VAR_SIZ`), or 0 where the
     /// prototype does not take that.
+    #[inline]
     pub fn size(&self, number: usize) -> Result<usize, TrapKind> {
         const MAX_BYTES: u64 = 1 << 29;
         let size = self.arg(number);
@@ -80,6 +83,7 @@ impl<'c, 'r> Call<'c, 'r> {
     }
 
     /// The trap for an argument that the helper does not take.
+    #[cold]
     pub fn bad_arg(&self, number: usize, expected: &str) -> TrapKind {
         TrapKind::HelperArg {
             helper: self.proto.name.to_string(),
