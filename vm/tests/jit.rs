@@ -60,8 +60,8 @@ fn a_panic_of_a_helper_reaches_who_called_the_program() {
     }
     let helper = Helper::new(proto([Arg::None; 5]), |_| panic!("what the helper says"));
     let vm = Vm::linux().engine(Engine::Jit).helper(helper).build();
-    let text = format!("call 5000\nr0 = 0\nexit");
-    for instance in [vm.link(program(&text), &[]).unwrap(), verified(&vm, &text, 0, &[])] {
+    let text = "call 5000\nr0 = 0\nexit";
+    for instance in [vm.link(program(text), &[]).unwrap(), verified(&vm, text, 0, &[])] {
         let run = || instance.run(&mut Context::raw([]), DEFAULT_FUEL);
         let panic = catch_unwind(AssertUnwindSafe(run)).expect_err("it panics");
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"what the helper says"));
@@ -141,7 +141,7 @@ fn many_threads_run_one_program() {
     let text = "*(u32 *)(r10 - 4) = 2\nr2 = r10\nr2 += -4\nr1 = map[idx:0]\ncall 1\n\
                 if r0 == 0 goto out\nr1 = 1\nlock *(u64 *)(r0 + 0) += r1\nr0 = *(u64 *)(r0 + 0)\n\
                 out: exit";
-    let instance = verified(&vm, text, 0, &[map.clone()]);
+    let instance = verified(&vm, text, 0, std::slice::from_ref(&map));
     const ROUNDS: u64 = 2_000;
     std::thread::scope(|scope| {
         for _ in 0..8 {
