@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn carries_added_at_the_end_are_those_of_each_addition() {
-        let bytes: Vec<u8> = (0..67_u32).map(|i| (i * 0x9d ^ 0xe7) as u8).collect();
+        let bytes: Vec<u8> = (0..67_u32).map(|i| ((i * 0x9d) ^ 0xe7) as u8).collect();
         for (start, len) in (0..8).flat_map(|start| (0..=59).map(move |len| (start, len))) {
             for fill in [None, Some(0), Some(0xff)] {
                 let mut part = bytes[start..start + len].to_vec();
