@@ -25,7 +25,10 @@ impl Sum {
     fn words(self, bytes: &[u8]) -> Sum {
         let (words, rest) = bytes.as_chunks();
         let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
+        // The usual sizes leave none.
+        if !rest.is_empty() {
+            last[..rest.len()].copy_from_slice(rest);
+        }
         // Carries are added at the end, which gives the same: 0 if all is 0, else not 0. The sum does
         // not overflow, for sizes are below 512 MiB.
         let number = |word: &[u8; 4]| u64::from(u32::from_ne_bytes(*word));

@@ -50,7 +50,8 @@ pub(super) fn lookup_percpu(call: &mut Call<'_, '_>) -> Outcome {
     if !map.def().map_type.is_percpu() {
         return Err(call.bad_arg(1, "is not a per-CPU map").into());
     }
-    let key = call.map_key(2, map)?;
+    let mut key = Bytes::new();
+    call.map_key_into(2, map, &mut key)?;
     let cpu = call.arg_u32(3);
     if cpu >= call.cpus() {
         return Ok(0);
@@ -61,7 +62,8 @@ pub(super) fn lookup_percpu(call: &mut Call<'_, '_>) -> Outcome {
 /// `map_push_elem(map, value, flags)`
 pub(super) fn push(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(1)?;
-    let value = call.read(2, map.def().value_bytes as usize)?;
+    let mut value = Bytes::new();
+    call.read_into(2, map.def().value_bytes as usize, &mut value)?;
     map.push(&value, UpdateFlags(call.arg(3)))?;
     Ok(0)
 }
@@ -85,7 +87,8 @@ fn first(call: &mut Call<'_, '_>, take: fn(&Map, &mut [u8]) -> Result<(), Errno>
     if !asks {
         call.check(2, bytes, Direction::Write)?;
     }
-    let mut value = call.read(2, bytes)?;
+    let mut value = Bytes::new();
+    call.read_into(2, bytes, &mut value)?;
     let outcome = take(map, &mut value);
     if !asks {
         call.write(2, &value)?;

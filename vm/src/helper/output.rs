@@ -14,7 +14,8 @@ pub(super) fn perf_event(call: &mut Call<'_, '_>) -> Outcome {
     let map = call.map(2)?;
     let array: &PerfEventArray =
         map.as_kind().ok_or_else(|| call.bad_arg(2, "is not a perf_event_array"))?;
-    let data = call.memory(4)?;
+    let mut data = Bytes::new();
+    call.memory_into(4, &mut data)?;
     let has_packet = call.ctx(1)?.visible_packet().is_some();
     let known = if has_packet { INDEX_MASK | PACKET_BYTES_MASK } else { INDEX_MASK };
     let flags = call.flags(3, known)?;
@@ -44,7 +45,8 @@ pub(super) fn ring<'c>(call: &Call<'c, '_>) -> Result<&'c Ringbuf, Stop> {
 /// `ringbuf_output(map, data, size, flags)`
 pub(super) fn ringbuf_output(call: &mut Call<'_, '_>) -> Outcome {
     let ring = ring(call)?;
-    let data = call.memory(2)?;
+    let mut data = Bytes::new();
+    call.memory_into(2, &mut data)?;
     ring.output(&data, call.arg(4))?;
     Ok(0)
 }

@@ -159,7 +159,8 @@ pub(super) fn load_bytes_relative(call: &mut Call<'_, '_>) -> Outcome {
 pub(super) fn store_bytes(call: &mut Call<'_, '_>) -> Outcome {
     const RECOMPUTE_CSUM: u64 = 1 << 0;
     const INVALIDATE_HASH: u64 = 1 << 1;
-    let from = call.memory(3)?;
+    let mut from = super::Bytes::new();
+    call.memory_into(3, &mut from)?;
     let flags = call.flags(5, RECOMPUTE_CSUM | INVALIDATE_HASH)?;
     let offset = call.arg_u32(2) as usize;
     let fits = packet(call, 1)?.data().len().checked_sub(offset).is_some_and(|n| n >= from.len());

@@ -55,7 +55,8 @@ pub(super) fn load_bytes(call: &mut Call<'_, '_>) -> Outcome {
 
 /// `xdp_store_bytes(xdp, offset, buf, len)`
 pub(super) fn store_bytes(call: &mut Call<'_, '_>) -> Outcome {
-    let from = call.memory(3)?;
+    let mut from = super::Bytes::new();
+    call.memory_into(3, &mut from)?;
     let offset = offset(call, from.len())?;
     change(call, 1, |packet| packet.write(offset, &from))?;
     Ok(0)

@@ -11,6 +11,12 @@ use ebpfvm_spec::Errno;
 use ebpfvm_spec::context::Direction;
 use smallvec::SmallVec;
 
+/// Takes memory for bytes that do not fit into what `out` has without.
+#[inline(never)]
+fn make_room(out: &mut Bytes, bytes: usize) {
+    out.reserve(bytes);
+}
+
 impl Call<'_, '_> {
     /// Checks that the program may access all of the memory that an argument points to, before
     /// anything is done that should not be done in part.
@@ -28,7 +34,7 @@ impl Call<'_, '_> {
     }
 
     /// As [`Call::check`], for memory that an argument stands for.
-    #[inline]
+    #[inline(always)]
     fn check_at(
         &mut self,
         number: usize,
@@ -70,7 +76,7 @@ impl Call<'_, '_> {
     ///
     /// # Errors
     /// As [`Call::read`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_into(
         &mut self,
         number: usize,
@@ -79,10 +85,13 @@ impl Call<'_, '_> {
     ) -> Result<(), TrapKind> {
         self.check(number, bytes, Direction::Read)?;
         out.clear();
-        out.reserve(bytes);
+        if bytes > out.inline_size() {
+            make_room(out, bytes);
+        }
         let address = self.arg(number);
         // SAFETY: the source is checked above, or the verifier has checked the argument against the
-        // prototype; there is room for so many bytes, and they are written before they count.
+        // prototype; there is room for so many bytes, without memory of its own or made just now, and
+        // they are written before they count.
         unsafe {
             copy_bytes(address, out.as_mut_ptr(), bytes);
             out.set_len(bytes);
