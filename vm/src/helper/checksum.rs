@@ -3,7 +3,7 @@
 //! Sums are kept as the kernel keeps them: 32 bits in ones' complement, of words in host order,
 //! with "all ones" and 0 distinct, so that results are the same to the bit.
 
-use super::{Bytes, Call, Outcome, skb};
+use super::{Call, Outcome, skb};
 use crate::skb::Checksum;
 use ebpfvm_spec::Errno;
 
@@ -21,20 +21,10 @@ impl Sum {
         self.add(!other)
     }
 
-    /// The sum of words of 4 bytes added to this, the last filled up with zeros (`csum_partial`).
-    fn words(self, bytes: &[u8]) -> Sum {
-        let (words, rest) = bytes.as_chunks();
-        let mut last = [0; 4];
-        // The usual sizes leave none.
-        if !rest.is_empty() {
-            last[..rest.len()].copy_from_slice(rest);
-        }
-        // Carries are added at the end, which gives the same: 0 if all is 0, else not 0. The sum does
-        // not overflow, for sizes are below 512 MiB.
-        let number = |word: &[u8; 4]| u64::from(u32::from_ne_bytes(*word));
-        let sum: u64 = words.iter().chain([&last]).map(number).sum();
-        let sum = sum + u64::from(self.0);
-        Sum(sum as u32).add((sum >> 32) as u32)
+    /// A sum of words whose carries were not added yet. Adding them at the end gives the same as
+    /// adding each: 0 if all is 0, else not 0.
+    fn of(words: u64) -> Sum {
+        Sum(words as u32).add((words >> 32) as u32)
     }
 
     /// The sum in 16 bits.
@@ -44,9 +34,18 @@ impl Sum {
     }
 }
 
+/// The sum of words of 4 bytes, the last filled up with zeros (`csum_partial`).
+fn words(bytes: &[u8]) -> Sum {
+    bytes.chunks(4).fold(Sum(0), |sum, part| {
+        let mut word = [0; 4];
+        word[..part.len()].copy_from_slice(part);
+        sum.add(u32::from_ne_bytes(word))
+    })
+}
+
 /// The checksum of an IP header whose own field is zero.
 pub(super) fn of_header(header: &[u8]) -> u16 {
-    u16::from_be(!Sum(0).words(header).fold())
+    u16::from_be(!words(header).fold())
 }
 
 /// `csum_diff(from, from_size, to, to_size, seed)`: what a checksum changes by when `from` is
@@ -54,14 +53,16 @@ pub(super) fn of_header(header: &[u8]) -> u16 {
 /// multiples of 4 and gave 32 bits.
 pub(super) fn diff(call: &mut Call<'_, '_>) -> Outcome {
     let seed = Sum(call.arg_u32(5));
-    let (mut from, mut to) = (Bytes::new(), Bytes::new());
-    call.memory_into(1, &mut from)?;
-    call.memory_into(3, &mut to)?;
-    let sum = match (from.is_empty(), to.is_empty()) {
-        (false, false) => seed.words(&to).sub(Sum(0).words(&from).0),
-        (true, false) => seed.words(&to),
-        (false, true) => Sum(!Sum(!seed.0).words(&from).0),
-        (true, true) => seed,
+    // They do not overflow, for sizes are below 512 MiB.
+    let (mut from, mut to) = (0_u64, 0_u64);
+    let from_bytes = call.each_word(1, |word| from += u64::from(word))?;
+    let to_bytes = call.each_word(3, |word| to += u64::from(word))?;
+    let (from, to) = (Sum::of(from), Sum::of(to));
+    let sum = match (from_bytes, to_bytes) {
+        (0, 0) => seed,
+        (0, _) => seed.add(to.0),
+        (_, 0) => Sum(!Sum(!seed.0).add(from.0).0),
+        (_, _) => seed.add(to.0).sub(from.0),
     };
     Ok(sum.fold().into())
 }
@@ -194,25 +195,24 @@ mod tests {
     fn sums_carry_around_and_keep_zero_apart() {
         assert_eq!(Sum(u32::MAX).add(1), Sum(1));
         assert_eq!(Sum(5).sub(5), Sum(u32::MAX));
-        assert_eq!(Sum(0).words(&[0; 8]).fold(), 0);
+        assert_eq!(words(&[0; 8]).fold(), 0);
         assert_eq!(Sum(0xffff_ffff).fold(), 0xffff);
         assert_eq!(Sum(0x0001_ffff).fold(), 1);
     }
 
     #[test]
     fn carries_added_at_the_end_are_those_of_each_addition() {
-        let bytes: Vec<u8> = (0..67_u32).map(|i| ((i * 0x9d) ^ 0xe7) as u8).collect();
-        for (start, len) in (0..8).flat_map(|start| (0..=59).map(move |len| (start, len))) {
-            for fill in [None, Some(0), Some(0xff)] {
-                let mut part = bytes[start..start + len].to_vec();
-                part.iter_mut().for_each(|byte| *byte = fill.unwrap_or(*byte));
-                for seed in [0, 1, 0x8000_0000, u32::MAX] {
-                    let each = part.chunks(4).fold(Sum(seed), |sum, word| {
-                        let mut padded = [0; 4];
-                        padded[..word.len()].copy_from_slice(word);
-                        sum.add(u32::from_ne_bytes(padded))
-                    });
-                    assert_eq!(Sum(seed).words(&part), each, "{part:x?} and {seed:x}");
+        let edges = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, u32::MAX];
+        for first in edges {
+            for second in edges {
+                for third in edges {
+                    let words = [first, second, third];
+                    let each = words.iter().fold(Sum(0), |sum, word| sum.add(*word));
+                    let at_the_end = Sum::of(words.iter().map(|word| u64::from(*word)).sum());
+                    assert_eq!(at_the_end, each, "{words:x?}");
+                    let seeded = words[1..].iter().fold(Sum(first), |sum, word| sum.add(*word));
+                    let rest = words[1..].iter().map(|word| u64::from(*word)).sum();
+                    assert_eq!(Sum(first).add(Sum::of(rest).0), seeded, "{words:x?}");
                 }
             }
         }

@@ -118,6 +118,35 @@ impl Call<'_, '_> {
         self.read_into(number, bytes, out)
     }
 
+    /// Gives the memory that an argument points to, as long as the next argument says, by words of 4
+    /// bytes in host order, the last filled up with zeros; returns the number of bytes. Each byte is
+    /// read once, for others may write there.
+    ///
+    /// # Errors
+    /// As [`Call::memory`].
+    #[inline(always)]
+    pub(crate) fn each_word(
+        &mut self,
+        number: usize,
+        mut take: impl FnMut(u32),
+    ) -> Result<usize, TrapKind> {
+        let bytes = self.size(number + 1)?;
+        self.check(number, bytes, Direction::Read)?;
+        let first = self.arg(number) as *const [u8; 4];
+        for word in 0..bytes / 4 {
+            // SAFETY: as in `read_into`; the word lies in the memory, wherever that begins.
+            take(u32::from_ne_bytes(unsafe { first.add(word).read() }));
+        }
+        let rest = bytes % 4;
+        if rest != 0 {
+            let mut last = [0; 4];
+            // SAFETY: as above; the rest lies behind the words.
+            unsafe { copy_from(first.add(bytes / 4) as u64, &mut last[..rest]) };
+            take(u32::from_ne_bytes(last));
+        }
+        Ok(bytes)
+    }
+
     /// The key that an argument points to, of the size that the map has.
     ///
     /// # Errors
