@@ -2,15 +2,17 @@
 //! `conformance` compare with the interpreter.
 
 use ebpfvm::asm::text::{Dialect, assemble};
+use ebpfvm::map::Cpu;
 use ebpfvm::spec::{
     Arg, Effect, HelperProto, MapDef, MapType, MapUse, ProgType, ProgTypeSet, Program, Ret,
 };
 use ebpfvm::verifier::Options;
 use ebpfvm::{
-    Context, DEFAULT_FUEL, Engine, Helper, Instance, MapRef, NO_FUEL_LIMIT, TrapKind, Vm,
+    Context, DEFAULT_FUEL, Engine, Helper, Host, Instance, MapRef, NO_FUEL_LIMIT, TrapKind, Vm,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const HELPER: u32 = 5_000;
 
@@ -155,6 +157,34 @@ fn many_threads_run_one_program() {
     });
     let value = map.read(&2u32.to_ne_bytes()).unwrap();
     assert_eq!(u64::from_ne_bytes(value[..].try_into().unwrap()), 8 * ROUNDS);
+}
+
+/// A world whose programs run on the CPU that is told.
+struct OnCpu(AtomicU32);
+
+impl Host for OnCpu {
+    fn cpu(&self) -> Cpu {
+        Cpu(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn each_prepared_run_uses_the_values_of_its_own_cpu() {
+    let host = Arc::new(OnCpu(AtomicU32::new(0)));
+    let vm = Vm::linux().cpus(4).host(host.clone()).build();
+    let map = vm.create_map(&MapDef::new("counts", MapType::PercpuArray, 4, 8, 4)).unwrap();
+    let text = "*(u32 *)(r10 - 4) = 2\nr2 = r10\nr2 += -4\nr1 = map[idx:0]\ncall 1\n\
+                if r0 == 0 goto out\nr1 = *(u64 *)(r0 + 0)\nr1 += 1\n*(u64 *)(r0 + 0) = r1\n\
+                r0 = r1\nout: exit";
+    let instance = verified(&vm, text, 0, &[map]);
+    let mut context = Context::raw([]);
+    let mut prepared = instance.prepare(&mut context, NO_FUEL_LIMIT).unwrap();
+    // A CPU that there is no slot for counts as the last.
+    let counts = [0, 1, 0, 3, 9, 1].map(|cpu| {
+        host.0.store(cpu, Ordering::Relaxed);
+        prepared.run().unwrap()
+    });
+    assert_eq!(counts, [1, 1, 2, 1, 2, 2]);
 }
 
 #[test]
