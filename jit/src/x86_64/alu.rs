@@ -5,7 +5,7 @@ use super::encode::{Opcode, Rm};
 use super::masm::X64;
 use super::regs::{Gpr, Mem, R10, R11, RCX, RDX};
 use crate::ir::{Binary, Cond, Fill, Operand, Place};
-use crate::masm::Site;
+use crate::masm::{Masm, Site};
 use ebpfvm_asm::Width::{self, W32, W64};
 use ebpfvm_asm::{AluOp, JmpOp, Size};
 
@@ -326,9 +326,13 @@ impl X64<'_> {
         }
     }
 
-    /// `dst = if cond { then } else { other }`
+    /// `dst = if cond { then } else { other }`; right behind another of the same condition it takes that
+    /// one's flags.
     pub(super) fn select(&mut self, cond: &Cond, dst: Gpr, then: Gpr, other: Gpr) {
-        let condition = self.compare(cond);
+        let condition = match self.compared {
+            Some((same, at)) if same == *cond && at == self.offset() => condition(cond.op),
+            _ => self.compare(cond),
+        };
         let (condition, src) = if dst == then { (condition ^ 1, other) } else { (condition, then) };
         if dst != then {
             self.mov(W64, dst, other);

@@ -341,6 +341,8 @@ impl X64<'_> {
     }
 
     pub(super) fn bind_here(&mut self, label: Label) {
+        // From elsewhere one comes with other flags.
+        self.compared = None;
         self.labels.bind(label, &self.code.0);
     }
 }

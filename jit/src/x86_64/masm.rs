@@ -30,6 +30,8 @@ pub(crate) struct X64<'a> {
     pub(super) stops: [Option<Label>; 5],
     /// Where the machine's answers are taken that end a function, by function.
     pub(super) answers: Vec<Option<Label>>,
+    /// The comparison that the flags are still of, at this place in the code.
+    pub(super) compared: Option<(Cond, u32)>,
     /// What calls [`Runtime::find`](crate::Runtime::find) and keeps all registers.
     find: Option<Label>,
     /// The same for [`Runtime::commit`](crate::Runtime::commit).
@@ -92,6 +94,7 @@ impl<'a> Masm<'a> for X64<'a> {
             aside: Vec::new(),
             stops: [None; 5],
             answers: vec![None; plan.frames.len()],
+            compared: None,
             find: None,
             commit: None,
         };
@@ -173,6 +176,8 @@ impl<'a> Masm<'a> for X64<'a> {
             }
             Op::Select { cond, dst, then, other } => {
                 self.select(&cond, dst.into(), then.into(), other.into());
+                // Moves keep the flags.
+                self.compared = (!cond.uses().has(dst)).then_some((cond, self.offset()));
             }
             Op::Packet { size, index, offset } => self.packet(size, index, offset, site),
             Op::Call { callee } => self.call(self.plan.unit.callees[callee as usize], site),

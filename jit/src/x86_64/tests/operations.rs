@@ -4,7 +4,7 @@ use super::{EDGES, feature_sets, on_registers};
 use crate::features::Features;
 use crate::ir::eval::{self, Input, WINDOW};
 use crate::ir::{Address, Binary, Check, Cond, Fill, Op, Operand, Place, Reg};
-use crate::native::{Mode, Native};
+use crate::native::{Mode, Native, emitted};
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Size, Width};
 
 /// Draws the same values in every run.
@@ -173,4 +173,40 @@ fn operations_do_what_they_mean() {
             );
         }
     }
+}
+
+/// Some take the flags of the one before; those that changed what is compared do not.
+#[test]
+fn selects_in_a_row_do_what_they_mean() {
+    let mut draw = Draw::new(2);
+    let [none, all] = feature_sets();
+    let mut shared = 0;
+    for round in 0..2_000 {
+        let cond = draw.cond();
+        let mut select =
+            || Op::Select { cond, dst: draw.reg(), then: draw.reg(), other: draw.reg() };
+        let ops = [select(), select(), select()];
+        let at = address_in(&ops[0]);
+        // Addresses stay in the window.
+        if at.is_some() && ops.iter().any(|op| (op.writes().0 & cond.uses().0) != 0) {
+            continue;
+        }
+        let unit = on_registers(&ops);
+        let mode = Mode {
+            features: [none, all][round % 2],
+            is_metered: false,
+            is_blinded: round % 4 == 0,
+        };
+        let mut native = Native::new(&unit, mode);
+        let alone = |op: &Op| emitted(&on_registers(&[*op]), mode).code.len();
+        let around = emitted(&on_registers(&[]), mode).code.len();
+        let apart: usize = ops.iter().map(|op| alone(op) - around).sum();
+        shared += usize::from(native.emitted.code.len() < around + apart);
+        for _ in 0..4 {
+            let input = Input { window: window(&mut draw, at), fuel: 0, salt: 0 };
+            let (expected, got) = (eval::run(&unit, &input), native.run(&input));
+            assert!(expected == got, "{ops:?}\nexpected {expected:?}\ngot      {got:?}");
+        }
+    }
+    assert!(shared > 1_000, "{shared}");
 }
