@@ -599,6 +599,23 @@ impl Insn {
         }
     }
 
+    /// The register that the instruction names and writes; calls and legacy loads name none.
+    pub const fn written(&self) -> Option<Reg> {
+        match *self {
+            Insn::Alu { dst, .. }
+            | Insn::Neg { dst, .. }
+            | Insn::Movsx { dst, .. }
+            | Insn::Endian { dst, .. }
+            | Insn::AddrSpaceCast { dst, .. }
+            | Insn::LoadImm { dst, .. }
+            | Insn::Load { dst, .. }
+            | Insn::LoadSx { dst, .. }
+            | Insn::LoadAcquire { dst, .. } => Some(dst),
+            Insn::Atomic { op, src, .. } => op.fetches_into(src),
+            _ => None,
+        }
+    }
+
     /// The same instruction with another jump or function offset; none if it names no place of the
     /// program or the offset does not fit its field.
     pub fn retarget(self, to: i32) -> Option<Insn> {

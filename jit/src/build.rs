@@ -25,7 +25,7 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit, Error>
     let mut after_end = false;
     for (pc, insn) in code.iter() {
         let at = |kind| Error { pc, kind };
-        if written(insn) == Some(InsnReg::R10) {
+        if insn.written() == Some(InsnReg::R10) {
             return Err(at(ErrorKind::WritesFramePointer));
         }
         for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
@@ -105,23 +105,6 @@ fn target(source: &Source<'_>, pc: Pc, offset: i32) -> Result<Pc, ErrorKind> {
     match source.code.get(target) {
         Some(_) => Ok(target),
         None => Err(ErrorKind::TargetInWide(target)),
-    }
-}
-
-/// The register that an instruction writes, if it names one.
-fn written(insn: &Insn) -> Option<InsnReg> {
-    match *insn {
-        Insn::Alu { dst, .. }
-        | Insn::Neg { dst, .. }
-        | Insn::Movsx { dst, .. }
-        | Insn::Endian { dst, .. }
-        | Insn::AddrSpaceCast { dst, .. }
-        | Insn::LoadImm { dst, .. }
-        | Insn::Load { dst, .. }
-        | Insn::LoadSx { dst, .. }
-        | Insn::LoadAcquire { dst, .. } => Some(dst),
-        Insn::Atomic { op, src, .. } => op.fetches_into(src),
-        _ => None,
     }
 }
 

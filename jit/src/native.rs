@@ -190,22 +190,7 @@ impl Native {
 }
 
 pub(crate) fn new_state() -> State {
-    State {
-        fuel: 0,
-        unwind: 0,
-        frame_top: 0,
-        stop: State::RETURNED,
-        pc: 0,
-        site: 0,
-        cpu: 0,
-        number: 0,
-        cell: 0,
-        context: 0,
-        window: Region::default(),
-        last: Region::default(),
-        depth: 0,
-        frame_bytes: [0; MAX_FRAMES],
-    }
+    State { depth: 0, ..State::default() }
 }
 
 /// Maps the memory of runs, once.

@@ -98,23 +98,7 @@ pub(crate) fn runs_alone(insn: &Insn) -> bool {
         Insn::Call { target } => matches!(target, CallTarget::Local { .. } | CallTarget::Reg(_)),
         _ => true,
     };
-    alone && written(insn) != Some(Reg::R10)
-}
-
-/// The register that an instruction names as its result.
-fn written(insn: &Insn) -> Option<Reg> {
-    match *insn {
-        Insn::Alu { dst, .. }
-        | Insn::Neg { dst, .. }
-        | Insn::Movsx { dst, .. }
-        | Insn::Endian { dst, .. }
-        | Insn::LoadImm { dst, .. }
-        | Insn::Load { dst, .. }
-        | Insn::LoadSx { dst, .. }
-        | Insn::LoadAcquire { dst, .. } => Some(dst),
-        Insn::Atomic { op, src, .. } => op.fetches_into(src),
-        _ => None,
-    }
+    alone && insn.written() != Some(Reg::R10)
 }
 
 /// A function that has not returned.

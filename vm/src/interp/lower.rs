@@ -136,23 +136,6 @@ pub(crate) struct Function {
     pub(crate) op: u32,
 }
 
-/// The register that an instruction writes, if it names one.
-fn written(insn: &Insn) -> Option<Reg> {
-    match *insn {
-        Insn::Alu { dst, .. }
-        | Insn::Neg { dst, .. }
-        | Insn::Movsx { dst, .. }
-        | Insn::Endian { dst, .. }
-        | Insn::AddrSpaceCast { dst, .. }
-        | Insn::LoadImm { dst, .. }
-        | Insn::Load { dst, .. }
-        | Insn::LoadSx { dst, .. }
-        | Insn::LoadAcquire { dst, .. } => Some(dst),
-        Insn::Atomic { op, src, .. } => op.fetches_into(src),
-        _ => None,
-    }
-}
-
 struct Lowering<'a, 'b> {
     code: &'a Code,
     functions: Vec<Function>,
@@ -165,7 +148,7 @@ struct Lowering<'a, 'b> {
 impl Lowering<'_, '_> {
     /// Checks what the dispatch loop relies on, and notes where control can come to.
     fn check(&mut self, pc: Pc, insn: &Insn) -> Result<(), LinkErrorKind> {
-        if written(insn) == Some(Reg::R10) {
+        if insn.written() == Some(Reg::R10) {
             return Err(LinkErrorKind::WritesFramePointer);
         }
         for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
