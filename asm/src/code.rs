@@ -39,6 +39,22 @@ pub struct Code {
     by_slot: Vec<Option<Insn>>,
 }
 
+/// Why an instruction cannot go where it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Outside the program.
+    #[error("the target is instruction {target}, outside the program of {slots} slots")]
+    Outside {
+        /// The target, counted in slots.
+        target: i64,
+        /// Size of the program in slots.
+        slots: usize,
+    },
+    /// Into the second slot of a wide instruction.
+    #[error("the target, instruction {0}, is the second half of a 64-bit immediate load")]
+    InWide(Pc),
+}
+
 impl Code {
     /// Decodes a program.
     ///
@@ -66,6 +82,19 @@ impl Code {
             kind: DecodeErrorKind::Truncated,
         })?;
         Code::decode(&slots)
+    }
+
+    /// Where a jump or call at `pc` goes, whose offset counts slots from the next one.
+    ///
+    /// # Errors
+    /// [`TargetError`] if no instruction is there.
+    pub fn target(&self, pc: Pc, offset: i32) -> Result<Pc, TargetError> {
+        let target = pc.jump(offset).filter(|target| target.index() < self.len());
+        let target = target.ok_or(TargetError::Outside {
+            target: i64::from(pc.0) + 1 + i64::from(offset),
+            slots: self.len(),
+        })?;
+        self.get(target).map(|_| target).ok_or(TargetError::InWide(target))
     }
 
     /// The instruction at `pc`; none past the end and in the middle of a wide instruction.

@@ -31,7 +31,7 @@ pub mod table;
 pub mod text;
 
 pub use builder::{BuildError, Builder, Label, Target};
-pub use code::{Code, Pc};
+pub use code::{Code, Pc, TargetError};
 pub use decode::{DecodeError, DecodeErrorKind, decode};
 pub use encode::{EncodeError, encode};
 pub use insn::{

@@ -29,7 +29,7 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit, Error>
             return Err(at(ErrorKind::WritesFramePointer));
         }
         for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
-            mark(target(source, pc, offset).map_err(at)?);
+            mark(source.code.target(pc, offset).map_err(|e| at(e.into()))?);
         }
         if after_end {
             mark(pc);
@@ -94,19 +94,6 @@ fn define_unnamed(unit: &mut Unit) {
 }
 
 const NO_BLOCK: u32 = u32::MAX;
-
-/// The target of a jump or call.
-fn target(source: &Source<'_>, pc: Pc, offset: i32) -> Result<Pc, ErrorKind> {
-    let target = pc.jump(offset).filter(|t| t.index() < source.code.len());
-    let target = target.ok_or(ErrorKind::TargetOutside {
-        target: i64::from(pc.0) + 1 + i64::from(offset),
-        slots: source.code.len(),
-    })?;
-    match source.code.get(target) {
-        Some(_) => Ok(target),
-        None => Err(ErrorKind::TargetInWide(target)),
-    }
-}
 
 /// What a register of an unverified program probably points to: which region its accesses are
 /// compared with first. Wrong guesses cost time.
@@ -341,7 +328,7 @@ impl Builder<'_, '_> {
                 push(Op::Packet { size, index: Some(index.into()), offset });
             }
             Insn::Call { target: CallTarget::Local { offset } } => {
-                let start = target(self.source, pc, offset)?;
+                let start = self.source.code.target(pc, offset)?;
                 let function = self.extents.starting(start).unwrap_or_default() as u32;
                 push(Op::CallLocal { function });
                 self.shapes[..6].fill(Shape::Other);
@@ -355,16 +342,16 @@ impl Builder<'_, '_> {
                 self.shapes[0] = Shape::Given;
             }
             Insn::Jump { offset, .. } => {
-                return Ok(Some(End::Jump(self.edge(pc, target(self.source, pc, offset)?))));
+                return Ok(Some(End::Jump(self.edge(pc, self.source.code.target(pc, offset)?))));
             }
             Insn::JumpIf { width, op, dst, src, offset } => {
                 let size = if width == Width::W32 { Size::W } else { Size::Dw };
-                let then = self.edge(pc, target(self.source, pc, offset.into())?);
+                let then = self.edge(pc, self.source.code.target(pc, offset.into())?);
                 let cond = Cond { op, size, lhs: Place::Reg(dst.into()), rhs: src.into() };
                 return Ok(Some(End::Branch { cond, then, other: self.next(pc) }));
             }
             Insn::MayGoto { offset } => {
-                let then = self.edge(pc, target(self.source, pc, offset.into())?);
+                let then = self.edge(pc, self.source.code.target(pc, offset.into())?);
                 return Ok(Some(End::MayGoto { then, other: self.next(pc) }));
             }
             Insn::Exit => return Ok(Some(End::Exit)),

@@ -38,7 +38,7 @@ pub use link::{Answer, Array, Callee, Link, Runtime};
 pub use state::{FRAME_BYTES, MAX_FRAMES, Region, State};
 pub use symbols::Symbols;
 
-use ebpfvm_asm::{Code, Pc};
+use ebpfvm_asm::{Code, Pc, TargetError};
 use ebpfvm_spec::Program;
 use ebpfvm_verifier::{Facts, VerifiedProgram};
 
@@ -146,17 +146,9 @@ pub fn emit_unit(unit: &ir::Unit, runtime: &Runtime, options: &Options) -> Emitt
 /// Why a program cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
-    /// A jump or call goes outside the program.
-    #[error("the target is instruction {target}, outside the program of {slots} slots")]
-    TargetOutside {
-        /// The target, counted in slots.
-        target: i64,
-        /// Size of the program in slots.
-        slots: usize,
-    },
-    /// A jump or call goes into the second slot of a wide instruction.
-    #[error("the target, instruction {0}, is the second half of a 64-bit immediate load")]
-    TargetInWide(Pc),
+    /// A jump or call does not go to an instruction.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// An instruction writes to the frame pointer.
     #[error("r10 is the frame pointer and read-only")]
     WritesFramePointer,

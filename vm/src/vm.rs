@@ -292,7 +292,7 @@ impl Vm {
     /// Makes an instance ready to run and shares it.
     pub(crate) fn ready(&self, instance: Instance) -> Result<Arc<Instance>, LinkError> {
         Ok(match self.engine() {
-            Engine::Interpreter => instance,
+            Engine::Interpreter => instance.lower(),
             Engine::Auto | Engine::Jit => instance.compile()?,
         }
         .share())

@@ -270,9 +270,10 @@ fn traps_say_where_and_what_was_near() {
 #[test]
 fn programs_that_cannot_run_are_not_linked() {
     use LinkErrorKind::*;
-    assert!(matches!(link_error("goto +5\nexit"), (Some(0), TargetOutside { target: 6, .. })));
-    assert!(matches!(link_error("goto -3\nexit"), (Some(0), TargetOutside { target: -2, .. })));
-    assert!(matches!(link_error("goto +1\nr0 = 1 ll\nexit"), (Some(0), TargetInWide(_))));
+    use ebpfvm::asm::TargetError::*;
+    assert!(matches!(link_error("goto +5\nexit"), (Some(0), Target(Outside { target: 6, .. }))));
+    assert!(matches!(link_error("goto -3\nexit"), (Some(0), Target(Outside { target: -2, .. }))));
+    assert!(matches!(link_error("goto +1\nr0 = 1 ll\nexit"), (Some(0), Target(InWide(_)))));
     assert!(matches!(link_error("r10 = 1\nexit"), (Some(0), WritesFramePointer)));
     assert!(matches!(link_error("r10 = *(u64 *)(r1 + 0)\nexit"), (Some(0), WritesFramePointer)));
     assert!(matches!(link_error("call 9999\nexit"), (Some(0), UnknownHelper(9999))));

@@ -1,22 +1,14 @@
 //! Why a program cannot be bound to a machine.
 
-use ebpfvm_asm::Pc;
+use ebpfvm_asm::{Pc, TargetError};
 use ebpfvm_spec::ProgType;
 
 /// Why a program cannot be bound.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkErrorKind {
-    /// A jump or call goes outside the program.
-    #[error("the target is instruction {target}, outside the program of {slots} slots")]
-    TargetOutside {
-        /// The target, counted in slots.
-        target: i64,
-        /// Size of the program in slots.
-        slots: usize,
-    },
-    /// A jump or call goes into the second slot of a wide instruction.
-    #[error("the target, instruction {0}, is the second half of a 64-bit immediate load")]
-    TargetInWide(Pc),
+    /// A jump or call does not go to an instruction.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// An instruction writes to the frame pointer.
     #[error("r10 is the frame pointer and read-only")]
     WritesFramePointer,

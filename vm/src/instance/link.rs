@@ -1,24 +1,22 @@
 //! Binding: what the names in a program's code stand for on this machine, and whether a verdict is
 //! about it.
 
-use super::{Instance, LinkError, LinkErrorKind};
+use super::{Instance, LinkError, LinkErrorKind, Text};
 use crate::context::Room;
-use crate::helper::{Helper, Shortcut};
-use crate::interp::lower::lower;
+use crate::helper::Helper;
+use crate::interp::lower::LoweredForms;
 use crate::interp::op::OpCode;
 use crate::map::MapRef;
 use crate::native::Forms;
 use crate::rewrite::{Rewritten, is_same_map, rewrite};
 use crate::trap::TrapKind;
 use crate::vm::Vm;
-use ebpfvm_asm::{Imm64, Pc};
+use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Reg};
 use ebpfvm_loader::Absent;
-use ebpfvm_spec::{
-    Arg, AttachType, Effect, HelperProto, MapUse, ProgType, ProgTypeSet, Program, Ret,
-};
+use ebpfvm_spec::{Arg, Effect, HelperProto, MapUse, ProgTypeSet, Program, Ret};
 use ebpfvm_verifier::VerifiedProgram;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// The value that a program sees as the address of one of its functions. No memory has such an
 /// address on the hosts that this runs on.
@@ -33,17 +31,6 @@ pub(crate) fn func_of_token(token: u64) -> Option<Pc> {
     u32::try_from(token ^ FUNC_TOKEN).ok().map(Pc)
 }
 
-/// What lowering needs to bind a program.
-pub(crate) struct Bindings<'a> {
-    prog_type: ProgType,
-    attach_type: AttachType,
-    vm: &'a Vm,
-    maps: &'a [MapRef],
-    helpers: Vec<Helper>,
-    absent: &'a [Absent],
-    calls: Vec<BoundCall>,
-}
-
 /// A call of a helper.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BoundCall {
@@ -55,39 +42,38 @@ pub(crate) struct BoundCall {
     pub(crate) code: OpCode,
 }
 
-impl<'a> Bindings<'a> {
-    fn new(
-        program: &Program,
-        vm: &'a Vm,
-        maps: &'a [MapRef],
-        helpers: Vec<Helper>,
-        absent: &'a [Absent],
-    ) -> Bindings<'a> {
-        let (prog_type, attach_type) = (program.prog_type, program.attach_type);
-        Bindings { prog_type, attach_type, vm, maps, helpers, absent, calls: Vec::new() }
-    }
+/// The helpers that a program calls, and where.
+struct Bindings<'a> {
+    vm: &'a Vm,
+    program: &'a Program,
+    maps: &'a [MapRef],
+    absent: &'a [Absent],
+    helpers: Vec<Helper>,
+    calls: Vec<BoundCall>,
+}
 
-    /// The index of a helper in the instance's list, and how it is called.
-    pub(crate) fn helper(&mut self, pc: Pc, id: u32) -> Result<(usize, OpCode), LinkErrorKind> {
-        let (index, code) = self.bind(pc, id)?;
-        self.calls.push(BoundCall { pc, helper: index as u32, code });
-        Ok((index, code))
-    }
-
-    fn bind(&mut self, pc: Pc, id: u32) -> Result<(usize, OpCode), LinkErrorKind> {
-        if let Some(absent) = self.absent.iter().find(|a| a.pc == pc) {
-            self.helpers.push(absent_helper(id, absent.why.clone()));
-            return Ok((self.helpers.len() - 1, OpCode::CallHelper));
+impl Bindings<'_> {
+    /// Binds an instruction. What it refuses, engines need not expect.
+    fn bind(&mut self, pc: Pc, insn: &Insn) -> Result<(), LinkErrorKind> {
+        if insn.written() == Some(Reg::R10) {
+            return Err(LinkErrorKind::WritesFramePointer);
         }
-        let bound = |h: &Helper| h.proto.id == id && h.proto.name != ABSENT;
-        let index = match self.helpers.iter().position(bound) {
-            Some(index) => index,
-            None => {
-                let helper = self.vm.helper_for(id, self.prog_type, self.attach_type)?;
-                self.helpers.push(helper.into_owned());
-                self.helpers.len() - 1
+        for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
+            self.program.code.target(pc, offset)?;
+        }
+        match *insn {
+            Insn::LoadImm { value, .. } => imm64(self.maps, pc, value).map(drop),
+            Insn::AddrSpaceCast { .. } => Err(LinkErrorKind::NeedsArena),
+            Insn::Call { target: CallTarget::Kfunc { btf_id, .. } } => {
+                Err(LinkErrorKind::Kfunc(btf_id))
             }
-        };
+            Insn::Call { target: CallTarget::Helper(id) } => self.call(pc, id),
+            _ => Ok(()),
+        }
+    }
+
+    fn call(&mut self, pc: Pc, id: u32) -> Result<(), LinkErrorKind> {
+        let index = self.helper(pc, id)?;
         let proto = &self.helpers[index].proto;
         let calls_back = proto.args.iter().any(|arg| matches!(arg, Arg::Callback(_)));
         let code = match proto.ret {
@@ -95,27 +81,30 @@ impl<'a> Bindings<'a> {
             _ if calls_back => OpCode::CallBack,
             _ => OpCode::CallHelper,
         };
-        Ok((index, code))
+        self.calls.push(BoundCall { pc, helper: index as u32, code });
+        Ok(())
     }
 
-    /// The map with this index, if the call is one of Linux's `map_lookup_elem` that may be done
-    /// without calling it.
-    pub(crate) fn looked_up(&self, pc: Pc, id: u32, index: u32) -> Option<&MapRef> {
-        let helper = self.vm.helper(id).ok()?;
-        let is_lookup = matches!(helper.shortcut, Some(Shortcut::MapLookup))
-            && helper.proto.allowed.contains(self.prog_type)
-            && self.absent.iter().all(|a| a.pc != pc);
-        self.maps.get(index as usize).filter(|_| is_lookup)
-    }
-
-    /// What a 64-bit immediate load puts into its register.
-    pub(crate) fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, LinkErrorKind> {
-        imm64(self.maps, pc, value)
+    /// The index of a helper in the list.
+    fn helper(&mut self, pc: Pc, id: u32) -> Result<usize, LinkErrorKind> {
+        let helper = match self.absent.iter().find(|a| a.pc == pc) {
+            Some(absent) => absent_helper(id, absent.why.clone()),
+            None => {
+                let bound = |h: &Helper| h.proto.id == id && h.proto.name != ABSENT;
+                if let Some(index) = self.helpers.iter().position(bound) {
+                    return Ok(index);
+                }
+                let Program { prog_type, attach_type, .. } = *self.program;
+                self.vm.helper_for(id, prog_type, attach_type)?.into_owned()
+            }
+        };
+        self.helpers.push(helper);
+        Ok(self.helpers.len() - 1)
     }
 }
 
 impl Instance {
-    /// As [`Bindings::imm64`], once the program is bound.
+    /// What a 64-bit immediate load puts into its register.
     pub(crate) fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, LinkErrorKind> {
         imm64(&self.maps, pc, value)
     }
@@ -181,24 +170,22 @@ impl Instance {
         if program.code.is_empty() {
             return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
         }
-        let mut bindings = Bindings::new(&program, vm, maps, Vec::new(), absent);
-        let checked = lower(&program.code, &mut bindings, None)?;
-        let (helpers, calls) = (bindings.helpers, bindings.calls.into());
-        let slabs = maps.iter().flat_map(|map| map.slabs()).copied().collect();
+        let (helpers, calls) = (Vec::new(), Vec::new());
+        let mut bindings = Bindings { vm, program: &program, maps, absent, helpers, calls };
+        for (pc, insn) in program.code.iter() {
+            bindings.bind(pc, insn).map_err(|kind| LinkError { pc: Some(pc), kind })?;
+        }
         Ok(Instance {
             id: NEXT_ID.fetch_add(1, Relaxed),
-            program,
+            helpers: bindings.helpers,
+            calls: bindings.calls.into(),
+            text: Text::Unjudged(program),
             vm: vm.for_program(),
             this: Weak::new(),
+            slabs: maps.iter().flat_map(|map| map.slabs()).copied().collect(),
             maps: maps.to_vec(),
-            helpers,
-            slabs,
-            checked,
-            unchecked: OnceLock::new(),
-            verified: None,
             needs: Room::default(),
-            judged: None,
-            calls,
+            lowered: LoweredForms::default(),
             native: Forms::default(),
         })
     }
@@ -222,7 +209,7 @@ impl Instance {
             return Err(LinkError { pc: None, kind });
         }
         let mut instance = Instance::link(vm, verified.program().clone(), maps, absent)?;
-        for (def, map) in instance.program.maps.iter().zip(maps) {
+        for (def, map) in instance.program().maps.iter().zip(maps) {
             if !is_same_map(def, map) {
                 let kind = LinkErrorKind::OtherMap { map: def.name.clone() };
                 return Err(LinkError { pc: None, kind });
@@ -230,7 +217,7 @@ impl Instance {
         }
         // The verdict is about the prototypes that the platform has for this program. Those of Linux
         // differ between program types, and its helpers know it; an embedder's has one.
-        let (prog_type, attach_type) = (instance.program.prog_type, instance.program.attach_type);
+        let Program { prog_type, attach_type, .. } = *instance.program();
         let is_judged = |helper: &Helper| {
             let proto = &helper.proto;
             ebpfvm_spec::linux::HELPERS.contains(proto)
@@ -239,13 +226,8 @@ impl Instance {
         if let Some(Rewritten { code, needs }) =
             rewritten.filter(|_| instance.helpers.iter().all(is_judged))
         {
-            let helpers = std::mem::take(&mut instance.helpers);
-            let mut bindings = Bindings::new(&instance.program, vm, maps, helpers, absent);
-            let lowered = lower(&code, &mut bindings, Some(verified.facts()))?;
-            instance.helpers = bindings.helpers;
-            instance.verified = Some(lowered);
             instance.needs = needs;
-            instance.judged = Some((verified, code));
+            instance.text = Text::Accepted { program: verified, code };
         }
         Ok(instance)
     }

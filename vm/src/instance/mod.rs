@@ -5,13 +5,13 @@ mod link;
 mod runs;
 
 pub use error::{LinkError, LinkErrorKind};
-pub(crate) use link::{Bindings, BoundCall, func_of_token};
+pub(crate) use link::{BoundCall, func_of_token};
 pub use runs::Outcome;
 
 use crate::context::Room;
 use crate::helper::Helper;
 use crate::host::Host;
-use crate::interp::lower::Lowered;
+use crate::interp::lower::{Lowered, LoweredForms};
 use crate::map::{MapRef, Slab};
 use crate::native::Forms;
 use crate::run::Trust;
@@ -21,33 +21,36 @@ use ebpfvm_asm::{Code, Pc};
 use ebpfvm_spec::{ProgType, Program};
 use ebpfvm_verifier::VerifiedProgram;
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// A program bound to its maps and helpers. It may run on many threads at once.
 pub struct Instance {
     id: u32,
-    program: Program,
+    text: Text,
     vm: Vm,
     /// Itself, as it is shared.
     this: Weak<Instance>,
     maps: Vec<MapRef>,
     helpers: Vec<Helper>,
     slabs: Vec<Slab>,
-    /// Every access is checked.
-    checked: Lowered,
-    /// No access is checked, for a promise of the caller's; made when it is first needed.
-    unchecked: OnceLock<Lowered>,
-    /// No access is checked, by the verifier's verdict.
-    verified: Option<Lowered>,
     /// The verdict is about at least so much of what a run is given.
     pub(crate) needs: Room,
-    /// What the verifier accepted, with its accesses to the context rewritten, for those who compile
-    /// it.
-    judged: Option<(VerifiedProgram, Code)>,
     /// The calls of helpers, in order.
     calls: Box<[BoundCall]>,
+    /// The program as the interpreter takes it.
+    lowered: LoweredForms,
     /// The program as machine code, if the machine compiles.
     pub(crate) native: Forms,
+}
+
+/// A program, with its verdict if that lets it run without checks.
+enum Text {
+    Unjudged(Program),
+    Accepted {
+        program: VerifiedProgram,
+        /// Its code with the accesses to the context rewritten.
+        code: Code,
+    },
 }
 
 impl Instance {
@@ -58,12 +61,15 @@ impl Instance {
 
     /// The program.
     pub fn program(&self) -> &Program {
-        &self.program
+        match &self.text {
+            Text::Unjudged(program) => program,
+            Text::Accepted { program, .. } => program.program(),
+        }
     }
 
     /// The program's type.
     pub fn prog_type(&self) -> ProgType {
-        self.program.prog_type
+        self.program().prog_type
     }
 
     /// The maps, in the order in which the program names them.
@@ -73,7 +79,10 @@ impl Instance {
 
     /// What the verifier accepted, with the code that runs without checks.
     pub(crate) fn judged(&self) -> Option<(&VerifiedProgram, &Code)> {
-        self.judged.as_ref().map(|(program, code)| (program, code))
+        match &self.text {
+            Text::Unjudged(_) => None,
+            Text::Accepted { program, code } => Some((program, code)),
+        }
     }
 
     /// The call of a helper at an instruction.
@@ -84,7 +93,7 @@ impl Instance {
 
     /// Whether the program runs without checks because the verifier accepted it.
     pub fn is_verified(&self) -> bool {
-        self.verified.is_some()
+        self.judged().is_some()
     }
 
     /// Shares the instance: from then on it can be held.
@@ -128,7 +137,7 @@ impl Instance {
     /// it.
     pub(crate) fn helper_by_number(&self, number: u64) -> Option<Cow<'_, Helper>> {
         let id = u32::try_from(number).ok()?;
-        self.vm.helper_for(id, self.program.prog_type, self.program.attach_type).ok()
+        self.vm.helper_for(id, self.program().prog_type, self.program().attach_type).ok()
     }
 
     pub(crate) fn slabs(&self) -> &[Slab] {
@@ -144,7 +153,7 @@ impl Instance {
 
     /// What the memory of the context is called.
     pub(crate) fn window_name(&self) -> &'static str {
-        if self.program.prog_type == ProgType::Raw { "memory" } else { "packet" }
+        if self.program().prog_type == ProgType::Raw { "memory" } else { "packet" }
     }
 
     /// The form of the program that a run takes: with checks if it was not verified, or with more
@@ -152,24 +161,28 @@ impl Instance {
     #[inline]
     pub(crate) fn form(&self, trust: Trust, room: &Room) -> &Lowered {
         match trust {
-            Trust::Verified if room.holds(&self.needs) => {
-                self.verified.as_ref().unwrap_or(&self.checked)
-            }
-            Trust::Verified | Trust::Nothing => &self.checked,
-            Trust::Everything => self.unchecked.get_or_init(|| self.checked.without_checks()),
+            Trust::Verified if room.holds(&self.needs) => self.lowered.usual(self),
+            Trust::Verified | Trust::Nothing => self.lowered.checked(self),
+            Trust::Everything => self.lowered.unchecked(self),
         }
+    }
+
+    /// Makes the form for the interpreter that runs usually take.
+    pub(crate) fn lower(self) -> Instance {
+        self.lowered.usual(&self);
+        self
     }
 
     /// The trap at an instruction.
     pub(crate) fn trap(&self, pc: Pc, kind: TrapKind) -> Box<Trap> {
-        let line = self.program.line(pc);
+        let line = self.program().line(pc);
         let line = line.map(|l| format!("{}:{}: {}", l.file, l.line, l.text.trim()));
-        Box::new(Trap { program: self.program.name.clone(), pc, kind, line })
+        Box::new(Trap { program: self.program().name.clone(), pc, kind, line })
     }
 }
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Instance").field("program", &self.program.name).finish_non_exhaustive()
+        f.debug_struct("Instance").field("program", &self.program().name).finish_non_exhaustive()
     }
 }

@@ -69,7 +69,7 @@ impl Instance {
         if let Err(trap) = self.expect_context(&mut ctx) {
             return (Err(trap), 0);
         }
-        let mut run = Run::new(&mut ctx, self.program.attach_type, fuel, Trust::Verified);
+        let mut run = Run::new(&mut ctx, self.program().attach_type, fuel, Trust::Verified);
         run.firing = Some(firing);
         let Ok(cell) = run.cells.take(key.len()) else {
             return stop("there is no memory left for the key".into());
@@ -109,7 +109,7 @@ impl Instance {
             let what = "running without checks needs a verified program or plain memory";
             return Err(self.trap(Pc(0), TrapKind::Unsupported(what.into())));
         }
-        let mut run = Run::new(ctx, self.program.attach_type, fuel, Trust::Everything);
+        let mut run = Run::new(ctx, self.program().attach_type, fuel, Trust::Everything);
         // SAFETY: the caller's promise.
         let result = unsafe { exec(&mut run, self, &mut Stack::new()) };
         self.finish(&mut run, result)
@@ -131,12 +131,12 @@ impl Instance {
             return self.run(ctx, fuel);
         };
         let mut stack = Box::new(Stack::new());
-        let mut run = Run::new(ctx, self.program.attach_type, fuel, Trust::Nothing);
+        let mut run = Run::new(ctx, self.program().attach_type, fuel, Trust::Nothing);
         // SAFETY: checked mode asks nothing of the program.
         let result = unsafe { exec(&mut run, self, &mut stack) };
         self.finish(&mut run, result)?;
         ctx.set_memory(&start);
-        let mut run = Run::new(ctx, self.program.attach_type, fuel, Trust::Everything);
+        let mut run = Run::new(ctx, self.program().attach_type, fuel, Trust::Everything);
         // SAFETY: the same program has just run in checked mode without a trap. It starts with the
         // same registers, with the same bytes in the same memory and on the same stack, whose
         // frames are zero when they are entered; nothing else can tell it another way.
@@ -155,7 +155,7 @@ impl Instance {
         if trust == Trust::Verified {
             self.expect_room(ctx)?;
         }
-        let mut run = Run::new(ctx, self.program.attach_type, fuel, trust);
+        let mut run = Run::new(ctx, self.program().attach_type, fuel, trust);
         // SAFETY: only programs that the verifier accepted run without checks, on the context that
         // their type has in this machine.
         let result = unsafe { exec(&mut run, self, &mut Stack::new()) };
@@ -165,20 +165,20 @@ impl Instance {
     /// Whether the program calls helpers that are known only when it runs.
     fn calls_by_register(&self) -> bool {
         let by_register = |insn: &Insn| matches!(insn, Insn::Call { target: CallTarget::Reg(_) });
-        self.program.code.iter().any(|(_, insn)| by_register(insn))
+        self.program().code.iter().any(|(_, insn)| by_register(insn))
     }
 
     pub(crate) fn expect_context(&self, ctx: &mut Context) -> Result<(), Box<Trap>> {
-        if ctx.prog_type() == self.program.prog_type {
-            if ctx.has_layout(self.vm.layout(self.program.prog_type)) {
-                let ready = ctx.prepare(self.program.attach_type);
+        if ctx.prog_type() == self.program().prog_type {
+            if ctx.has_layout(self.vm.layout(self.program().prog_type)) {
+                let ready = ctx.prepare(self.program().attach_type);
                 return ready.map_err(|what| self.trap(Pc(0), TrapKind::Unsupported(what)));
             }
             let what =
                 "the context has another layout than this machine gives to the program's type";
             return Err(self.trap(Pc(0), TrapKind::Unsupported(what.into())));
         }
-        let (has, needs) = (ctx.prog_type().name(), self.program.prog_type.name());
+        let (has, needs) = (ctx.prog_type().name(), self.program().prog_type.name());
         let what = format!("the program is of type {needs}, the context of type {has}");
         Err(self.trap(Pc(0), TrapKind::Unsupported(what)))
     }

@@ -1,17 +1,21 @@
-//! From instructions to the interpreter's operations: targets resolved and checked, helpers and
-//! maps bound.
+//! From instructions to the interpreter's operations: targets resolved, helpers and maps found.
+//!
+//! Binding ([`Instance`]) has refused what is not possible, so nothing can go wrong here; a form is
+//! made when it is first needed.
 
 use super::fuse::fuse;
 use super::handler::handler;
 use super::lookup::{Lookup, Lookups};
 use super::op::{self, Op, OpCode};
-use crate::instance::{Bindings, LinkError, LinkErrorKind};
+use crate::helper::Shortcut;
+use crate::instance::Instance;
 use crate::memory::FRAME_BYTES;
 use ebpfvm_asm::{
     AtomicOp, ByteOrder, CallTarget, Code, EndianOp, Insn, Operand, Pc, Reg, Size, Width,
 };
 use ebpfvm_jit::functions::{Extent, Extents};
 use ebpfvm_verifier::Facts;
+use std::sync::OnceLock;
 
 /// A program in the interpreter's form.
 #[derive(Debug)]
@@ -59,17 +63,44 @@ impl Lowered {
     }
 }
 
+/// The forms of an instance.
+#[derive(Default)]
+pub(crate) struct LoweredForms {
+    /// Every access is checked.
+    checked: OnceLock<Lowered>,
+    /// No access is checked, for a promise of the caller's.
+    unchecked: OnceLock<Lowered>,
+    /// No access is checked, by the verifier's verdict.
+    verified: OnceLock<Lowered>,
+}
+
+impl LoweredForms {
+    /// Without checks if the program was judged, otherwise with.
+    #[inline]
+    pub(crate) fn usual(&self, instance: &Instance) -> &Lowered {
+        match instance.judged() {
+            Some((program, code)) => {
+                self.verified.get_or_init(|| lower(code, instance, Some(program.facts())))
+            }
+            None => self.checked(instance),
+        }
+    }
+
+    /// With checks.
+    #[inline]
+    pub(crate) fn checked(&self, instance: &Instance) -> &Lowered {
+        self.checked.get_or_init(|| lower(&instance.program().code, instance, None))
+    }
+
+    /// Without checks, and without a verdict.
+    pub(crate) fn unchecked(&self, instance: &Instance) -> &Lowered {
+        self.unchecked.get_or_init(|| self.checked(instance).without_checks())
+    }
+}
+
 /// Lowers a program. Without facts it has checks of what it accesses; with those of its verdict it has
 /// none, dead instructions stop the run, and lookups go straight to the map.
-///
-/// # Errors
-/// A jump or call that leaves the program or goes into a wide instruction, a write to `r10`, or
-/// something that this machine does not have.
-pub(crate) fn lower(
-    code: &Code,
-    bindings: &mut Bindings<'_>,
-    facts: Option<&Facts>,
-) -> Result<Lowered, LinkError> {
+fn lower(code: &Code, instance: &Instance, facts: Option<&Facts>) -> Lowered {
     let function = |extent: &Extent| Function {
         extent: Extent { stack_bytes: extent.used_stack(facts), ..*extent },
         op: 0,
@@ -77,17 +108,19 @@ pub(crate) fn lower(
     let functions = Extents::of(code).functions.iter().map(function).collect();
     let is_target = vec![false; code.len()];
     let lookups = Lookups::default();
-    let mut lowering = Lowering { code, functions, bindings, is_target, facts, lookups };
-    let at = |pc| move |kind| LinkError { pc: Some(pc), kind };
+    let mut lowering = Lowering { code, functions, instance, is_target, facts, lookups };
     for (pc, insn) in code.iter() {
-        lowering.check(pc, insn).map_err(at(pc))?;
+        for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
+            let target = lowering.target(pc, offset);
+            lowering.is_target[target.index()] = true;
+        }
     }
     let mut ops: Vec<Op> = Vec::with_capacity(code.len() + 1);
     let mut pcs: Vec<Pc> = Vec::with_capacity(code.len() + 1);
     let mut index_of = vec![0; code.len()];
     for (pc, insn) in code.iter() {
         let mut op = match facts.is_none_or(|facts| facts.is_reached(pc)) {
-            true => lowering.one(pc, insn).map_err(at(pc))?,
+            true => lowering.one(pc, insn),
             false => Op::blank(OpCode::FellOff),
         };
         let mut pc = pc;
@@ -124,7 +157,7 @@ pub(crate) fn lower(
     let mut functions = lowering.functions;
     functions.iter_mut().for_each(|f| f.op = index_of[f.extent.start.index()] as u32);
     let functions = functions.into();
-    Ok(Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes, functions, lookups })
+    Lowered { ops: ops.into(), pcs: pcs.into(), stack_bytes, functions, lookups }
 }
 
 /// A function of the program, as far as calls need to know it.
@@ -136,39 +169,19 @@ pub(crate) struct Function {
     pub(crate) op: u32,
 }
 
-struct Lowering<'a, 'b> {
+struct Lowering<'a> {
     code: &'a Code,
     functions: Vec<Function>,
-    bindings: &'a mut Bindings<'b>,
+    instance: &'a Instance,
     is_target: Vec<bool>,
     facts: Option<&'a Facts>,
     lookups: Lookups,
 }
 
-impl Lowering<'_, '_> {
-    /// Checks what the dispatch loop relies on, and notes where control can come to.
-    fn check(&mut self, pc: Pc, insn: &Insn) -> Result<(), LinkErrorKind> {
-        if insn.written() == Some(Reg::R10) {
-            return Err(LinkErrorKind::WritesFramePointer);
-        }
-        for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
-            let target = self.target(pc, offset)?;
-            self.is_target[target.index()] = true;
-        }
-        Ok(())
-    }
-
+impl Lowering<'_> {
     /// The target of a jump or call.
-    fn target(&self, pc: Pc, offset: i32) -> Result<Pc, LinkErrorKind> {
-        let target = pc.jump(offset).filter(|t| t.index() < self.code.len());
-        let target = target.ok_or(LinkErrorKind::TargetOutside {
-            target: i64::from(pc.0) + 1 + i64::from(offset),
-            slots: self.code.len(),
-        })?;
-        match self.code.get(target) {
-            Some(_) => Ok(target),
-            None => Err(LinkErrorKind::TargetInWide(target)),
-        }
+    fn target(&self, pc: Pc, offset: i32) -> Pc {
+        self.code.target(pc, offset).expect("binding refuses other targets")
     }
 
     /// The function that starts at `pc`; [`functions`] has found all that are called.
@@ -178,9 +191,9 @@ impl Lowering<'_, '_> {
     }
 
     /// A jump: its target and what going backward costs.
-    fn jump(&self, pc: Pc, offset: i32) -> Result<(i32, u32), LinkErrorKind> {
-        let target = self.target(pc, offset)?;
-        Ok((target.0 as i32, (pc.0 + 1).saturating_sub(target.0)))
+    fn jump(&self, pc: Pc, offset: i32) -> (i32, u32) {
+        let target = self.target(pc, offset);
+        (target.0 as i32, (pc.0 + 1).saturating_sub(target.0))
     }
 
     /// The form of a load or store that needs no check, if it lies in the frame for certain.
@@ -192,7 +205,7 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn one(&mut self, pc: Pc, insn: &Insn) -> Result<Op, LinkErrorKind> {
+    fn one(&mut self, pc: Pc, insn: &Insn) -> Op {
         let two = |code, dst: Reg, src: Operand| {
             let mut op = Op { dst: dst.number(), lhs: dst.number(), ..Op::blank(code) };
             match src {
@@ -205,7 +218,7 @@ impl Lowering<'_, '_> {
             off: offset.into(),
             ..two(code, dst, Operand::Reg(src))
         };
-        Ok(match *insn {
+        match *insn {
             Insn::Alu { width, op, dst, src } => two(op::alu(op, width, src), dst, src),
             Insn::Neg { width: Width::W32, dst } => two(OpCode::Neg32, dst, Operand::Imm(0)),
             Insn::Neg { width: Width::W64, dst } => two(OpCode::Neg64, dst, Operand::Imm(0)),
@@ -223,11 +236,10 @@ impl Lowering<'_, '_> {
                 two(code, dst, Operand::Reg(src))
             }
             Insn::Endian { op, size, dst } => two(endian(op, size), dst, Operand::Reg(dst)),
-            Insn::AddrSpaceCast { .. } => return Err(LinkErrorKind::NeedsArena),
-            Insn::LoadImm { dst, value } => Op {
-                imm: self.bindings.imm64(pc, value)? as i64,
-                ..two(OpCode::LoadImm, dst, dst.into())
-            },
+            Insn::LoadImm { dst, value } => {
+                let value = self.instance.imm64(pc, value).expect("binding refuses other values");
+                Op { imm: value as i64, ..two(OpCode::LoadImm, dst, dst.into()) }
+            }
             Insn::Load { size, dst, base, offset } => {
                 self.settle(memory(op::load(size), dst, base, offset), base, size)
             }
@@ -259,40 +271,45 @@ impl Lowering<'_, '_> {
                 ..Op::blank(OpCode::LoadInd)
             },
             Insn::Jump { offset, .. } => {
-                let (off, cost) = self.jump(pc, offset)?;
+                let (off, cost) = self.jump(pc, offset);
                 Op { off, imm: Op::jump_imm(0, cost), ..Op::blank(OpCode::Jump) }
             }
             Insn::JumpIf { width, op, dst, src, offset } => {
-                let (off, cost) = self.jump(pc, offset.into())?;
+                let (off, cost) = self.jump(pc, offset.into());
                 let op = two(op::jump(op, width, src), dst, src);
                 Op { off, imm: Op::jump_imm(op.imm as i32, cost), ..op }
             }
             Insn::MayGoto { offset } => {
-                let (off, cost) = self.jump(pc, offset.into())?;
+                let (off, cost) = self.jump(pc, offset.into());
                 Op { off, imm: Op::jump_imm(0, cost), ..Op::blank(OpCode::MayGoto) }
             }
             Insn::Call { target } => match target {
-                CallTarget::Helper(id) => {
-                    let map = self.facts.and_then(|facts| facts.map(pc));
-                    if let Some(map) = map.and_then(|map| self.bindings.looked_up(pc, id, map))
-                        && let Some(direct) = map.direct()
-                    {
-                        return Ok(self.lookups.add(direct, map.def().key_bytes));
-                    }
-                    let (index, code) = self.bindings.helper(pc, id)?;
-                    Op { imm: index as i64, ..Op::blank(code) }
-                }
+                CallTarget::Helper(_) => self.call(pc),
                 CallTarget::Local { offset } => {
-                    let start = self.target(pc, offset)?;
+                    let start = self.target(pc, offset);
                     let Extent { slots, stack_bytes, .. } = self.function(start).extent;
                     let imm = i64::from(slots) << 32 | i64::from(stack_bytes);
                     Op { off: start.0 as i32, imm, ..Op::blank(OpCode::CallLocal) }
                 }
-                CallTarget::Kfunc { btf_id, .. } => return Err(LinkErrorKind::Kfunc(btf_id)),
+                CallTarget::Kfunc { .. } => unreachable!("binding refuses it"),
                 CallTarget::Reg(reg) => two(OpCode::CallReg, reg, reg.into()),
             },
+            Insn::AddrSpaceCast { .. } => unreachable!("binding refuses it"),
             Insn::Exit => Op::blank(OpCode::Exit),
-        })
+        }
+    }
+
+    /// A call of a helper: a lookup in a map that is known goes straight to the map.
+    fn call(&mut self, pc: Pc) -> Op {
+        let call = self.instance.call_at(pc).expect("binding has found all calls");
+        if let Some(Shortcut::MapLookup) = self.instance.helpers()[call.helper as usize].shortcut
+            && let Some(map) = self.facts.and_then(|facts| facts.map(pc))
+            && let Some(map) = self.instance.maps().get(map as usize)
+            && let Some(direct) = map.direct()
+        {
+            return self.lookups.add(direct, map.def().key_bytes);
+        }
+        Op { imm: call.helper.into(), ..Op::blank(call.code) }
     }
 }
 
