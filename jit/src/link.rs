@@ -63,6 +63,8 @@ pub enum Callee {
     },
     /// The address of an element of an array, or 0: its index is the 4 bytes at `r2`.
     Array(Array),
+    /// The number of the CPU that the run is on, [`State::cpu`](crate::State::cpu).
+    Cpu,
     /// A C function `fn(table, key) -> u64` in a table; the key's address is in `r2`.
     Table {
         /// Its address.
@@ -96,6 +98,7 @@ impl Callee {
             | Callee::Direct { args, .. } => {
                 RegSet((1..=args.min(5)).fold(0, |set, number| set | 1 << number))
             }
+            Callee::Cpu => RegSet::NONE,
             Callee::Array(_) | Callee::Table { .. } => RegSet::of(Reg::R2),
         }
     }

@@ -120,6 +120,7 @@ impl<'a> Plan<'a> {
             Op::Packet { .. } => self.calls(frame, true),
             Op::Call { callee } => match unit.callees[callee as usize] {
                 Callee::Array(array) => self.needs_state |= array.lane_bytes != 0,
+                Callee::Cpu => self.needs_state = true,
                 callee => self.calls(frame, callee.is_helper()),
             },
             Op::CallLocal { function } => {

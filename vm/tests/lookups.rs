@@ -25,13 +25,18 @@ impl Host for OnCpu {
 
 /// What a program returns, the same with and without checks.
 fn run(vm: &Vm, text: &str, maps: &[MapRef]) -> u64 {
+    run_as(ProgType::SocketFilter, vm, text, maps)
+}
+
+/// As [`run`], for programs of a type.
+fn run_as(prog_type: ProgType, vm: &Vm, text: &str, maps: &[MapRef]) -> u64 {
     let code = assemble(text, Dialect::PseudoC).expect("the test's text is a program");
-    let mut program = Program::from_code("test", ProgType::SocketFilter, code);
+    let mut program = Program::from_code("test", prog_type, code);
     program.maps = maps.iter().map(|map| map.def().clone()).collect();
     let accepted = vm.verify(program, &Options::default()).verdict.expect("it is accepted");
     let instance = vm.link_verified(accepted, maps).expect("it can be linked");
     assert!(instance.is_verified());
-    let mut context = Context::packet(ProgType::SocketFilter, &[0; 64]).expect("a packet");
+    let mut context = Context::packet(prog_type, &[0; 64]).expect("a packet");
     let direct = instance.run(&mut context, DEFAULT_FUEL).expect("it runs");
     let called = instance.run_checked(&mut context, DEFAULT_FUEL).expect("it runs with checks");
     assert_eq!(direct.retval, called.retval, "{text}");
@@ -193,4 +198,37 @@ fn another_helper_with_the_number_is_called() {
     let text = "*(u32 *)(r10 - 4) = 5\nr2 = r10\nr2 += -4\nr1 = map[idx:0]\ncall 1\n\
                 if r0 == 0 goto out\nr0 = *(u64 *)(r0 + 0)\nout: exit";
     assert_eq!(run(&vm, text, &[map]), 0);
+}
+
+#[test]
+fn a_checksum_is_the_same_with_and_without_checks() {
+    let vm = Vm::linux().build();
+    let side = |reg, at, bytes| match bytes {
+        0 => format!("r{reg} = 0\nr{} = 0\n", reg + 1),
+        _ => format!("r{reg} = r10\nr{reg} += {at}\nr{} = {bytes}\n", reg + 1),
+    };
+    let words = "r1 = 0xfedcba9876543210 ll\n*(u64 *)(r10 - 16) = r1\n*(u64 *)(r10 - 24) = r1\n\
+        r1 = 0xfffffffefffffffd ll\n*(u64 *)(r10 - 8) = r1\n*(u64 *)(r10 - 32) = r1\n";
+    let sizes = [(0, 0), (0, 8), (8, 0), (4, 8), (16, 16), (3, 5), (7, 0), (0, 1), (13, 16)];
+    let mut seen = Vec::new();
+    for (from, to) in sizes {
+        for seed in [0, 1, 0xffff, 0x7fff_ffff, -1, -2] {
+            let (from, to) = (side(1, -32, from), side(3, -16, to));
+            let text = format!("{words}{from}{to}r5 = {seed}\ncall 28\nexit");
+            seen.push(run_as(ProgType::SchedCls, &vm, &text, &[]));
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert!(seen.len() > 30, "{seen:x?}");
+}
+
+#[test]
+fn a_program_is_told_its_cpu() {
+    let host = Arc::new(OnCpu::default());
+    let vm = Vm::linux().cpus(4).host(host.clone()).build();
+    for cpu in 0..4 {
+        host.0.store(cpu, Relaxed);
+        assert_eq!(run(&vm, "r6 = 5\ncall 8\nr0 += r6\nexit", &[]), u64::from(cpu) + 5);
+    }
 }

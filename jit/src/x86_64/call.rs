@@ -38,6 +38,7 @@ impl X64<'_> {
                 self.restore_args();
             }
             Callee::Array(array) => self.element(array),
+            Callee::Cpu => self.load_zero(Size::W, RAX, Mem::state(offset_of!(State, cpu))),
             Callee::Table { address, table } => {
                 self.save_args();
                 self.set(RDI, table as u64);

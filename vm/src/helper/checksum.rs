@@ -52,19 +52,42 @@ pub(super) fn of_header(header: &[u8]) -> u16 {
 /// replaced by `to`, in 16 bits. Older kernels wanted sizes that are
 /// multiples of 4 and gave 32 bits.
 pub(super) fn diff(call: &mut Call<'_, '_>) -> Outcome {
-    let seed = Sum(call.arg_u32(5));
-    // They do not overflow, for sizes are below 512 MiB.
-    let (mut from, mut to) = (0_u64, 0_u64);
-    let from_bytes = call.each_word(1, |word| from += u64::from(word))?;
-    let to_bytes = call.each_word(3, |word| to += u64::from(word))?;
-    let (from, to) = (Sum::of(from), Sum::of(to));
+    let (mut from, mut to) = (Words::default(), Words::default());
+    from.bytes = call.each_word(1, |word| from.add(word))?;
+    to.bytes = call.each_word(3, |word| to.add(word))?;
+    Ok(difference(call.arg_u32(5), from, to))
+}
+
+/// What [`diff`] knows of memory.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Words {
+    /// The sum of its words, whose carries were not added yet: it does not overflow, for sizes are below 512
+    /// MiB.
+    sum: u64,
+    /// Its size.
+    pub(super) bytes: usize,
+}
+
+impl Words {
+    #[inline(always)]
+    pub(super) fn add(&mut self, word: u32) {
+        self.sum += u64::from(word);
+    }
+}
+
+/// `seed` with `to` added and `from` taken out, in 16 bits.
+#[inline(always)]
+pub(super) fn difference(seed: u32, from: Words, to: Words) -> u64 {
+    let seed = Sum(seed);
+    let (from_bytes, to_bytes) = (from.bytes, to.bytes);
+    let (from, to) = (Sum::of(from.sum), Sum::of(to.sum));
     let sum = match (from_bytes, to_bytes) {
         (0, 0) => seed,
         (0, _) => seed.add(to.0),
         (_, 0) => Sum(!Sum(!seed.0).add(from.0).0),
         (_, _) => seed.add(to.0).sub(from.0),
     };
-    Ok(sum.fold().into())
+    sum.fold().into()
 }
 
 /// How many bytes of the header a value stands for.

@@ -1,9 +1,9 @@
 //! Linux's helpers: which code belongs to which prototype.
 
 use super::{
-    Call, Helper, HelperCode, Shortcut, callback, cgroup, checksum, dynptr, fib, host, lock, lwt,
-    maps, mtu, output, packet_cgroup, print, probe, redirect, result, seg6, skb, skb_shape, sock,
-    sock_find, sock_map, sock_options, stack, storage, string, syncookie, tail_call, task,
+    Call, Helper, HelperCode, Shortcut, call, callback, cgroup, checksum, dynptr, fib, host, lock,
+    lwt, maps, mtu, output, packet_cgroup, print, probe, redirect, result, seg6, skb, skb_shape,
+    sock, sock_find, sock_map, sock_options, stack, storage, string, syncookie, tail_call, task,
     tcp_options, timer, tunnel, user_ringbuf, xdp,
 };
 use crate::trap::TrapKind;
@@ -265,7 +265,12 @@ pub fn refusal(name: &str) -> Option<&'static str> {
 /// Linux's helpers, those with code.
 pub fn linux() -> impl Iterator<Item = Helper> {
     code().filter_map(|(name, code)| {
-        let shortcut = (name == "map_lookup_elem").then_some(Shortcut::MapLookup);
+        let shortcut = match name {
+            "map_lookup_elem" => Some(Shortcut::MapLookup),
+            "csum_diff" => Some(Shortcut::Trusting(call::csum_diff)),
+            "get_smp_processor_id" => Some(Shortcut::Cpu),
+            _ => None,
+        };
         Some(Helper { proto: helper_proto(name)?.clone(), code, shortcut })
     })
 }

@@ -78,10 +78,19 @@ pub(crate) enum Shortcut {
     MapLookup,
     /// A function of the host that sees nothing but its arguments.
     Direct(DirectCode),
+    /// The same that also sees the memory that its arguments point to: for programs that the verifier
+    /// has held against the prototype.
+    Trusting(TrustingCode),
+    /// Linux's `get_smp_processor_id`.
+    Cpu,
 }
 
 /// A helper that sees nothing but its arguments. It must not unwind.
 pub type DirectCode = extern "C" fn(u64, u64, u64, u64, u64) -> u64;
+
+/// A helper that sees its arguments and the memory that they point to. Its caller promises that they are
+/// what the prototype says. It must not unwind.
+pub(crate) type TrustingCode = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
 impl Helper {
     /// A helper with this prototype and code.

@@ -24,6 +24,8 @@ pub(crate) struct Table {
 /// Links an instance that is bound.
 pub(super) struct Linking<'a> {
     instance: &'a Instance,
+    /// Whether the code is compiled without checks.
+    is_verified: bool,
     #[expect(clippy::vec_box, reason = "compiled code has the addresses")]
     tables: RefCell<Vec<Box<Table>>>,
     uses_cpu: Cell<bool>,
@@ -31,9 +33,10 @@ pub(super) struct Linking<'a> {
 }
 
 impl<'a> Linking<'a> {
-    pub(super) fn new(instance: &'a Instance) -> Linking<'a> {
+    pub(super) fn new(instance: &'a Instance, is_verified: bool) -> Linking<'a> {
         Linking {
             instance,
+            is_verified,
             tables: RefCell::default(),
             uses_cpu: Cell::default(),
             calls_machine: Cell::default(),
@@ -96,8 +99,18 @@ impl Link for Linking<'_> {
             return Ok(lookup);
         }
         let args = helper.proto.args.iter().take_while(|arg| **arg != Arg::None).count() as u8;
-        if let Some(Shortcut::Direct(code)) = helper.shortcut {
-            return Ok(Callee::Direct { address: code as usize, args });
+        match helper.shortcut {
+            Some(Shortcut::Direct(code)) => {
+                return Ok(Callee::Direct { address: code as usize, args });
+            }
+            Some(Shortcut::Trusting(code)) if self.is_verified => {
+                return Ok(Callee::Direct { address: code as usize, args });
+            }
+            Some(Shortcut::Cpu) => {
+                self.uses_cpu.set(true);
+                return Ok(Callee::Cpu);
+            }
+            Some(Shortcut::Trusting(_) | Shortcut::MapLookup) | None => {}
         }
         self.calls_machine.set(true);
         let site = call.helper;

@@ -90,7 +90,7 @@ impl Instance {
     ) -> &'a Result<Native, String> {
         form.get_or_init(|| {
             let options = Options { is_metered: metered, ..*self.vm().jit_options() };
-            let linking = Linking::new(self);
+            let linking = Linking::new(self, verified);
             let source = match self.judged().filter(|_| verified) {
                 Some((program, code)) => Source::verified(program, code),
                 None => Source::checked(self.program()),

@@ -1,7 +1,6 @@
 //! The machine code of a program, to look at: compiled as for a run, never entered.
 
 use super::linking::Linking;
-use crate::helper::Shortcut;
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
 use ebpfvm_jit::ir::Unit;
@@ -24,8 +23,8 @@ impl Instance {
     pub fn view(&self, is_checked: bool, options: Options) -> View<'_> {
         let is_checked = is_checked || !self.is_verified();
         let options = Options { is_metered: options.is_metered || is_checked, ..options };
-        let linking =
-            Naming { linking: Linking::new(self), instance: self, places: RefCell::default() };
+        let linking = Linking::new(self, !is_checked);
+        let linking = Naming { linking, instance: self, places: RefCell::default() };
         View { instance: self, is_checked, options, linking }
     }
 }
@@ -117,9 +116,7 @@ impl Link for Naming<'_> {
                 let call = self.instance.call_at(pc);
                 let helper =
                     call.and_then(|call| self.instance.helpers().get(call.helper as usize));
-                if let Some(helper) =
-                    helper.filter(|h| matches!(h.shortcut, Some(Shortcut::Direct(_))))
-                {
+                if let Some(helper) = helper {
                     self.keep(address as u64, 1, format!("bpf_{}", helper.proto.name));
                 }
             }
@@ -131,7 +128,10 @@ impl Link for Naming<'_> {
                 self.keep(address as u64, 1, "lookup");
                 self.keep(table as u64, 1, format!("table of {map}"));
             }
-            Callee::Helper { .. } | Callee::TailCall { .. } | Callee::ByNumber { .. } => {}
+            Callee::Helper { .. }
+            | Callee::TailCall { .. }
+            | Callee::ByNumber { .. }
+            | Callee::Cpu => {}
         }
         Ok(callee)
     }

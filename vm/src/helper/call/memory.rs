@@ -17,6 +17,27 @@ fn make_room(out: &mut Bytes, bytes: usize) {
     out.reserve(bytes);
 }
 
+/// As [`Call::each_word`], of memory that is known.
+///
+/// # Safety
+/// There are `bytes` bytes at the address that may be read.
+#[inline(always)]
+pub(super) unsafe fn each_word_at(address: u64, bytes: usize, mut take: impl FnMut(u32)) -> usize {
+    let first = address as *const [u8; 4];
+    for word in 0..bytes / 4 {
+        // SAFETY: the caller's promise; the word lies in the memory, wherever that begins.
+        take(u32::from_ne_bytes(unsafe { first.add(word).read() }));
+    }
+    let rest = bytes % 4;
+    if rest != 0 {
+        let mut last = [0; 4];
+        // SAFETY: as above; the rest lies behind the words.
+        unsafe { copy_from(first.add(bytes / 4) as u64, &mut last[..rest]) };
+        take(u32::from_ne_bytes(last));
+    }
+    bytes
+}
+
 impl Call<'_, '_> {
     /// Checks that the program may access all of the memory that an argument points to, before
     /// anything is done that should not be done in part.
@@ -128,23 +149,12 @@ impl Call<'_, '_> {
     pub(crate) fn each_word(
         &mut self,
         number: usize,
-        mut take: impl FnMut(u32),
+        take: impl FnMut(u32),
     ) -> Result<usize, TrapKind> {
         let bytes = self.size(number + 1)?;
         self.check(number, bytes, Direction::Read)?;
-        let first = self.arg(number) as *const [u8; 4];
-        for word in 0..bytes / 4 {
-            // SAFETY: as in `read_into`; the word lies in the memory, wherever that begins.
-            take(u32::from_ne_bytes(unsafe { first.add(word).read() }));
-        }
-        let rest = bytes % 4;
-        if rest != 0 {
-            let mut last = [0; 4];
-            // SAFETY: as above; the rest lies behind the words.
-            unsafe { copy_from(first.add(bytes / 4) as u64, &mut last[..rest]) };
-            take(u32::from_ne_bytes(last));
-        }
-        Ok(bytes)
+        // SAFETY: as in `read_into`.
+        Ok(unsafe { each_word_at(self.arg(number), bytes, take) })
     }
 
     /// The key that an argument points to, of the size that the map has.

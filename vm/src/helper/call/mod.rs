@@ -8,6 +8,7 @@ mod functions;
 mod maps;
 mod memory;
 mod sockets;
+mod trusting;
 
 use crate::context::Context;
 use crate::host::Host;
@@ -17,6 +18,7 @@ use crate::run::{PacketClone, Redirect, Run};
 use crate::trap::TrapKind;
 use ebpfvm_spec::{Arg, AttachType, Errno, HelperProto, ProgType};
 use std::sync::Arc;
+pub(super) use trusting::csum_diff;
 
 /// A call of a helper: its arguments, and the world through the program's eyes.
 ///
