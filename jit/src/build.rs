@@ -1,6 +1,7 @@
 //! From instructions to blocks of operations.
 
 use crate::functions::Extents;
+use crate::ir::row::Row;
 use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Fill, Function, Inst, Op, Place, RegSet, Unit,
 };
@@ -8,7 +9,7 @@ use crate::link::{Callee, Link};
 use crate::state::FRAME_BYTES;
 use crate::{Error, ErrorKind, Source};
 use ebpfvm_asm::{
-    AluOp, CallTarget, EndianOp, Imm64, Insn, Operand, Pc, Reg as InsnReg, Size, Width,
+    AluOp, CallTarget, Code, EndianOp, Imm64, Insn, Operand, Pc, Reg as InsnReg, Size, Width,
 };
 
 /// The blocks of a program.
@@ -16,58 +17,38 @@ use ebpfvm_asm::{
 /// # Errors
 /// A jump or call that leaves the program or goes into a wide instruction, a write to `r10`, or
 /// something that there is not.
-pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit, Error> {
+pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit<Row>, Error> {
     let code = source.code;
-    let extents = Extents::of(code);
-    let mut block_of = vec![NO_BLOCK; code.len()];
-    let mut mark = |pc: Pc| block_of[pc.index()] = 0;
-    extents.functions.iter().for_each(|f| mark(f.start));
-    let mut after_end = false;
-    for (pc, insn) in code.iter() {
-        let at = |kind| Error { pc, kind };
-        if insn.written() == Some(InsnReg::R10) {
-            return Err(at(ErrorKind::WritesFramePointer));
-        }
-        for offset in insn.jump_offset().into_iter().chain(insn.function_offset()) {
-            mark(source.code.target(pc, offset).map_err(|e| at(e.into()))?);
-        }
-        if after_end {
-            mark(pc);
-        }
-        after_end = insn.jump_offset().is_some() || *insn == Insn::Exit;
-    }
-    // Where control runs over the end there is a block of its own, the last.
-    let mut count = 0;
-    for number in block_of.iter_mut().filter(|number| **number != NO_BLOCK) {
-        *number = count;
-        count += 1;
-    }
+    let (starts, functions) = starts(code)?;
+    let extents = Extents::starting_at(code, functions, source.facts);
     let functions = extents.functions.iter().map(|f| Function {
         start: f.start,
-        entry: block_of[f.start.index()],
+        entry: starts.number(f.start),
         cost: f.slots,
         stack_bytes: f.used_stack(source.facts),
         is_callback: false,
     });
+    // Where control runs over the end there is a block of its own, the last.
+    let count = starts.count() + 1;
+    let is_checked = source.facts.is_none();
     let mut builder = Builder {
         source,
         link,
         unit: Unit {
             functions: functions.collect(),
-            blocks: Vec::with_capacity(count as usize + 1),
+            blocks: Row::with_capacity(count, code.len()),
             callees: Vec::new(),
             crosses: extents.crosses,
-            is_checked: source.facts.is_none(),
+            is_checked,
         },
-        block_of,
-        after_last: count,
+        starts,
         extents,
         shapes: NOTHING,
-        arriving: vec![None; count as usize + 1],
+        arriving: vec![None; if is_checked { count } else { 0 }],
     };
     builder.run()?;
     let mut unit = builder.unit;
-    if !unit.is_checked {
+    if !is_checked {
         define_unnamed(&mut unit);
     }
     Ok(unit)
@@ -75,25 +56,90 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit, Error>
 
 /// Has argument registers hold zero after calls, if a helper takes some that the verifier has not
 /// looked at: they would hold what is left of the host's code.
-fn define_unnamed(unit: &mut Unit) {
+fn define_unnamed(unit: &mut Unit<Row>) {
     let takes = |callee: &Callee| matches!(callee, Callee::Helper { takes_unnamed: true, .. });
     if !unit.callees.iter().any(takes) {
         return;
     }
-    for block in &mut unit.blocks {
-        let zeros = |inst: &Inst| {
-            let Inst { op, pc } = *inst;
-            let calls = matches!(op, Op::Call { .. } | Op::CallLocal { .. } | Op::Packet { .. });
-            let zero = move |dst| Inst { op: Op::Const { dst, value: 0 }, pc };
-            RegSet::ARGS.iter().filter(move |_| calls).map(zero)
-        };
-        let insts = &block.insts;
-        block.insts =
-            insts.iter().flat_map(|inst| [*inst].into_iter().chain(zeros(inst))).collect();
-    }
+    unit.blocks.expand(|inst| {
+        let Inst { op, pc } = *inst;
+        let calls = matches!(op, Op::Call { .. } | Op::CallLocal { .. } | Op::Packet { .. });
+        let zero = move |dst| Inst { op: Op::Const { dst, value: 0 }, pc };
+        [*inst].into_iter().chain(RegSet::ARGS.iter().filter(move |_| calls).map(zero))
+    });
 }
 
 const NO_BLOCK: u32 = u32::MAX;
+
+/// The instructions that blocks start with; and those that functions start with, as often as they
+/// are named.
+fn starts(code: &Code) -> Result<(Starts, Vec<Pc>), Error> {
+    let mut starts = Starts::new(code.len());
+    let mut functions = Vec::new();
+    let mut begins = true;
+    for (pc, insn) in code.iter() {
+        let at = |kind| Error { pc, kind };
+        if insn.written() == Some(InsnReg::R10) {
+            return Err(at(ErrorKind::WritesFramePointer));
+        }
+        if begins {
+            starts.mark(pc);
+        }
+        begins = matches!(insn, Insn::Exit);
+        if let Some(offset) = insn.jump_offset() {
+            starts.mark(code.target(pc, offset).map_err(|error| at(error.into()))?);
+            begins = true;
+        } else if let Some(offset) = insn.function_offset() {
+            let start = code.target(pc, offset).map_err(|error| at(error.into()))?;
+            starts.mark(start);
+            functions.push(start);
+        }
+    }
+    starts.count_up();
+    Ok((starts, functions))
+}
+
+/// A set of instructions, which are numbered in their order.
+struct Starts {
+    /// 64 slots in each.
+    words: Vec<u64>,
+    /// How many are in the words before.
+    before: Vec<u32>,
+}
+
+impl Starts {
+    fn new(slots: usize) -> Starts {
+        Starts { words: vec![0; slots / 64 + 1], before: Vec::new() }
+    }
+
+    fn mark(&mut self, pc: Pc) {
+        self.words[pc.index() / 64] |= 1 << (pc.0 % 64);
+    }
+
+    /// From now on they have numbers.
+    fn count_up(&mut self) {
+        let mut sum = 0;
+        let next = |word: &u64| {
+            let before = sum;
+            sum += word.count_ones();
+            before
+        };
+        self.before = self.words.iter().map(next).collect();
+    }
+
+    fn has(&self, pc: Pc) -> bool {
+        self.words[pc.index() / 64] >> (pc.0 % 64) & 1 != 0
+    }
+
+    fn number(&self, pc: Pc) -> u32 {
+        let word = self.words[pc.index() / 64];
+        self.before[pc.index() / 64] + (word & ((1 << (pc.0 % 64)) - 1)).count_ones()
+    }
+
+    fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+}
 
 /// What a register of an unverified program probably points to: which region its accesses are
 /// compared with first. Wrong guesses cost time.
@@ -118,10 +164,8 @@ fn meet(one: &Shapes, other: &Shapes) -> Shapes {
 struct Builder<'a, 'b> {
     source: &'a Source<'b>,
     link: &'a dyn Link,
-    unit: Unit,
-    block_of: Vec<u32>,
-    /// The block where control comes to that runs over the end.
-    after_last: u32,
+    unit: Unit<Row>,
+    starts: Starts,
     extents: Extents,
     /// What registers point to, if nobody has verified the program.
     shapes: Shapes,
@@ -131,49 +175,53 @@ struct Builder<'a, 'b> {
 
 impl Builder<'_, '_> {
     fn run(&mut self) -> Result<(), Error> {
-        let mut block = None;
-        let fell_off = Pc(self.source.code.len() as u32);
+        // Where the block starts that is being made.
+        let mut open = None;
+        let mut function = 0;
         for (pc, insn) in self.source.code.iter() {
-            if self.block_of[pc.index()] != NO_BLOCK {
-                let number = self.block_of[pc.index()] as usize;
-                match (self.arriving[number].take(), &block) {
-                    (Some(arriving), Some(_)) => self.shapes = meet(&self.shapes, &arriving),
-                    (Some(arriving), None) => self.shapes = arriving,
-                    (None, _) => {}
+            if self.starts.has(pc) {
+                if let Some(start) = open {
+                    let last = self.unit.blocks.last_pc().unwrap_or(start);
+                    self.unit.blocks.close(start, End::Jump(self.next()), last);
                 }
-                if let Some(mut open) = block.replace(self.block(pc)) {
-                    open.end = End::Jump(Edge { to: self.block_of[pc.index()], cost: 0 });
-                    open.end_pc = open.insts.last().map_or(open.start, |inst| inst.pc);
-                    self.unit.blocks.push(open);
-                }
-                if self.extents.starting(pc).is_some() {
+                self.arrive(open.is_some());
+                open = Some(pc);
+                if self.extents.functions.get(function).is_some_and(|f| f.start == pc) {
                     self.enter(pc);
+                    function += 1;
                 }
             }
             // What follows dead code in a block is dead too.
-            let Some(open) = &mut block else { continue };
+            let Some(start) = open else { continue };
             let is_dead = self.source.facts.is_some_and(|facts| !facts.is_reached(pc));
             let end = match is_dead {
                 true => Some(End::FellOff),
-                false => {
-                    let mut insts = std::mem::take(&mut open.insts);
-                    let end = self.one(pc, insn, &mut insts);
-                    open.insts = insts;
-                    end.map_err(|kind| Error { pc, kind })?
-                }
+                false => self.one(pc, insn).map_err(|kind| Error { pc, kind })?,
             };
             if let Some(end) = end {
                 self.leave(&end);
-                (open.end, open.end_pc) = (end, pc);
-                self.unit.blocks.extend(block.take());
+                self.unit.blocks.close(start, end, pc);
+                open = None;
             }
         }
-        if let Some(mut open) = block {
-            (open.end, open.end_pc) = (End::Jump(Edge { to: self.after_last, cost: 0 }), fell_off);
-            self.unit.blocks.push(open);
+        let fell_off = Pc(self.source.code.len() as u32);
+        if let Some(start) = open {
+            let end = End::Jump(self.next());
+            self.unit.blocks.close(start, end, fell_off);
         }
-        self.unit.blocks.push(Block::new(fell_off));
+        self.unit.blocks.close(fell_off, End::FellOff, fell_off);
         Ok(())
+    }
+
+    /// What registers point to at the start of the block that is next, given whether control comes from
+    /// the instruction before.
+    fn arrive(&mut self, runs_on: bool) {
+        let number = self.unit.blocks.len();
+        match self.arriving.get_mut(number).and_then(Option::take) {
+            Some(arriving) if runs_on => self.shapes = meet(&self.shapes, &arriving),
+            Some(arriving) => self.shapes = arriving,
+            None => {}
+        }
     }
 
     /// What registers point to at the start of a function.
@@ -183,14 +231,6 @@ impl Builder<'_, '_> {
             self.shapes[1] = Shape::Context;
         }
         self.shapes[10] = Shape::Frame;
-    }
-
-    /// An empty block with room for its instructions.
-    fn block(&self, start: Pc) -> Block {
-        let mut block = Block::new(start);
-        let behind = self.block_of[start.index() + 1..].iter();
-        block.insts.reserve_exact(1 + behind.take_while(|number| **number == NO_BLOCK).count());
-        block
     }
 
     /// Notes what registers point to where the end of a block goes on.
@@ -206,32 +246,27 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn edge(&self, from: Pc, to: Pc) -> Edge {
-        let to_block = self.block_of.get(to.index()).copied().unwrap_or(self.after_last);
-        Edge { to: to_block, cost: (from.0 + 1).saturating_sub(to.0) }
+    /// The edge of a jump, which was seen to go to an instruction.
+    fn edge(&self, from: Pc, offset: i32) -> Edge {
+        let to = from.jump(offset).unwrap_or_default();
+        Edge { to: self.starts.number(to), cost: (from.0 + 1).saturating_sub(to.0) }
     }
 
-    /// The edge to the instruction after this one.
-    fn next(&self, pc: Pc) -> Edge {
-        Edge { cost: 0, ..self.edge(pc, Pc(pc.0 + 1)) }
+    /// The edge to the block behind the one that is being made.
+    fn next(&self) -> Edge {
+        Edge { to: self.unit.blocks.len() as u32 + 1, cost: 0 }
     }
 
     /// Appends what an instruction does; how the block ends if it does here.
-    fn one(
-        &mut self,
-        pc: Pc,
-        insn: &Insn,
-        insts: &mut Vec<Inst>,
-    ) -> Result<Option<End>, ErrorKind> {
-        let mut push = |op| insts.push(Inst { op, pc });
+    fn one(&mut self, pc: Pc, insn: &Insn) -> Result<Option<End>, ErrorKind> {
         match *insn {
             Insn::Alu { width, op: AluOp::Mov, dst, src: Operand::Reg(src) } => {
                 self.shapes[dst.index()] = self.shapes[src.index()];
-                push(Op::Move { width, dst: dst.into(), src: src.into() });
+                self.push(pc, Op::Move { width, dst: dst.into(), src: src.into() });
             }
             Insn::Alu { width, op: AluOp::Mov, dst, src: Operand::Imm(imm) } => {
                 self.shapes[dst.index()] = Shape::Other;
-                push(Op::Const { dst: dst.into(), value: immediate(width, imm) });
+                self.push(pc, Op::Const { dst: dst.into(), value: immediate(width, imm) });
             }
             Insn::Alu { width, op, dst, src } => {
                 // An offset leads out of the context's fields.
@@ -245,20 +280,23 @@ impl Builder<'_, '_> {
                     self.shapes[dst.index()] = self.shapes[src.index()];
                 }
                 let (dst, rhs) = (dst.into(), src.into());
-                push(Op::Binary { op: Binary::Alu(op), width, dst, lhs: dst, rhs });
+                self.push(pc, Op::Binary { op: Binary::Alu(op), width, dst, lhs: dst, rhs });
             }
             Insn::Neg { width, dst } => {
-                push(Op::Neg { width, dst: dst.into(), src: dst.into() });
+                self.push(pc, Op::Neg { width, dst: dst.into(), src: dst.into() });
             }
             Insn::Movsx { width, from, dst, src } => {
                 self.shapes[dst.index()] = Shape::Other;
                 let (dst, src) = (dst.into(), src.into());
-                push(match (width, from) {
-                    (Width::W32, Size::W | Size::Dw) | (Width::W64, Size::Dw) => {
-                        Op::Move { width, dst, src }
-                    }
-                    _ => Op::Extend { size: from, fill: Fill::Sign(width), dst, src },
-                });
+                self.push(
+                    pc,
+                    match (width, from) {
+                        (Width::W32, Size::W | Size::Dw) | (Width::W64, Size::Dw) => {
+                            Op::Move { width, dst, src }
+                        }
+                        _ => Op::Extend { size: from, fill: Fill::Sign(width), dst, src },
+                    },
+                );
             }
             Insn::Endian { op, size, dst } => {
                 let dst = dst.into();
@@ -266,9 +304,11 @@ impl Builder<'_, '_> {
                     // Hosts are little-endian.
                     EndianOp::ToLe if size == Size::Dw => {}
                     EndianOp::ToLe => {
-                        push(Op::Extend { size, fill: Fill::Zero, dst, src: dst });
+                        self.push(pc, Op::Extend { size, fill: Fill::Zero, dst, src: dst });
                     }
-                    EndianOp::ToBe | EndianOp::Bswap => push(Op::Swap { size, dst, src: dst }),
+                    EndianOp::ToBe | EndianOp::Bswap => {
+                        self.push(pc, Op::Swap { size, dst, src: dst })
+                    }
                 }
             }
             Insn::AddrSpaceCast { .. } => {
@@ -286,77 +326,85 @@ impl Builder<'_, '_> {
                     self.unit.functions[function].is_callback = true;
                 }
                 let value = self.link.imm64(pc, value).map_err(ErrorKind::Link)?;
-                push(Op::Const { dst: dst.into(), value });
+                self.push(pc, Op::Const { dst: dst.into(), value });
             }
             Insn::Load { size, dst, base, offset } => {
                 let at = Address::new(base.into(), offset.into());
                 let check = self.check(insn, base, offset.into(), size);
-                push(Op::Load { size, fill: Fill::Zero, swap: false, check, dst: dst.into(), at });
+                self.push(
+                    pc,
+                    Op::Load { size, fill: Fill::Zero, swap: false, check, dst: dst.into(), at },
+                );
                 self.shapes[dst.index()] = Shape::Other;
             }
             Insn::LoadSx { size, dst, base, offset } => {
                 let (at, fill) = (Address::new(base.into(), offset.into()), Fill::Sign(Width::W64));
                 let check = self.check(insn, base, offset.into(), size);
-                push(Op::Load { size, fill, swap: false, check, dst: dst.into(), at });
+                self.push(pc, Op::Load { size, fill, swap: false, check, dst: dst.into(), at });
                 self.shapes[dst.index()] = Shape::Other;
             }
             Insn::Store { size, base, offset, src } => {
                 let at = Address::new(base.into(), offset.into());
                 let check = self.check(insn, base, offset.into(), size);
-                push(Op::Store { size, swap: false, check, src: src.into(), at });
+                self.push(pc, Op::Store { size, swap: false, check, src: src.into(), at });
             }
             Insn::Atomic { op, size, base, offset, src } => {
                 let at = Address::new(base.into(), offset.into());
                 let check = plain(self.check(insn, base, offset.into(), size));
-                push(Op::Atomic { op, size, check, src: src.into(), at });
+                self.push(pc, Op::Atomic { op, size, check, src: src.into(), at });
             }
             Insn::LoadAcquire { size, dst, base, offset } => {
                 let at = Address::new(base.into(), offset.into());
                 let check = plain(self.check(insn, base, offset.into(), size));
-                push(Op::LoadAcquire { size, check, dst: dst.into(), at });
+                self.push(pc, Op::LoadAcquire { size, check, dst: dst.into(), at });
                 self.shapes[dst.index()] = Shape::Other;
             }
             Insn::StoreRelease { size, base, offset, src } => {
                 let at = Address::new(base.into(), offset.into());
                 let check = plain(self.check(insn, base, offset.into(), size));
-                push(Op::StoreRelease { size, check, src: src.into(), at });
+                self.push(pc, Op::StoreRelease { size, check, src: src.into(), at });
             }
             Insn::LoadAbs { size, offset } => {
-                push(Op::Packet { size, index: None, offset });
+                self.push(pc, Op::Packet { size, index: None, offset });
             }
             Insn::LoadInd { size, index, offset } => {
-                push(Op::Packet { size, index: Some(index.into()), offset });
+                self.push(pc, Op::Packet { size, index: Some(index.into()), offset });
             }
             Insn::Call { target: CallTarget::Local { offset } } => {
-                let start = self.source.code.target(pc, offset)?;
-                let function = self.extents.starting(start).unwrap_or_default() as u32;
-                push(Op::CallLocal { function });
+                let function = pc.jump(offset).and_then(|start| self.extents.starting(start));
+                let function = function.unwrap_or_default() as u32;
+                self.push(pc, Op::CallLocal { function });
                 self.shapes[..6].fill(Shape::Other);
             }
             Insn::Call { target } => {
                 let map = self.source.facts.and_then(|facts| facts.map(pc));
                 let callee = self.link.callee(pc, target, map).map_err(ErrorKind::Link)?;
-                push(Op::Call { callee: self.unit.callees.len() as u32 });
+                self.push(pc, Op::Call { callee: self.unit.callees.len() as u32 });
                 self.unit.callees.push(callee);
                 self.shapes[..6].fill(Shape::Other);
                 self.shapes[0] = Shape::Given;
             }
             Insn::Jump { offset, .. } => {
-                return Ok(Some(End::Jump(self.edge(pc, self.source.code.target(pc, offset)?))));
+                return Ok(Some(End::Jump(self.edge(pc, offset))));
             }
             Insn::JumpIf { width, op, dst, src, offset } => {
                 let size = if width == Width::W32 { Size::W } else { Size::Dw };
-                let then = self.edge(pc, self.source.code.target(pc, offset.into())?);
+                let then = self.edge(pc, offset.into());
                 let cond = Cond { op, size, lhs: Place::Reg(dst.into()), rhs: src.into() };
-                return Ok(Some(End::Branch { cond, then, other: self.next(pc) }));
+                return Ok(Some(End::Branch { cond, then, other: self.next() }));
             }
             Insn::MayGoto { offset } => {
-                let then = self.edge(pc, self.source.code.target(pc, offset.into())?);
-                return Ok(Some(End::MayGoto { then, other: self.next(pc) }));
+                let then = self.edge(pc, offset.into());
+                return Ok(Some(End::MayGoto { then, other: self.next() }));
             }
             Insn::Exit => return Ok(Some(End::Exit)),
         }
         Ok(None)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, pc: Pc, op: Op) {
+        self.unit.blocks.insts.push(Inst { op, pc });
     }
 
     /// The check that an access needs.

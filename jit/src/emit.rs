@@ -6,7 +6,7 @@
 use crate::features::Features;
 use crate::ir::{Cond, Edge, End};
 use crate::masm::{Label, Marks, Masm, Site};
-use crate::plan::{Frame, Plan};
+use crate::plan::{Frame, NOBODY, Plan};
 use crate::state::State;
 use ebpfvm_asm::Pc;
 
@@ -33,9 +33,9 @@ impl Emitted {
 
 /// Writes the code of a program.
 pub(crate) fn emit<'a, M: Masm<'a>>(plan: &'a Plan<'a>, features: Features) -> Emitted {
-    let (blocks, functions) = (plan.unit.blocks.len(), plan.unit.functions.len());
+    let (blocks, functions) = (plan.blocks.len(), plan.functions.len());
     let masm = M::new(plan, features, blocks + 2 * functions);
-    let instructions: usize = plan.unit.blocks.iter().map(|block| block.insts.len() + 1).sum();
+    let instructions: usize = plan.blocks.iter().map(|block| block.insts.len() + 1).sum();
     Emitter { plan, masm, map: Marks::with_capacity(instructions) }.run()
 }
 
@@ -49,9 +49,8 @@ struct Emitter<'a, M> {
 impl<'a, M: Masm<'a>> Emitter<'a, M> {
     fn run(mut self) -> Emitted {
         let plan = self.plan;
-        let unit = plan.unit;
-        let mut functions = unit.functions.iter().zip(&plan.frames).peekable();
-        let mut numbers = (0..unit.blocks.len()).filter(|n| plan.owners[*n].is_some()).peekable();
+        let mut functions = plan.functions.iter().zip(&plan.frames).peekable();
+        let mut numbers = (0..plan.blocks.len()).filter(|n| plan.owners[*n] != NOBODY).peekable();
         while let Some(number) = numbers.next() {
             while let Some((function, frame)) =
                 functions.next_if(|(function, _)| function.entry <= number as u32)
@@ -63,14 +62,14 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
             let next = numbers.peek().map(|next| *next as u32).filter(|next| *next < starts);
             self.block(number, next);
         }
-        for (function, frame) in unit.functions.iter().zip(&plan.frames) {
+        for (function, frame) in plan.functions.iter().zip(&plan.frames) {
             if self.has_entry(frame) && !self.enters_in_line(frame) {
                 self.mark(function.start);
                 self.masm.bind(self.entry(frame));
                 self.masm.enter(frame, self.function(frame.number));
             }
         }
-        let first_entry = unit.blocks.len() + unit.functions.len();
+        let first_entry = plan.blocks.len() + plan.functions.len();
         let has_entry: Vec<bool> = plan.frames.iter().map(|f| self.has_entry(f)).collect();
         let (code, places) = self.masm.finish(&mut self.map);
         let entries = has_entry.iter().zip(&places[first_entry..]);
@@ -81,7 +80,7 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
 
     /// Whether the machine can enter a function.
     fn has_entry(&self, frame: &Frame) -> bool {
-        frame.number == 0 || self.plan.unit.functions[frame.number as usize].is_callback
+        frame.number == 0 || self.plan.functions[frame.number as usize].is_callback
     }
 
     fn enters_in_line(&self, frame: &Frame) -> bool {
@@ -105,27 +104,27 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
     }
 
     fn function(&self, number: u32) -> Label {
-        Label(self.plan.unit.blocks.len() as u32 + number)
+        Label(self.plan.blocks.len() as u32 + number)
     }
 
     fn entry(&self, frame: &Frame) -> Label {
-        self.function(self.plan.unit.functions.len() as u32 + frame.number)
+        self.function(self.plan.functions.len() as u32 + frame.number)
     }
 
     /// A block, and the one that is written after it if control may fall through to it.
     fn block(&mut self, number: usize, next: Option<u32>) {
         let plan = self.plan;
-        let block = &plan.unit.blocks[number];
-        let frame = &plan.frames[plan.owners[number].unwrap_or_default() as usize];
+        let block = &plan.blocks[number];
+        let frame = &plan.frames[plan.owners[number] as usize];
         self.masm.bind(Label(number as u32));
-        for guard in &block.guards {
+        for guard in block.guards {
             self.mark(block.start);
             self.masm.guard(guard, frame, Label(block.otherwise));
         }
         for (index, inst) in block.insts.iter().enumerate() {
             self.mark(inst.pc);
             let rest = &block.insts[index + 1..];
-            self.masm.op(&inst.op, Site { pc: inst.pc, frame, rest, end: &block.end });
+            self.masm.op(&inst.op, Site { pc: inst.pc, frame, rest, end: block.end });
         }
         self.mark(block.end_pc);
         match &block.end {
@@ -167,7 +166,7 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
     fn go(&mut self, edge: Edge, next: Option<u32>) {
         let to = Label(edge.to);
         if self.pays(edge) {
-            let stops_at = self.plan.unit.blocks[edge.to as usize].start;
+            let stops_at = self.plan.blocks[edge.to as usize].start;
             self.masm.pay_and_jump(edge.cost, stops_at, to);
         } else if next != Some(edge.to) {
             self.masm.jump(to);

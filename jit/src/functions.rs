@@ -39,12 +39,15 @@ pub struct Extents {
 impl Extents {
     /// The functions that are called or whose address is taken, and the entry.
     pub fn of(code: &Code) -> Extents {
-        let mut starts: Vec<Pc> = code
-            .iter()
-            .filter_map(|(pc, insn)| pc.jump(insn.function_offset()?))
-            .filter(|pc| pc.index() < code.len())
-            .chain([Pc(0)])
-            .collect();
+        let named = |(pc, insn): (Pc, &Insn)| pc.jump(insn.function_offset()?);
+        Extents::starting_at(code, code.iter().filter_map(named).collect(), None)
+    }
+
+    /// The functions that start at these instructions, and the entry. What the verifier knows of their
+    /// stacks need not be found out again.
+    pub(crate) fn starting_at(code: &Code, mut starts: Vec<Pc>, facts: Option<&Facts>) -> Extents {
+        starts.retain(|pc| pc.index() < code.len());
+        starts.push(Pc(0));
         starts.sort_unstable();
         starts.dedup();
         let ends = starts.iter().skip(1).copied().chain([Pc(code.len() as u32)]);
@@ -53,8 +56,12 @@ impl Extents {
             slots: end.0 - start.0,
             stack_bytes: 0,
         };
-        let functions = starts.iter().zip(ends).map(extent).collect();
+        let functions: Vec<Extent> = starts.iter().zip(ends).map(extent).collect();
         let mut extents = Extents { functions, crosses: false };
+        let is_one = extents.functions.len() == 1;
+        if is_one && facts.is_some_and(|facts| facts.stack_bytes(Pc(0)).is_some()) {
+            return extents;
+        }
         let mut reaches_next = false;
         let mut current = 0;
         for (pc, insn) in code.iter() {
@@ -64,6 +71,9 @@ impl Extents {
             }
             let bytes = &mut extents.functions[current].stack_bytes;
             *bytes = (*bytes).max(stack_bytes(insn));
+            if is_one {
+                continue;
+            }
             let target = insn.jump_offset().and_then(|offset| pc.jump(offset));
             extents.crosses |= target.is_some_and(|target| extents.containing(target) != current);
             reaches_next = !insn.ends_block();

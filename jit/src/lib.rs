@@ -41,6 +41,7 @@ pub use symbols::Symbols;
 use ebpfvm_asm::{Code, Pc, TargetError};
 use ebpfvm_spec::Program;
 use ebpfvm_verifier::{Facts, VerifiedProgram};
+use ir::row::Blocks;
 
 /// A program to compile.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,7 @@ impl<'a> Source<'a> {
 /// # Errors
 /// [`Error`], with the first instruction that cannot be compiled.
 pub fn lower(source: &Source<'_>, link: &dyn Link) -> Result<ir::Unit, Error> {
-    build::build(source, link)
+    Ok(build::build(source, link)?.into_unit())
 }
 
 /// How programs are compiled.
@@ -126,19 +127,26 @@ fn compile_by(
     options: &Options,
     improve: impl FnOnce(&mut ir::Unit, &opt::Given<'_>, opt::Passes),
 ) -> Result<Emitted, Error> {
-    let mut unit = lower(source, link)?;
+    let row = build::build(source, link)?;
+    // Passes put constants where they cannot be hidden.
+    if options.is_blinded || options.passes == opt::Passes::NONE {
+        return Ok(emit_blocks(&row, link.runtime(), options));
+    }
+    let mut unit = row.into_unit();
     if !options.is_metered {
         opt::forget_costs(&mut unit);
     }
     let given = opt::Given { facts: source.facts, has_spare: !options.is_metered };
-    // Passes put constants where they cannot be hidden.
-    let passes = if options.is_blinded { opt::Passes::NONE } else { options.passes };
-    improve(&mut unit, &given, passes);
+    improve(&mut unit, &given, options.passes);
     Ok(emit_unit(&unit, link.runtime(), options))
 }
 
 /// The code of blocks, whatever passes have made of them.
 pub fn emit_unit(unit: &ir::Unit, runtime: &Runtime, options: &Options) -> Emitted {
+    emit_blocks(unit, runtime, options)
+}
+
+fn emit_blocks<B: Blocks>(unit: &ir::Unit<B>, runtime: &Runtime, options: &Options) -> Emitted {
     let plan = plan::Plan::new(unit, runtime, options.is_metered, options.is_blinded);
     emit::emit::<x86_64::X64<'_>>(&plan, options.features)
 }

@@ -1,5 +1,6 @@
 //! What the functions of a program need, found out before code is written.
 
+use crate::ir::row::{Blocks, Listed};
 use crate::ir::{Check, End, Function, Op, Reg, RegSet, Unit};
 use crate::link::{Callee, Runtime};
 
@@ -24,11 +25,15 @@ pub(crate) struct Frame {
 /// A program, as far as its code depends on all of it.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
-    pub(crate) unit: &'a Unit,
+    pub(crate) functions: &'a [Function],
+    pub(crate) blocks: Vec<Listed<'a>>,
+    pub(crate) callees: &'a [Callee],
+    /// Whether accesses are checked ([`Unit::is_checked`]).
+    pub(crate) is_checked: bool,
     pub(crate) runtime: &'a Runtime,
     pub(crate) frames: Vec<Frame>,
-    /// The function that a block belongs to; none if control does not come there.
-    pub(crate) owners: Vec<Option<u32>>,
+    /// The function that a block belongs to; [`NOBODY`] if control does not come there.
+    pub(crate) owners: Vec<u32>,
     /// Which of `r6` to `r10` have a value of the program's.
     pub(crate) kept: RegSet,
     /// Whether fuel is counted.
@@ -47,9 +52,12 @@ pub(crate) struct Plan<'a> {
     pub(crate) enters_in_line: bool,
 }
 
+/// Owns the blocks that control does not come to.
+pub(crate) const NOBODY: u32 = u32::MAX;
+
 impl<'a> Plan<'a> {
-    pub(crate) fn new(
-        unit: &'a Unit,
+    pub(crate) fn new<B: Blocks>(
+        unit: &'a Unit<B>,
         runtime: &'a Runtime,
         is_metered: bool,
         is_blinded: bool,
@@ -63,11 +71,16 @@ impl<'a> Plan<'a> {
             stack_bytes: function.stack_bytes,
         };
         let has_frames = unit.functions.iter().any(|function| function.stack_bytes != 0);
+        let blocks: Vec<Listed<'a>> = unit.blocks.list().collect();
+        let owners = owners(&unit.functions, &blocks);
         let mut plan = Plan {
-            unit,
+            functions: &unit.functions,
+            blocks: Vec::new(),
+            callees: &unit.callees,
+            is_checked: unit.is_checked,
             runtime,
             frames: unit.functions.iter().enumerate().map(frame).collect(),
-            owners: owners(unit),
+            owners: Vec::new(),
             kept: if has_frames { RegSet::of(Reg::FP) } else { RegSet::NONE },
             is_metered,
             is_blinded,
@@ -78,9 +91,8 @@ impl<'a> Plan<'a> {
             enters_in_line: !unit.crosses
                 && unit.functions.first().is_some_and(|entry| !entry.is_callback),
         };
-        for (block, owner) in unit.blocks.iter().zip(plan.owners.clone()) {
-            let Some(owner) = owner else { continue };
-            let frame = owner as usize;
+        for (block, owner) in blocks.iter().zip(&owners).filter(|(_, owner)| **owner != NOBODY) {
+            let frame = *owner as usize;
             block.insts.iter().for_each(|inst| plan.see(&inst.op, frame));
             plan.frames[frame].calls |= !block.guards.is_empty();
             match &block.end {
@@ -94,38 +106,37 @@ impl<'a> Plan<'a> {
             plan.stops |= is_metered && block.end.edges().any(|edge| edge.cost != 0);
         }
         plan.needs_state |= plan.stops || plan.tracks_frames;
-        plan.settle();
-        plan
+        plan.settle(unit.crosses);
+        Plan { blocks, owners, ..plan }
     }
 
     /// The registers that matter if they are read. Without the verifier's word one may be read that was
     /// never written.
     fn seen(&self) -> RegSet {
-        match self.unit.is_checked {
+        match self.is_checked {
             true => RegSet::KEPT.with(Reg::FP),
             false => RegSet::of(Reg::FP),
         }
     }
 
     fn see(&mut self, op: &Op, frame: usize) {
-        let unit = self.unit;
         let writes = RegSet(op.writes().0 & RegSet::KEPT.0);
         self.frames[frame].kept |= writes;
         self.kept |= writes;
         let seen = self.seen();
         if seen.without(self.kept) != RegSet::NONE && !matches!(op, Op::CallLocal { .. }) {
-            self.kept |= RegSet(op.uses(&unit.callees).0 & seen.0);
+            self.kept |= RegSet(op.uses(self.callees).0 & seen.0);
         }
         match *op {
             Op::Packet { .. } => self.calls(frame, true),
-            Op::Call { callee } => match unit.callees[callee as usize] {
+            Op::Call { callee } => match self.callees[callee as usize] {
                 Callee::Array(array) => self.needs_state |= array.lane_bytes != 0,
                 Callee::Cpu => self.needs_state = true,
                 callee => self.calls(frame, callee.is_helper()),
             },
             Op::CallLocal { function } => {
                 self.enters_in_line &= function != 0;
-                self.calls(frame, self.is_metered || unit.is_checked);
+                self.calls(frame, self.is_metered || self.is_checked);
             }
             Op::Load { check, .. }
             | Op::Store { check, .. }
@@ -146,8 +157,8 @@ impl<'a> Plan<'a> {
     }
 
     /// What depends on all functions at once.
-    fn settle(&mut self) {
-        if self.unit.crosses {
+    fn settle(&mut self, crosses: bool) {
+        if crosses {
             let counts_rounds = self.frames.iter().any(|frame| frame.counts_rounds);
             for frame in &mut self.frames {
                 (frame.kept, frame.counts_rounds, frame.calls) =
@@ -168,20 +179,27 @@ impl<'a> Plan<'a> {
 }
 
 /// The function that each block belongs to: the first that reaches it.
-fn owners(unit: &Unit) -> Vec<Option<u32>> {
-    let mut owners = vec![None; unit.blocks.len()];
+fn owners(functions: &[Function], blocks: &[Listed<'_>]) -> Vec<u32> {
+    let mut owners = vec![NOBODY; blocks.len()];
     let mut open = Vec::new();
-    for (number, function) in unit.functions.iter().enumerate() {
+    for (number, function) in functions.iter().enumerate() {
         open.push(function.entry);
-        while let Some(block) = open.pop() {
-            if owners[block as usize].is_some() {
-                continue;
-            }
-            owners[block as usize] = Some(number as u32);
-            let block = &unit.blocks[block as usize];
-            open.extend(block.end.edges().map(|edge| edge.to));
-            if !block.guards.is_empty() {
-                open.push(block.otherwise);
+        while let Some(mut block) = open.pop() {
+            // What a block goes on with is mostly the next one: the others are put off.
+            while owners[block as usize] == NOBODY {
+                owners[block as usize] = number as u32;
+                let Listed { end, guards, otherwise, .. } = blocks[block as usize];
+                if !guards.is_empty() {
+                    open.push(otherwise);
+                }
+                match *end {
+                    End::Jump(edge) => block = edge.to,
+                    End::Branch { then, other, .. } | End::MayGoto { then, other } => {
+                        open.push(then.to);
+                        block = other.to;
+                    }
+                    End::Exit | End::FellOff => break,
+                }
             }
         }
     }

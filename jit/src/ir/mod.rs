@@ -14,6 +14,7 @@ pub(crate) mod eval;
 pub mod graph;
 pub mod live;
 mod print;
+pub(crate) mod row;
 
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Pc, Size, Width};
 
@@ -577,14 +578,15 @@ pub struct Function {
     pub is_callback: bool,
 }
 
-/// A program, function after function; the first is the entry.
+/// A program, function after function; the first is the entry. How its blocks are kept depends on
+/// who needs them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit {
+pub struct Unit<B = Vec<Block>> {
     /// The functions, in the order of their instructions.
     pub functions: Vec<Function>,
     /// The blocks of all functions, those of a function together and in its order. Blocks that passes
     /// add come last.
-    pub blocks: Vec<Block>,
+    pub blocks: B,
     /// What calls call.
     pub callees: Vec<crate::link::Callee>,
     /// Control may go from one function into another other than by a call (unverified programs): all

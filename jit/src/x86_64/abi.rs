@@ -60,7 +60,7 @@ impl X64<'_> {
         if plan.is_metered {
             self.load_fuel();
         }
-        if plan.unit.is_checked {
+        if plan.is_checked {
             self.set(RAX, 0);
             let kept = RegSet(plan.kept.0 & RegSet::KEPT.0);
             kept.iter().for_each(|reg| self.set(reg.into(), 0));
@@ -212,7 +212,7 @@ impl X64<'_> {
         let depth = Mem::state(offset_of!(State, depth));
         self.load_zero(Size::W, R10, depth);
         self.arith(Arith::Add, W32, R10, Src::Imm(1));
-        if self.plan.unit.is_checked {
+        if self.plan.is_checked {
             self.arith(Arith::Cmp, W32, R10, Src::Imm(crate::state::MAX_FRAMES as i32));
             let stop = self.stop_at(pc, State::CALL_DEPTH);
             self.jump_if(0x3, stop);

@@ -66,7 +66,7 @@ impl X64<'_> {
 
     /// Goes on, or leaves the function or the run, as the machine has answered.
     fn take_answer(&mut self, site: Site<'_>) {
-        let is_checked = self.plan.unit.is_checked;
+        let is_checked = self.plan.is_checked;
         let way = if is_checked { R10 } else { RDX };
         self.mov(W64, way, RDX);
         self.restore_args();
@@ -121,14 +121,14 @@ impl X64<'_> {
 
     /// What arguments are does not change by a call, where nobody has verified that it is not read.
     fn save_args(&mut self) {
-        if self.plan.unit.is_checked {
+        if self.plan.is_checked {
             ARGS.into_iter().for_each(|reg| self.push(reg));
             self.arith(Arith::Sub, W64, RSP, Src::Imm(8));
         }
     }
 
     fn restore_args(&mut self) {
-        if self.plan.unit.is_checked {
+        if self.plan.is_checked {
             self.arith(Arith::Add, W64, RSP, Src::Imm(8));
             ARGS.into_iter().rev().for_each(|reg| self.pop(reg));
         }
@@ -188,7 +188,7 @@ impl X64<'_> {
 
     pub(super) fn call_function(&mut self, number: u32, site: Site<'_>) {
         let plan = self.plan;
-        let function = &plan.unit.functions[number as usize];
+        let function = &plan.functions[number as usize];
         if plan.tracks_frames {
             self.count_frame(site.pc, function.stack_bytes);
         }
@@ -201,7 +201,7 @@ impl X64<'_> {
         if moves_frame {
             self.lea(W64, RBP, Mem::new(RBP, -(FRAME_BYTES as i32)));
         }
-        self.call_label(Label(plan.unit.blocks.len() as u32 + number));
+        self.call_label(Label(plan.blocks.len() as u32 + number));
         if moves_frame {
             self.lea(W64, RBP, Mem::new(RBP, FRAME_BYTES as i32));
         }
@@ -209,7 +209,7 @@ impl X64<'_> {
             let depth = Mem::state(offset_of!(State, depth));
             self.arith_mem_imm(Arith::Sub, Size::W, depth, 1);
         }
-        if plan.unit.is_checked {
+        if plan.is_checked {
             // It may have been the frame that is gone.
             for field in [offset_of!(Region, read_bytes), offset_of!(Region, write_bytes)] {
                 self.store_imm(Size::Dw, Mem::state(offset_of!(State, last) + field), 0);

@@ -204,16 +204,16 @@ impl X64<'_> {
         /// Farther on the answer comes too late to be worth the time.
         const REACH: usize = 16;
         let reg = Reg::new(number);
-        let unit = self.plan.unit;
+        let plan = self.plan;
         for inst in site.rest.iter().take(REACH) {
-            if inst.op.uses(&unit.callees).has(reg) {
+            if inst.op.uses(plan.callees).has(reg) {
                 return false;
             }
             if inst.op.writes().has(reg) {
-                return !unit.is_checked || !RegSet::CALL.has(reg) || inst.op.pure_dst().is_some();
+                return !plan.is_checked || !RegSet::CALL.has(reg) || inst.op.pure_dst().is_some();
             }
         }
         // What a function leaves in its arguments is seen by callers that are not verified.
-        site.rest.len() <= REACH && *site.end == End::Exit && number != 0 && !unit.is_checked
+        site.rest.len() <= REACH && *site.end == End::Exit && number != 0 && !plan.is_checked
     }
 }

@@ -84,7 +84,7 @@ impl X64<'_> {
 
 impl<'a> Masm<'a> for X64<'a> {
     fn new(plan: &'a Plan<'a>, features: Features, labels: usize) -> X64<'a> {
-        let instructions: usize = plan.unit.blocks.iter().map(|block| block.insts.len() + 2).sum();
+        let instructions: usize = plan.blocks.iter().map(|block| block.insts.len() + 2).sum();
         let mut masm = X64 {
             plan,
             features,
@@ -180,7 +180,7 @@ impl<'a> Masm<'a> for X64<'a> {
                 self.compared = (!cond.uses().has(dst)).then_some((cond, self.offset()));
             }
             Op::Packet { size, index, offset } => self.packet(size, index, offset, site),
-            Op::Call { callee } => self.call(self.plan.unit.callees[callee as usize], site),
+            Op::Call { callee } => self.call(self.plan.callees[callee as usize], site),
             Op::CallLocal { function } => self.call_function(function, site),
         }
     }
