@@ -12,14 +12,15 @@ use ebpfvm_spec::map::{MapDef, MapFlags, MapOrigin};
 use ebpfvm_spec::{ContextAccess, ContextDef, FieldKind, Platform, ProgType, Program};
 use ebpfvm_verifier::{Target, VerifiedProgram};
 
-/// A program with its accesses to the context rewritten.
+/// What a program's accesses are here.
 pub(crate) struct Rewritten {
-    pub(crate) code: Code,
+    /// The code with the accesses to the context rewritten; none if there are no such accesses.
+    pub(crate) code: Option<Code>,
     /// How far it reaches: it needs as much to run without checks.
     pub(crate) needs: Room,
 }
 
-/// The program with its accesses to the context rewritten. None if the verdict does not hold for
+/// Rewrites a program's accesses to the context. None if the verdict does not hold for
 /// what this machine would do: then the program runs with checks.
 pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option<Rewritten> {
     // The host's cells are read in parts at the lower end.
@@ -28,7 +29,7 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
     }
     let program = verified.program();
     let def = platform.prog_type(program.prog_type)?.context.as_ref();
-    let mut code = program.code.clone();
+    let mut code = None;
     let memory_bytes = verified.assumptions().memory_bytes.into();
     // Programs with a context have no such memory.
     let memory_is_exact = verified.assumptions().memory_is_exact && def.is_none();
@@ -45,7 +46,7 @@ pub(crate) fn rewrite(verified: &VerifiedProgram, platform: &Platform) -> Option
             Target::Context => {
                 needs.context_bytes = needs.context_bytes.max(u32::try_from(end).ok()?);
                 let insn = to_cells(program, def?, insn)?;
-                code.replace(pc, insn);
+                code.get_or_insert_with(|| program.code.clone()).replace(pc, insn);
             }
             // It has no other: the context's pointer leads there.
             Target::Buffer if program.prog_type == ProgType::RawTracepointWritable => {

@@ -2,13 +2,12 @@
 //! about it.
 
 use super::{Instance, LinkError, LinkErrorKind, Text};
-use crate::context::Room;
 use crate::helper::Helper;
 use crate::interp::lower::LoweredForms;
 use crate::interp::op::OpCode;
 use crate::map::MapRef;
 use crate::native::Forms;
-use crate::rewrite::{Rewritten, is_same_map, rewrite};
+use crate::rewrite::{is_same_map, rewrite};
 use crate::trap::TrapKind;
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Reg};
@@ -43,6 +42,32 @@ pub(crate) struct BoundCall {
 }
 
 /// The helpers that a program calls, and where.
+struct Bound {
+    helpers: Vec<Helper>,
+    calls: Box<[BoundCall]>,
+}
+
+impl Bound {
+    /// Binds all instructions.
+    fn of(
+        vm: &Vm,
+        program: &Program,
+        maps: &[MapRef],
+        absent: &[Absent],
+    ) -> Result<Bound, LinkError> {
+        if program.code.is_empty() {
+            return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
+        }
+        let (helpers, calls) = (Vec::new(), Vec::new());
+        let mut bindings = Bindings { vm, program, maps, absent, helpers, calls };
+        for (pc, insn) in program.code.iter() {
+            bindings.bind(pc, insn).map_err(|kind| LinkError { pc: Some(pc), kind })?;
+        }
+        Ok(Bound { helpers: bindings.helpers, calls: bindings.calls.into() })
+    }
+}
+
+/// Binds instruction by instruction.
 struct Bindings<'a> {
     vm: &'a Vm,
     program: &'a Program,
@@ -167,27 +192,8 @@ impl Instance {
         maps: &[MapRef],
         absent: &[Absent],
     ) -> Result<Instance, LinkError> {
-        if program.code.is_empty() {
-            return Err(LinkError { pc: None, kind: LinkErrorKind::Empty });
-        }
-        let (helpers, calls) = (Vec::new(), Vec::new());
-        let mut bindings = Bindings { vm, program: &program, maps, absent, helpers, calls };
-        for (pc, insn) in program.code.iter() {
-            bindings.bind(pc, insn).map_err(|kind| LinkError { pc: Some(pc), kind })?;
-        }
-        Ok(Instance {
-            id: NEXT_ID.fetch_add(1, Relaxed),
-            helpers: bindings.helpers,
-            calls: bindings.calls.into(),
-            text: Text::Unjudged(program),
-            vm: vm.for_program(),
-            this: Weak::new(),
-            slabs: maps.iter().flat_map(|map| map.slabs()).copied().collect(),
-            maps: maps.to_vec(),
-            needs: Room::default(),
-            lowered: LoweredForms::default(),
-            native: Forms::default(),
-        })
+        let bound = Bound::of(vm, &program, maps, absent)?;
+        Ok(Instance::of(vm, Text::Unjudged(program), maps, bound))
     }
 
     /// As [`Instance::link`], for a program that the verifier accepted: it runs without checks where
@@ -202,14 +208,14 @@ impl Instance {
         maps: &[MapRef],
         absent: &[Absent],
     ) -> Result<Instance, LinkError> {
-        let rewritten = rewrite(&verified, vm.platform());
         let assumed = verified.assumptions();
         if vm.cpus() > assumed.cpus {
             let kind = LinkErrorKind::TooManyCpus { cpus: vm.cpus(), assumed: assumed.cpus };
             return Err(LinkError { pc: None, kind });
         }
-        let mut instance = Instance::link(vm, verified.program().clone(), maps, absent)?;
-        for (def, map) in instance.program().maps.iter().zip(maps) {
+        let program = verified.program();
+        let bound = Bound::of(vm, program, maps, absent)?;
+        for (def, map) in program.maps.iter().zip(maps) {
             if !is_same_map(def, map) {
                 let kind = LinkErrorKind::OtherMap { map: def.name.clone() };
                 return Err(LinkError { pc: None, kind });
@@ -217,18 +223,33 @@ impl Instance {
         }
         // The verdict is about the prototypes that the platform has for this program. Those of Linux
         // differ between program types, and its helpers know it; an embedder's has one.
-        let Program { prog_type, attach_type, .. } = *instance.program();
         let is_judged = |helper: &Helper| {
             let proto = &helper.proto;
             ebpfvm_spec::linux::HELPERS.contains(proto)
-                || vm.platform().helper_for(proto.id, prog_type, attach_type) == Some(proto)
+                || vm.platform().helper_for(proto.id, program.prog_type, program.attach_type)
+                    == Some(proto)
         };
-        if let Some(Rewritten { code, needs }) =
-            rewritten.filter(|_| instance.helpers.iter().all(is_judged))
-        {
-            instance.needs = needs;
-            instance.text = Text::Accepted { program: verified, code };
+        let text = match rewrite(&verified, vm.platform()) {
+            Some(rewritten) if bound.helpers.iter().all(is_judged) => {
+                Text::Accepted { program: verified, rewritten }
+            }
+            _ => Text::Unjudged(verified.into_program()),
+        };
+        Ok(Instance::of(vm, text, maps, bound))
+    }
+
+    fn of(vm: &Vm, text: Text, maps: &[MapRef], bound: Bound) -> Instance {
+        Instance {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            text,
+            vm: vm.for_program(),
+            this: Weak::new(),
+            maps: maps.to_vec(),
+            helpers: bound.helpers,
+            slabs: maps.iter().flat_map(|map| map.slabs()).copied().collect(),
+            calls: bound.calls,
+            lowered: LoweredForms::default(),
+            native: Forms::default(),
         }
-        Ok(instance)
     }
 }

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::interp::lower::{Lowered, LoweredForms};
 use crate::map::{MapRef, Slab};
 use crate::native::Forms;
+use crate::rewrite::Rewritten;
 use crate::run::Trust;
 use crate::trap::{Trap, TrapKind};
 use crate::vm::Vm;
@@ -33,8 +34,6 @@ pub struct Instance {
     maps: Vec<MapRef>,
     helpers: Vec<Helper>,
     slabs: Vec<Slab>,
-    /// The verdict is about at least so much of what a run is given.
-    pub(crate) needs: Room,
     /// The calls of helpers, in order.
     calls: Box<[BoundCall]>,
     /// The program as the interpreter takes it.
@@ -46,11 +45,7 @@ pub struct Instance {
 /// A program, with its verdict if that lets it run without checks.
 enum Text {
     Unjudged(Program),
-    Accepted {
-        program: VerifiedProgram,
-        /// Its code with the accesses to the context rewritten.
-        code: Code,
-    },
+    Accepted { program: VerifiedProgram, rewritten: Rewritten },
 }
 
 impl Instance {
@@ -81,7 +76,18 @@ impl Instance {
     pub(crate) fn judged(&self) -> Option<(&VerifiedProgram, &Code)> {
         match &self.text {
             Text::Unjudged(_) => None,
-            Text::Accepted { program, code } => Some((program, code)),
+            Text::Accepted { program, rewritten } => {
+                Some((program, rewritten.code.as_ref().unwrap_or(&program.program().code)))
+            }
+        }
+    }
+
+    /// The verdict is about at least so much of what a run is given.
+    #[inline]
+    pub(crate) fn needs(&self) -> Room {
+        match &self.text {
+            Text::Unjudged(_) => Room::default(),
+            Text::Accepted { rewritten, .. } => rewritten.needs,
         }
     }
 
@@ -161,7 +167,7 @@ impl Instance {
     #[inline]
     pub(crate) fn form(&self, trust: Trust, room: &Room) -> &Lowered {
         match trust {
-            Trust::Verified if room.holds(&self.needs) => self.lowered.usual(self),
+            Trust::Verified if room.holds(&self.needs()) => self.lowered.usual(self),
             Trust::Verified | Trust::Nothing => self.lowered.checked(self),
             Trust::Everything => self.lowered.unchecked(self),
         }

@@ -187,7 +187,7 @@ impl Instance {
     /// attached or test-run.
     #[inline]
     pub(crate) fn expect_room(&self, ctx: &Context) -> Result<(), Box<Trap>> {
-        let (has, needs) = (ctx.room(), self.needs);
+        let (has, needs) = (ctx.room(), self.needs());
         let short = |what, needed: u32, given: u32| {
             Err(self.trap(Pc(0), TrapKind::Short { what, needed, given }))
         };

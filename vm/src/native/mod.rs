@@ -129,7 +129,7 @@ impl Instance {
         }
         let (form, verified) = match run.trust {
             Trust::Everything => return None,
-            Trust::Verified if self.is_verified() && run.room.holds(&self.needs) => {
+            Trust::Verified if self.is_verified() && run.room.holds(&self.needs()) => {
                 (if run.metered { &self.native.metered } else { &self.native.unmetered }, true)
             }
             Trust::Verified | Trust::Nothing => (&self.native.checked, false),
