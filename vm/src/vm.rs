@@ -70,8 +70,10 @@ impl Builder {
         self
     }
 
-    /// Sets how [`Engine::Jit`] compiles: which passes, for which features of the processor. Whether
-    /// fuel is counted depends on the run.
+    /// Sets how programs are compiled: which passes, for which features of the processor. Whether fuel
+    /// is counted depends on the run; `is_metered` says for which runs an accepted program is compiled
+    /// when it is bound, those with fuel (the default) or those with [`NO_FUEL_LIMIT`](crate::NO_FUEL_LIMIT).
+    /// The other form is compiled when it is first needed.
     pub fn jit(mut self, options: ebpfvm_jit::Options) -> Builder {
         self.parts.jit = options;
         self

@@ -96,7 +96,7 @@ fn prepare(workload: &Workload, way: Way) -> Result<Box<dyn Prepared>, String> {
 
 /// A machine with Linux's helpers.
 pub(crate) fn machine(engine: Engine, passes: Passes) -> Vm {
-    let jit = jit::Options { passes, ..jit::Options::default() };
+    let jit = jit::Options { passes, is_metered: false, ..jit::Options::default() };
     Vm::linux().engine(engine).jit(jit).build()
 }
 

@@ -65,15 +65,12 @@ pub(crate) struct Forms {
 }
 
 impl Instance {
-    /// Compiles the form that runs usually take.
+    /// Compiles the form that runs usually take, as the machine was told.
     ///
     /// # Errors
     /// The host does not let us, or has another processor.
     pub(crate) fn compile(self) -> Result<Instance, LinkError> {
-        let form = match self.is_verified() {
-            true => self.compiled(&self.native.unmetered, true, false),
-            false => self.compiled(&self.native.checked, false, true),
-        };
+        let form = self.compiled(self.is_verified(), self.vm().jit_options().is_metered);
         match form {
             Err(why) if self.vm().engine() == Engine::Jit => {
                 Err(LinkError { pc: None, kind: LinkErrorKind::Native(why.clone()) })
@@ -82,14 +79,18 @@ impl Instance {
         }
     }
 
-    fn compiled<'a>(
-        &'a self,
-        form: &'a OnceLock<Result<Native, String>>,
-        verified: bool,
-        metered: bool,
-    ) -> &'a Result<Native, String> {
+    /// The form for runs by the verdict or not, with fuel or not; compiled if it has not been.
+    #[inline]
+    fn compiled(&self, verified: bool, metered: bool) -> &Result<Native, String> {
+        let forms = &self.native;
+        let form = match (verified, metered) {
+            (false, _) => &forms.checked,
+            (true, true) => &forms.metered,
+            (true, false) => &forms.unmetered,
+        };
         form.get_or_init(|| {
-            let options = Options { is_metered: metered, ..*self.vm().jit_options() };
+            let is_metered = metered || !verified;
+            let options = Options { is_metered, ..*self.vm().jit_options() };
             let linking = Linking::new(self, verified);
             let source = match self.judged().filter(|_| verified) {
                 Some((program, code)) => Source::verified(program, code),
@@ -127,17 +128,12 @@ impl Instance {
         if engine == Engine::Interpreter {
             return None;
         }
-        let (form, verified) = match run.trust {
+        let verified = match run.trust {
             Trust::Everything => return None,
-            Trust::Verified if self.is_verified() && run.room.holds(&self.needs()) => {
-                (if run.metered { &self.native.metered } else { &self.native.unmetered }, true)
-            }
-            Trust::Verified | Trust::Nothing => (&self.native.checked, false),
+            Trust::Verified => self.is_verified() && run.room.holds(&self.needs()),
+            Trust::Nothing => false,
         };
-        let native = match form.get() {
-            Some(native) => native,
-            None => self.compiled(form, verified, run.metered || !verified),
-        };
+        let native = self.compiled(verified, run.metered);
         Some(native).filter(|native| native.is_ok() || engine == Engine::Jit)
     }
 }
