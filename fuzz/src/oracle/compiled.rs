@@ -69,7 +69,13 @@ impl Setup {
 
     /// As the machine takes it.
     pub fn options(self) -> JitOptions {
-        JitOptions { passes: self.passes, features: self.features, ..JitOptions::default() }
+        JitOptions {
+            passes: self.passes,
+            features: self.features,
+            // What the verifier accepted runs without a limit first.
+            is_metered: false,
+            ..JitOptions::default()
+        }
     }
 
     fn some(names: &[&str], number: usize) -> (Passes, Features) {
@@ -294,7 +300,6 @@ impl Machines {
     ) -> Result<(), Failure> {
         let instance = self.link(vm, subject);
         let instance = instance.map_err(|why| Failure::new("compiled link", why))?;
-        // What the verifier accepted is compiled when it is linked, to run without a limit.
         let is_stopped =
             matches!(&expected.end, Err((_, Why::Other(why))) if why.starts_with("out of fuel"));
         let others = [Form::Metered, Form::Checked];
