@@ -37,6 +37,8 @@ pub(crate) struct Form {
     pub(crate) checked: bool,
     /// Whether fuel is counted.
     pub(crate) metered: bool,
+    /// Whether the program's constants are hidden in the code.
+    pub(crate) blinded: bool,
     /// The passes that run, as `--passes` takes them.
     pub(crate) passes: String,
 }
@@ -50,6 +52,7 @@ impl Form {
             slots: program.code.len(),
             checked: view.is_checked(),
             metered: view.options().is_metered,
+            blinded: view.options().is_blinded,
             passes: view.options().passes.to_string(),
         }
     }

@@ -16,7 +16,8 @@ fn form(form: &Form) -> String {
     let judged = if form.checked { "every access checked" } else { "accepted by the verifier" };
     let fuel = if form.metered { "fuel counted" } else { "fuel not counted" };
     let head = paint(style::HEADING, head);
-    format!("{head}\n{judged}, {fuel}, passes: {}\n", form.passes)
+    let blinded = if form.blinded { ", constants hidden" } else { "" };
+    format!("{head}\n{judged}, {fuel}, passes: {}{blinded}\n", form.passes)
 }
 
 /// A program: its instructions on the left, their machine code on the right.

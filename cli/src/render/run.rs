@@ -204,3 +204,34 @@ fn undumped(shown: &Shown) -> Option<String> {
     let names = shown.filled_maps.join(", ");
     (!names.is_empty()).then(|| format!("maps with entries: {names} (--dump-maps)"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_say_where_to_and_through_what() {
+        let hop = |family, address: Option<&str>| {
+            let address = address.map(|text| text.parse().expect("an address"));
+            Some(NextHopTo { family, address })
+        };
+        let to = |next_hop, flags| {
+            let ifindex = Some(3);
+            redirected(&RedirectTo {
+                ifindex,
+                next_hop,
+                map: None,
+                index: None,
+                cookie: None,
+                flags,
+            })
+        };
+        assert_eq!(to(None, 0), "to interface 3");
+        let through = to(hop(2, Some("192.0.2.1")), 0);
+        assert_eq!(through, "to interface 3 through 192.0.2.1");
+        let through = to(hop(10, Some("2001:db8::1")), 1);
+        assert_eq!(through, "to interface 3 through 2001:db8::1, flags 0x1");
+        let unknown = to(hop(7, None), 0);
+        assert_eq!(unknown, "to interface 3 through a next hop of address family 7");
+    }
+}

@@ -118,6 +118,10 @@ fn forms_are_told() {
             "--checked --passes values,dead",
             "every access checked, fuel counted, passes: values,dead\n",
         ),
+        (
+            "--blinded",
+            "accepted by the verifier, fuel not counted, passes: none, constants hidden\n",
+        ),
     ] {
         let args = format!("inspect --native {options} examples/xdp_trim/xdp_trim.bpf.o");
         let text = ebpfvm(&args).well();
@@ -126,6 +130,17 @@ fn forms_are_told() {
     // Plain memory has no verdict.
     let text = ebpfvm("inspect --native examples/raw/raw.bpf.o").well();
     assert!(text.contains("every access checked"), "{text}");
+}
+
+#[test]
+fn constants_can_be_hidden() {
+    // The protocol of service tags in network byte order.
+    let constant = |options: &str| {
+        let programs = native("xdp_firewall", options);
+        let is_there = |line: &Value| line["text"].as_str().expect("text").contains(" 0xa888");
+        programs.iter().flat_map(|program| program["code"].as_array().expect("code")).any(is_there)
+    };
+    assert!(constant("--passes none") && !constant("--blinded"));
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub(super) struct Args {
         allow_hyphen_values = true
     )]
     passes: Passes,
+    /// Hide the program's constants in the code, as Linux's JIT does when it is hardened; then no pass
+    /// runs
+    #[arg(long, requires = "native", conflicts_with_all = ["pass", "passes"])]
+    blinded: bool,
     /// The processor that the code is for
     #[arg(long, value_enum, requires = "native", default_value_t)]
     cpu: Cpu,
@@ -98,8 +102,8 @@ impl Args {
         Options {
             features: self.cpu.into(),
             is_metered: self.metered,
-            passes: self.passes,
-            ..Options::default()
+            is_blinded: self.blinded,
+            passes: if self.blinded { Passes::NONE } else { self.passes },
         }
     }
 }
