@@ -3,7 +3,8 @@
 use crate::functions::Extents;
 use crate::ir::row::Row;
 use crate::ir::{
-    Address, Binary, Block, Check, Cond, Edge, End, Fill, Function, Inst, Op, Place, RegSet, Unit,
+    Address, Binary, Block, Check, Cond, Edge, End, Fill, Found, Function, Inst, Op, Place, RegSet,
+    Unit,
 };
 use crate::link::{Callee, Link};
 use crate::state::FRAME_BYTES;
@@ -40,6 +41,7 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit<Row>, E
             callees: Vec::new(),
             crosses: extents.crosses,
             is_checked,
+            found: Found::default(),
         },
         starts,
         extents,

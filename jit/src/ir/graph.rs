@@ -1,6 +1,7 @@
 //! Where control comes from: predecessors of blocks, and an order in which they are visited.
 
-use super::{Block, Unit};
+use super::{Block, End, Unit};
+use std::sync::OnceLock;
 
 impl Block {
     /// The blocks where control may go from here: along edges, and to the block that is taken if a
@@ -9,10 +10,28 @@ impl Block {
         let otherwise = (!self.guards.is_empty()).then_some(self.otherwise as usize);
         self.end.edges().map(|edge| edge.to as usize).chain(otherwise)
     }
+
+    /// Number so many of the [`Block::successors`].
+    fn successor(&self, number: u8) -> Option<usize> {
+        let edge = match (&self.end, number) {
+            (End::Jump(edge), 0) => edge,
+            (End::Branch { then, .. } | End::MayGoto { then, .. }, 0) => then,
+            (End::Branch { other, .. } | End::MayGoto { other, .. }, 1) => other,
+            (End::Jump(_), 1)
+            | (End::Branch { .. } | End::MayGoto { .. }, 2)
+            | (End::Exit | End::FellOff, 0)
+                if !self.guards.is_empty() =>
+            {
+                return Some(self.otherwise as usize);
+            }
+            _ => return None,
+        };
+        Some(edge.to as usize)
+    }
 }
 
 /// The predecessors of all blocks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preds {
     /// Where each block's begin in `from`, and the end of the last.
     first: Vec<u32>,
@@ -48,27 +67,52 @@ impl Preds {
     }
 }
 
-impl Unit {
+/// How control may go through a unit.
+#[derive(Clone, Debug)]
+pub struct Shape {
     /// The blocks that control can come to, each after those that come before it on paths without
     /// loops (reverse post-order).
-    pub fn visiting_order(&self) -> Vec<u32> {
-        let mut order = Vec::with_capacity(self.blocks.len());
-        let mut is_seen = vec![false; self.blocks.len()];
+    pub order: Vec<u32>,
+    /// The place of each block in the order; [`Shape::NOWHERE`] of those that control does not come
+    /// to.
+    pub place: Vec<u32>,
+    /// Whether control may come to a block again.
+    pub has_loops: bool,
+    preds: OnceLock<Preds>,
+}
+
+impl Shape {
+    /// The place of blocks that control does not come to.
+    pub const NOWHERE: u32 = u32::MAX;
+
+    /// Of a unit.
+    pub fn of(unit: &Unit) -> Shape {
+        let mut order = Vec::with_capacity(unit.blocks.len());
+        // Until it has its place a block has one of these.
+        const OPEN: u32 = Shape::NOWHERE - 1;
+        let mut place = vec![Shape::NOWHERE; unit.blocks.len()];
+        let mut has_loops = false;
         // A block and how many of its successors were visited.
         let mut path: Vec<(u32, u8)> = Vec::new();
-        for function in self.functions.iter().rev() {
-            if !std::mem::replace(&mut is_seen[function.entry as usize], true) {
+        for function in unit.functions.iter().rev() {
+            if place[function.entry as usize] == Shape::NOWHERE {
+                place[function.entry as usize] = OPEN;
                 path.push((function.entry, 0));
             }
             while let Some((block, done)) = path.last_mut() {
-                match self.blocks[*block as usize].successors().nth((*done).into()) {
+                match unit.blocks[*block as usize].successor(*done) {
                     Some(next) => {
                         *done += 1;
-                        if !std::mem::replace(&mut is_seen[next], true) {
-                            path.push((next as u32, 0));
+                        match &mut place[next] {
+                            place @ &mut Shape::NOWHERE => {
+                                *place = OPEN;
+                                path.push((next as u32, 0));
+                            }
+                            place => has_loops |= *place == OPEN,
                         }
                     }
                     None => {
+                        place[*block as usize] = 0;
                         order.push(*block);
                         path.pop();
                     }
@@ -76,7 +120,38 @@ impl Unit {
             }
         }
         order.reverse();
-        order
+        order.iter().zip(0..).for_each(|(block, at)| place[*block as usize] = at);
+        Shape { order, place, has_loops, preds: OnceLock::new() }
+    }
+
+    /// Whether it is the shape of a unit still.
+    pub(super) fn is_of(&self, unit: &Unit) -> bool {
+        let Shape { order, place, has_loops, preds } = Shape::of(unit);
+        let is_same = |own: &Preds| own == preds.get_or_init(|| Preds::of(unit));
+        (&self.order, &self.place, self.has_loops) == (&order, &place, has_loops)
+            && self.preds.get().is_none_or(is_same)
+    }
+
+    /// Whether control can come to a block.
+    pub fn reaches(&self, block: usize) -> bool {
+        self.place[block] != Shape::NOWHERE
+    }
+
+    /// The predecessors of all blocks of the unit.
+    pub fn preds(&self, unit: &Unit) -> &Preds {
+        self.preds.get_or_init(|| Preds::of(unit))
+    }
+}
+
+impl Unit {
+    /// How many edges lead to each block, one more for the beginning of a function.
+    pub fn entries(&self) -> Vec<u32> {
+        let mut entries = vec![0; self.blocks.len()];
+        for block in &self.blocks {
+            block.successors().for_each(|to| entries[to] += 1);
+        }
+        self.functions.iter().for_each(|function| entries[function.entry as usize] += 1);
+        entries
     }
 }
 
@@ -93,6 +168,10 @@ mod tests {
         let preds = Preds::of(&unit);
         let all: Vec<&[u32]> = (0..unit.blocks.len()).map(|block| preds.of_block(block)).collect();
         assert_eq!(all, [&[][..], &[0, 1], &[1], &[2], &[2, 3], &[]]);
-        assert_eq!(unit.visiting_order(), [0, 1, 2, 3, 4]);
+        let shape = Shape::of(&unit);
+        assert_eq!(shape.order, [0, 1, 2, 3, 4]);
+        assert_eq!(shape.place, [0, 1, 2, 3, 4, Shape::NOWHERE]);
+        assert!(shape.has_loops && shape.reaches(4) && !shape.reaches(5));
+        assert!(!Shape::of(&unit_of("if r1 == 0 goto out\nr0 = 1\nout: exit")).has_loops);
     }
 }

@@ -4,8 +4,9 @@
 //! a helper does not change them and a function leaves them as they are at its exit. There, calls of
 //! functions read all registers, for a callee may read what its caller left in any.
 
-use super::graph::Preds;
-use super::{End, Op, Reg, RegSet, Unit};
+use super::graph::Shape;
+use super::{Block, End, Inst, Op, Reg, RegSet, Unit};
+use ebpfvm_asm::Width;
 
 /// The registers that matter at the beginning and end of each block.
 #[derive(Clone, Debug)]
@@ -26,9 +27,8 @@ pub struct Rules {
 impl Rules {
     /// Of a unit.
     pub fn of(unit: &Unit) -> Rules {
-        let calls = |block: &super::Block| {
-            block.insts.iter().any(|inst| matches!(inst.op, Op::CallLocal { .. }))
-        };
+        let calls =
+            |block: &Block| block.insts.iter().any(|inst| matches!(inst.op, Op::CallLocal { .. }));
         let r0 = RegSet::of(Reg::R0);
         let exit = match unit.is_checked && unit.blocks.iter().any(calls) {
             true => r0 | RegSet::ARGS,
@@ -66,6 +66,29 @@ impl Rules {
         after.without(self.kills(op)) | self.uses(unit, op)
     }
 
+    /// What a block reads before it writes it, and what it writes.
+    fn through(self, unit: &Unit, block: &Block) -> (RegSet, RegSet) {
+        let mut uses = self.end(&block.end);
+        let mut kills = RegSet::NONE;
+        for inst in block.insts.iter().rev() {
+            uses = self.before(unit, &inst.op, uses);
+            kills |= self.kills(&inst.op);
+        }
+        (uses, kills)
+    }
+
+    /// The registers that matter before an operation, if it is needed at all: if it does more than
+    /// write a register, or that one matters.
+    fn before_if_needed(self, unit: &Unit, op: &Op, after: RegSet) -> Option<RegSet> {
+        match (op, op.pure_dst()) {
+            (Op::Nop, _) => None,
+            (Op::Move { width: Width::W64, dst, src }, _) if dst == src => None,
+            (_, Some(dst)) if !after.has(dst) => None,
+            (_, Some(dst)) => Some(after.without(RegSet::of(dst)) | op.uses(&[])),
+            (_, None) => Some(self.before(unit, op, after)),
+        }
+    }
+
     /// The registers that the end of a block reads itself.
     pub fn end(self, end: &End) -> RegSet {
         match end {
@@ -78,44 +101,120 @@ impl Rules {
 impl Live {
     /// Of a unit. Takes time in proportion to its size.
     pub fn of(unit: &Unit) -> Live {
-        let rules = Rules::of(unit);
-        // What each block reads before it writes it, and what it writes.
-        let through: Vec<(RegSet, RegSet)> = unit
-            .blocks
-            .iter()
-            .map(|block| {
-                let mut uses = rules.end(&block.end);
-                let mut kills = RegSet::NONE;
-                for inst in block.insts.iter().rev() {
-                    uses = rules.before(unit, &inst.op, uses);
-                    kills |= rules.kills(&inst.op);
-                }
-                (uses, kills)
-            })
-            .collect();
-        let guards = |block: usize| {
-            let guards = &unit.blocks[block].guards;
-            guards.iter().fold(RegSet::NONE, |set, guard| set | guard.at.uses())
+        Live::on(unit, &Shape::of(unit))
+    }
+
+    /// Of a unit of this shape. Nothing matters in blocks that control does not come to.
+    pub fn on(unit: &Unit, shape: &Shape) -> Live {
+        let mut live = Live::nothing(unit);
+        // Of each block what it writes, if it may have to be looked at again.
+        let mut kills = vec![RegSet::NONE; if shape.has_loops { unit.blocks.len() } else { 0 }];
+        for &number in shape.order.iter().rev() {
+            let number = number as usize;
+            let block = &unit.blocks[number];
+            let (uses, writes) = live.rules.through(unit, block);
+            live.outs[number] = live.at_end(block);
+            live.ins[number] = uses | live.outs[number].without(writes) | live.otherwise(block);
+            if let Some(kills) = kills.get_mut(number) {
+                *kills = writes;
+            }
+        }
+        // What is read first in a block is in the set already.
+        live.go_round(unit, shape, |live, number| {
+            live.ins[number] | live.outs[number].without(kills[number])
+        });
+        live
+    }
+
+    /// Takes out of a unit of this shape all operations whose results nobody needs, neither after
+    /// them nor, round and round, for themselves.
+    pub fn prune(unit: &mut Unit, shape: &Shape) -> Live {
+        let mut live = Live::nothing(unit);
+        for &number in shape.order.iter().rev() {
+            let number = number as usize;
+            live.outs[number] = live.at_end(&unit.blocks[number]);
+            // In loops it is not yet known what is needed.
+            live.ins[number] = match shape.has_loops {
+                true => live.needed(unit, number),
+                false => live.prune_block(unit, number),
+            };
+        }
+        if shape.has_loops {
+            live.go_round(unit, shape, |live, number| live.needed(unit, number));
+            for &number in &shape.order {
+                live.prune_block(unit, number as usize);
+            }
+        }
+        live
+    }
+
+    /// Where nothing matters.
+    fn nothing(unit: &Unit) -> Live {
+        let nothing = vec![RegSet::NONE; unit.blocks.len()];
+        Live { rules: Rules::of(unit), ins: nothing.clone(), outs: nothing }
+    }
+
+    /// What matters where a block goes on, as far as that is known.
+    fn at_end(&self, block: &Block) -> RegSet {
+        block.end.edges().fold(RegSet::NONE, |set, edge| set | self.ins[edge.to as usize])
+    }
+
+    /// What the guards of a block and the block behind them need.
+    fn otherwise(&self, block: &Block) -> RegSet {
+        let Some(first) = block.guards.first() else { return RegSet::NONE };
+        let all = block.guards.iter().fold(first.at.uses(), |set, guard| set | guard.at.uses());
+        all | self.ins[block.otherwise as usize]
+    }
+
+    /// What matters at the beginning of a block without the operations that are not needed.
+    fn needed(&self, unit: &Unit, number: usize) -> RegSet {
+        let block = &unit.blocks[number];
+        let end = self.outs[number] | self.rules.end(&block.end);
+        let before =
+            |set, inst: &Inst| self.rules.before_if_needed(unit, &inst.op, set).unwrap_or(set);
+        block.insts.iter().rev().fold(end, before) | self.otherwise(block)
+    }
+
+    /// As [`Live::needed`]; and takes the others out.
+    fn prune_block(&self, unit: &mut Unit, number: usize) -> RegSet {
+        let mut insts = std::mem::take(&mut unit.blocks[number].insts);
+        let mut set = self.before_end(unit, number);
+        // Those that stay move to the end.
+        let mut first = insts.len();
+        for at in (0..insts.len()).rev() {
+            if let Some(before) = self.rules.before_if_needed(unit, &insts[at].op, set) {
+                set = before;
+                first -= 1;
+                insts[first] = insts[at];
+            }
+        }
+        insts.drain(..first);
+        unit.blocks[number].insts = insts;
+        set | self.otherwise(&unit.blocks[number])
+    }
+
+    /// Looks again at blocks after which more matters than was known: at each at most once a register
+    /// and edge. `before` says what matters at the beginning of a block then.
+    fn go_round(&mut self, unit: &Unit, shape: &Shape, before: impl Fn(&Live, usize) -> RegSet) {
+        if !shape.has_loops {
+            return;
+        }
+        let preds = shape.preds(unit);
+        let goes_back = |block: &u32| {
+            let place = shape.place[*block as usize];
+            unit.blocks[*block as usize].successors().any(|to| shape.place[to] <= place)
         };
-        let mut ins: Vec<RegSet> =
-            through.iter().enumerate().map(|(block, (uses, _))| *uses | guards(block)).collect();
-        let mut outs = vec![RegSet::NONE; ins.len()];
-        let preds = Preds::of(unit);
-        // A block is looked at again when a set after it has grown, at most once a register and edge.
-        let mut work: Vec<u32> = (0..ins.len() as u32).collect();
-        let mut is_waiting = vec![true; ins.len()];
+        let mut work: Vec<u32> = shape.order.iter().copied().filter(goes_back).collect();
+        let mut is_waiting = vec![false; unit.blocks.len()];
+        work.iter().for_each(|block| is_waiting[*block as usize] = true);
         while let Some(number) = work.pop() {
             let number = number as usize;
             is_waiting[number] = false;
             let block = &unit.blocks[number];
-            let out = block.end.edges().fold(RegSet::NONE, |set, edge| set | ins[edge.to as usize]);
-            outs[number] = out;
-            let mut new = ins[number] | out.without(through[number].1);
-            if !block.guards.is_empty() {
-                new |= ins[block.otherwise as usize];
-            }
-            if new != ins[number] {
-                ins[number] = new;
+            self.outs[number] = self.at_end(block);
+            let new = before(self, number) | self.otherwise(block);
+            if new != self.ins[number] {
+                self.ins[number] = new;
                 for &pred in preds.of_block(number) {
                     if !std::mem::replace(&mut is_waiting[pred as usize], true) {
                         work.push(pred);
@@ -123,7 +222,15 @@ impl Live {
                 }
             }
         }
-        Live { rules, ins, outs }
+    }
+
+    /// Whether no less matters anywhere than in another result for the same blocks.
+    pub(super) fn holds(&self, other: &Live) -> bool {
+        let holds = |own: &[RegSet], other: &[RegSet]| {
+            own.len() == other.len()
+                && own.iter().zip(other).all(|(own, other)| other.without(*own) == RegSet::NONE)
+        };
+        self.rules == other.rules && holds(&self.ins, &other.ins) && holds(&self.outs, &other.outs)
     }
 
     /// What matters at the beginning of a block.

@@ -11,12 +11,14 @@
 mod effect;
 #[cfg(test)]
 pub(crate) mod eval;
+mod found;
 pub mod graph;
 pub mod live;
 mod print;
 pub(crate) mod row;
 
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Pc, Size, Width};
+pub use found::Found;
 
 /// A register of the program or a spare one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,7 +107,12 @@ impl RegSet {
 
     /// Its registers, in order.
     pub fn iter(self) -> impl Iterator<Item = Reg> {
-        (0..Reg::COUNT as u8).map(Reg).filter(move |reg| self.has(*reg))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let number = left.trailing_zeros();
+            left &= left.wrapping_sub(1);
+            (number < u16::BITS).then_some(Reg(number as u8))
+        })
     }
 }
 
@@ -595,4 +602,6 @@ pub struct Unit<B = Vec<Block>> {
     /// Memory accesses are checked, and registers have defined values where the language leaves them
     /// open: zero at the entry, the arguments' after a helper.
     pub is_checked: bool,
+    /// What passes share about it.
+    pub found: Found,
 }

@@ -60,7 +60,7 @@ impl Row {
 impl Unit<Row> {
     /// With blocks that can be changed.
     pub(crate) fn into_unit(self) -> Unit {
-        let Unit { functions, blocks, callees, crosses, is_checked } = self;
+        let Unit { functions, blocks, callees, crosses, is_checked, found } = self;
         let block = |block: Listed<'_>| Block {
             insts: block.insts.to_vec(),
             end: *block.end,
@@ -68,7 +68,7 @@ impl Unit<Row> {
             ..Block::new(block.start)
         };
         let blocks = blocks.list().map(block).collect();
-        Unit { functions, blocks, callees, crosses, is_checked }
+        Unit { functions, blocks, callees, crosses, is_checked, found }
     }
 }
 

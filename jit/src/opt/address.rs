@@ -7,15 +7,14 @@
 
 use super::Given;
 use super::local::{Value, Values};
-use crate::ir::live::{Live, Rules};
 use crate::ir::{Address, Binary, Check, Cond, End, Inst, Op, Operand, Place, Reg, Unit};
 use crate::state::FRAME_BYTES;
 use ebpfvm_asm::{AluOp, Width};
 
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
-    let live = Live::of(unit);
-    let rules = Rules::of(unit);
+    let live = unit.live();
+    let rules = live.rules();
     let mut values = Values::new();
     let (mut forms, mut folded) = (Vec::new(), Vec::new());
     for number in 0..unit.blocks.len() {
@@ -33,6 +32,8 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
         }
         unit.blocks[number].insts = insts;
     }
+    unit.keeps_shape();
+    unit.keeps_live();
 }
 
 fn is_sum(op: &Op) -> bool {

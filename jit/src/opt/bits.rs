@@ -5,15 +5,15 @@
 
 use super::Given;
 use super::local::{Value, Values};
-use crate::ir::live::{Live, Rules};
 use crate::ir::{Binary, Cond, End, Fill, Inst, Op, Operand, Place, Reg, Unit};
 use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
 
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
-    let live = Live::of(unit);
-    let rules = Rules::of(unit);
+    let live = unit.live();
+    let rules = live.rules();
     let mut values = Values::new();
+    let mut turned = false;
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
         let end = unit.blocks[number].end;
@@ -35,8 +35,13 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
             && narrow(&values, &insts, cond)
         {
             std::mem::swap(then, other);
+            turned = true;
         }
         unit.blocks[number].insts = insts;
+    }
+    unit.keeps_live();
+    if !turned {
+        unit.keeps_shape();
     }
 }
 

@@ -5,8 +5,8 @@
 //! become one only where the first is free, so that fuel runs out at the same place too.
 
 use super::Given;
-use crate::ir::graph::Preds;
-use crate::ir::{Cond, Edge, End, Place, Unit};
+use crate::ir::graph::Shape;
+use crate::ir::{Block, Cond, Edge, End, Place, Unit};
 
 /// With the verifier's facts on which ways are gone. The unit's branches must be those of the
 /// program's instructions, neither inverted nor exchanged.
@@ -28,9 +28,10 @@ pub(super) fn first(unit: &mut Unit, given: &Given<'_>) {
 /// Without asking the verifier.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
     thread(unit);
-    compact(unit);
-    merge(unit);
-    compact(unit);
+    let shape = Shape::of(unit);
+    let mut is_kept: Vec<bool> = (0..unit.blocks.len()).map(|block| shape.reaches(block)).collect();
+    merge(unit, &shape, &mut is_kept);
+    compact(unit, &is_kept);
 }
 
 /// How many jumps are followed to where they lead.
@@ -62,47 +63,48 @@ fn thread(unit: &mut Unit) {
     }
 }
 
-/// Joins blocks with the only ones that come after them, if those come after no other.
-fn merge(unit: &mut Unit) {
-    let preds = Preds::of(unit);
-    let mut is_entry = vec![false; unit.blocks.len()];
-    unit.functions.iter().for_each(|function| is_entry[function.entry as usize] = true);
-    for number in unit.visiting_order() {
+/// Joins blocks with the only ones that come after them, if those come after no other; they are then
+/// not kept.
+fn merge(unit: &mut Unit, shape: &Shape, is_kept: &mut [bool]) {
+    let mut entries = vec![0; unit.blocks.len()];
+    for &block in &shape.order {
+        unit.blocks[block as usize].successors().for_each(|to| entries[to] += 1);
+    }
+    unit.functions.iter().for_each(|function| entries[function.entry as usize] += 1);
+    for &number in &shape.order {
         let number = number as usize;
         while let End::Jump(Edge { to, cost: 0 }) = unit.blocks[number].end {
             let to = to as usize;
-            let is_only = preds.of_block(to).len() == 1 && !is_entry[to] && to != number;
-            if !is_only || !unit.blocks[to].guards.is_empty() {
+            if entries[to] != 1 || to == number || !unit.blocks[to].guards.is_empty() {
                 break;
             }
-            let insts = std::mem::take(&mut unit.blocks[to].insts);
-            let (end, end_pc) = (unit.blocks[to].end, unit.blocks[to].end_pc);
+            is_kept[to] = false;
+            // It is empty, and nothing goes there any more.
+            let start = unit.blocks[to].start;
+            let next = std::mem::replace(&mut unit.blocks[to], Block::new(start));
             let block = &mut unit.blocks[number];
             match block.insts.is_empty() {
-                true => block.insts = insts,
-                false => block.insts.extend(insts),
+                true => block.insts = next.insts,
+                false => block.insts.extend(next.insts),
             }
-            (block.end, block.end_pc) = (end, end_pc);
-            // It is empty, and nothing goes there any more.
-            unit.blocks[to].end = End::FellOff;
+            (block.end, block.end_pc) = (next.end, next.end_pc);
         }
     }
 }
 
-/// Removes blocks that control does not come to; the order of the others stays.
-fn compact(unit: &mut Unit) {
-    let order = unit.visiting_order();
-    if order.len() == unit.blocks.len() {
+/// Removes blocks that are not kept; the order of the others stays.
+fn compact(unit: &mut Unit, is_kept: &[bool]) {
+    if is_kept.iter().all(|is_kept| *is_kept) {
         return;
     }
-    const GONE: u32 = u32::MAX;
-    let mut new = vec![GONE; unit.blocks.len()];
-    order.iter().for_each(|block| new[*block as usize] = 0);
-    for (number, count) in new.iter_mut().filter(|number| **number != GONE).zip(0..) {
-        *number = count;
-    }
-    let mut old = 0..;
-    unit.blocks.retain(|_| old.next().is_some_and(|number: usize| new[number] != GONE));
+    let number = |count: &mut u32, is_kept: &bool| {
+        let number = *count;
+        *count += u32::from(*is_kept);
+        Some(number)
+    };
+    let new: Vec<u32> = is_kept.iter().scan(0, number).collect();
+    let mut old = is_kept.iter();
+    unit.blocks.retain(|_| old.next().is_some_and(|is_kept| *is_kept));
     for block in &mut unit.blocks {
         block.end.edges_mut().for_each(|edge| edge.to = new[edge.to as usize]);
         if !block.guards.is_empty() {

@@ -5,39 +5,18 @@
 
 use super::Given;
 use crate::ir::graph::Preds;
-use crate::ir::live::Live;
 use crate::ir::{Address, Cond, End, Op, Operand, Place, Reg, RegSet, Unit};
 use crate::state::FRAME_BYTES;
 use ebpfvm_asm::{Size, Width};
 
 /// Removes what has no effect.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
-    results(unit);
+    unit.prune();
     if !unit.is_checked && !unit.crosses && stores(unit) {
-        results(unit);
+        unit.prune();
     }
-}
-
-/// Removes operations whose results nobody reads.
-fn results(unit: &mut Unit) {
-    let live = Live::of(unit);
-    for number in 0..unit.blocks.len() {
-        let mut set = live.before_end(unit, number);
-        let mut insts = std::mem::take(&mut unit.blocks[number].insts);
-        for inst in insts.iter_mut().rev() {
-            let is_dead = match inst.op {
-                Op::Move { width: Width::W64, dst, src } if dst == src => true,
-                Op::Nop => true,
-                op => op.pure_dst().is_some_and(|dst| !set.has(dst)),
-            };
-            match is_dead {
-                true => inst.op = Op::Nop,
-                false => set = live.rules().before(unit, &inst.op, set),
-            }
-        }
-        insts.retain(|inst| inst.op != Op::Nop);
-        unit.blocks[number].insts = insts;
-    }
+    unit.keeps_shape();
+    unit.keeps_live();
 }
 
 /// A set of bytes of a frame.

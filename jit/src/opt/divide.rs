@@ -11,7 +11,6 @@
 
 use super::Given;
 use super::simplify::size_of;
-use crate::ir::live::Live;
 use crate::ir::{Binary, Fill, Inst, Op, Operand, Reg, RegSet, Unit};
 use ebpfvm_asm::{AluOp, Pc, Width};
 
@@ -19,10 +18,12 @@ use ebpfvm_asm::{AluOp, Pc, Width};
 pub(super) fn run(unit: &mut Unit, given: &Given<'_>) {
     let has_any =
         |block: &crate::ir::Block| block.insts.iter().any(|inst| Division::of(&inst.op).is_some());
+    unit.keeps_shape();
+    unit.keeps_live();
     if !unit.blocks.iter().any(has_any) {
         return;
     }
-    let live = Live::of(unit);
+    let live = unit.live();
     for number in 0..unit.blocks.len() {
         if !has_any(&unit.blocks[number]) {
             continue;

@@ -7,7 +7,7 @@
 use super::Given;
 use super::forward::{self, Fact};
 use super::simplify::size_of;
-use crate::ir::live::{Live, Rules};
+use crate::ir::live::Rules;
 use crate::ir::{Binary, Block, Cond, End, Fill, Inst, Op, Operand, Place, Reg, RegSet, Unit};
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Size, Width};
 
@@ -25,13 +25,15 @@ pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
             widths.narrow_cond(cond);
         }
     }
-    let live = Live::of(unit);
+    let live = unit.live();
     for (number, block) in unit.blocks.iter_mut().enumerate() {
         demand(block, live.after(number), live.rules());
     }
     for block in &mut unit.blocks {
         block.insts.retain(|inst| inst.op != Op::Nop);
     }
+    unit.keeps_shape();
+    unit.keeps_live();
 }
 
 /// How many of the low bits of each register can be set.

@@ -17,13 +17,10 @@ pub(super) trait Fact: Copy + PartialEq {
 /// What is known at the beginning of each block; none for those that control does not come to.
 ///
 /// Loops start from what is known before them, and are looked at again while their rounds contradict.
-pub(super) fn solve<F: Fact>(unit: &Unit) -> Vec<Option<F>> {
+pub(super) fn solve<F: Fact>(unit: &mut Unit) -> Vec<Option<F>> {
     let mut starts: Vec<Option<F>> = vec![None; unit.blocks.len()];
-    let order = unit.visiting_order();
-    let mut place = vec![0; unit.blocks.len()];
-    for (index, block) in order.iter().enumerate() {
-        place[*block as usize] = index;
-    }
+    let shape = unit.shape();
+    let order = &shape.order;
     for function in &unit.functions {
         starts[function.entry as usize] = Some(F::NOTHING);
     }
@@ -43,7 +40,7 @@ pub(super) fn solve<F: Fact>(unit: &Unit) -> Vec<Option<F>> {
                 let new = start.map_or(*fact, |start| start.meet(fact));
                 if *start != Some(new) {
                     *start = Some(new);
-                    let to = place[to as usize];
+                    let to = shape.place[to as usize] as usize;
                     is_waiting[to] = true;
                     if to <= index {
                         first = first.min(to);

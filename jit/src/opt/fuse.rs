@@ -6,14 +6,13 @@
 
 use super::Given;
 use super::local::{Value, Values};
-use crate::ir::live::{Live, Rules};
 use crate::ir::{Address, Binary, Check, Cond, End, Fill, Inst, Op, Operand, Place, Unit};
 use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
 
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
-    let live = Live::of(unit);
-    let rules = Rules::of(unit);
+    let live = unit.live();
+    let rules = live.rules();
     let mut values = Values::new();
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
@@ -44,6 +43,8 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
         }
         unit.blocks[number].insts = insts;
     }
+    unit.keeps_shape();
+    unit.keeps_live();
 }
 
 /// A load that can be moved here.

@@ -6,40 +6,35 @@
 //! nobody reads before; and loads from the function's own frame, if the loop writes no memory.
 
 use super::Given;
-use crate::ir::graph::Preds;
+use crate::ir::graph::Shape;
 use crate::ir::live::Live;
 use crate::ir::{Inst, Op, Reg, RegSet, Unit};
 use crate::state::FRAME_BYTES;
 
 /// Moves operations out of loops, out of inner ones first.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
-    let order = unit.visiting_order();
-    let mut place = vec![u32::MAX; unit.blocks.len()];
-    for (index, block) in order.iter().enumerate() {
-        place[*block as usize] = index as u32;
-    }
-    let goes_back = |unit: &Unit, from: u32| {
-        unit.blocks[from as usize].successors().any(|to| place[to] <= place[from as usize])
-    };
-    if !order.iter().any(|block| goes_back(unit, *block)) {
+    let shape = unit.shape();
+    if !shape.has_loops {
+        unit.keeps_shape();
+        unit.keeps_live();
         return;
     }
-    let (live, preds) = (Live::of(unit), Preds::of(unit));
+    let live = unit.live();
     let mut is_entry = vec![false; unit.blocks.len()];
     unit.functions.iter().for_each(|function| is_entry[function.entry as usize] = true);
     let seen = vec![u32::MAX; unit.blocks.len()];
-    let mut loops = Loops { place, is_entry, seen, body: Vec::new() };
+    let mut loops = Loops { shape: &shape, is_entry, seen, body: Vec::new() };
     // Loops in loops are walked through again for each around them, up to a limit.
     let mut steps = unit.blocks.len() * 8 + 64;
-    for &head in order.iter().rev() {
-        let Some(front) = loops.find(unit, &preds, head, &mut steps) else { continue };
+    for &head in shape.order.iter().rev() {
+        let Some(front) = loops.find(unit, head, &mut steps) else { continue };
         move_out(unit, &live, &loops.body, head, front);
     }
+    unit.keeps_shape();
 }
 
-struct Loops {
-    /// The number of each block in the visiting order.
-    place: Vec<u32>,
+struct Loops<'a> {
+    shape: &'a Shape,
     /// Which blocks functions begin with.
     is_entry: Vec<bool>,
     /// The head of the loop that a block was seen in last.
@@ -48,10 +43,12 @@ struct Loops {
     body: Vec<u32>,
 }
 
-impl Loops {
+impl Loops<'_> {
     /// The blocks of the loop that begins with a block, and the block in front of it.
-    fn find(&mut self, unit: &Unit, preds: &Preds, head: u32, steps: &mut usize) -> Option<u32> {
-        let first = self.place[head as usize];
+    fn find(&mut self, unit: &Unit, head: u32, steps: &mut usize) -> Option<u32> {
+        let Shape { place, .. } = self.shape;
+        let preds = self.shape.preds(unit);
+        let first = place[head as usize];
         self.body.clear();
         // Calls come to the beginning of a function past the block in front of it.
         if self.is_entry[head as usize] {
@@ -59,9 +56,9 @@ impl Loops {
         }
         let mut front = None;
         for &pred in preds.of_block(head as usize) {
-            match self.place[pred as usize] {
+            match place[pred as usize] {
                 // Control does not come from there.
-                u32::MAX => {}
+                Shape::NOWHERE => {}
                 place if place >= first => self.add(pred, head),
                 _ if front.is_some() => return None,
                 _ => front = Some(pred),
@@ -80,8 +77,8 @@ impl Loops {
                 continue;
             }
             for &pred in preds.of_block(block as usize) {
-                match self.place[pred as usize] {
-                    u32::MAX => {}
+                match place[pred as usize] {
+                    Shape::NOWHERE => {}
                     // There is a way in that does not lead through the head.
                     place if place < first => return None,
                     _ => self.add(pred, head),

@@ -78,24 +78,37 @@ pub const PASSES: &[Pass] = &[
 
 /// Runs the passes that are in the set.
 pub fn run(unit: &mut Unit, given: &Given<'_>, passes: Passes) {
-    for pass in PASSES.iter().filter(|pass| passes.has(pass.name)) {
-        (pass.run)(unit, given);
-    }
+    run_each(unit, given, passes, |_, _| {});
 }
 
-/// As [`run`]; `see` is told of each pass that has run, by its place, with the blocks before and after
-/// it.
+/// As [`run`]; `see` is told of each pass that has run, by its place, with the blocks after it.
+pub fn run_each(
+    unit: &mut Unit,
+    given: &Given<'_>,
+    passes: Passes,
+    mut see: impl FnMut(usize, &Unit),
+) {
+    unit.share(true);
+    for (place, pass) in PASSES.iter().enumerate().filter(|(_, pass)| passes.has(pass.name)) {
+        (pass.run)(unit, given);
+        unit.settle();
+        see(place, unit);
+    }
+    unit.share(false);
+}
+
+/// As [`run_each`]; `see` is told what the blocks were before each pass, too.
 pub fn run_seen(
     unit: &mut Unit,
     given: &Given<'_>,
     passes: Passes,
     mut see: impl FnMut(usize, &Unit, &Unit),
 ) {
-    for (place, pass) in PASSES.iter().enumerate().filter(|(_, pass)| passes.has(pass.name)) {
-        let before = unit.clone();
-        (pass.run)(unit, given);
-        see(place, &before, unit);
-    }
+    let mut before = unit.clone();
+    run_each(unit, given, passes, |place, after| {
+        see(place, &before, after);
+        before.clone_from(after);
+    });
 }
 
 /// Makes all ways free, where nobody counts fuel: passes may then join blocks across them.

@@ -7,14 +7,13 @@
 
 use super::Given;
 use super::local::{Value, Values};
-use crate::ir::live::{Live, Rules};
 use crate::ir::{Binary, Fill, Inst, Op, Operand, Reg, Unit};
 use ebpfvm_asm::{AluOp, Size, Width};
 
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
-    let live = Live::of(unit);
-    let rules = Rules::of(unit);
+    let live = unit.live();
+    let rules = live.rules();
     let mut values = Values::new();
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
@@ -36,6 +35,8 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
         }
         unit.blocks[number].insts = insts;
     }
+    unit.keeps_shape();
+    unit.keeps_live();
 }
 
 fn is_left(op: &Op) -> bool {

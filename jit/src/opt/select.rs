@@ -20,24 +20,19 @@
 //! Both ways cost the same, or fuel is not counted.
 
 use super::Given;
-use crate::ir::graph::Preds;
 use crate::ir::live::{Live, Rules};
 use crate::ir::{Block, Cond, Edge, End, Inst, Op, Place, Reg, RegSet, Unit};
 use ebpfvm_asm::{Pc, Width};
 
 /// The pass.
 pub(super) fn run(unit: &mut Unit, given: &Given<'_>) {
-    let live = Live::of(unit);
-    let rules = Rules::of(unit);
-    let mut entries: Vec<u32> = {
-        let preds = Preds::of(unit);
-        (0..unit.blocks.len()).map(|block| preds.of_block(block).len() as u32).collect()
-    };
-    for function in &unit.functions {
-        entries[function.entry as usize] += 1;
-    }
+    let live = unit.live();
+    let rules = live.rules();
+    let mut entries = unit.entries();
+    let mut found = false;
     for head in 0..unit.blocks.len() {
         while let Some(step) = find(unit, &live, rules, &entries, given, head) {
+            found = true;
             apply(unit, &mut entries, head, step);
             // What follows is taken in if nothing else goes there.
             let End::Jump(Edge { to, cost: 0 }) = unit.blocks[head].end else { break };
@@ -53,6 +48,10 @@ pub(super) fn run(unit: &mut Unit, given: &Given<'_>) {
             block.insts.extend(taken.insts);
             (block.end, block.end_pc) = (taken.end, end_pc);
         }
+    }
+    if !found {
+        unit.keeps_shape();
+        unit.keeps_live();
     }
 }
 

@@ -12,14 +12,13 @@
 use super::Given;
 use super::local::Values;
 use super::parts::{From, Parts, Run, Table, ZERO, low_mask, size_of_bytes};
-use crate::ir::live::{Live, Rules};
 use crate::ir::{Address, Binary, Check, Fill, Inst, Op, Operand, Reg, Unit};
 use ebpfvm_asm::{AluOp, Size, Width};
 
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
-    let live = Live::of(unit);
-    let rules = Rules::of(unit);
+    let live = unit.live();
+    let rules = live.rules();
     let (mut values, mut table) = (Values::new(), Table::new());
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
@@ -32,6 +31,8 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
         }
         unit.blocks[number].insts = insts;
     }
+    unit.keeps_shape();
+    unit.keeps_live();
 }
 
 fn is_access(op: &Op) -> bool {

@@ -15,8 +15,7 @@
 
 use super::access::{Range, access, changes_regions, check_of};
 use super::counted::{Bound, Counted, Steps};
-use crate::ir::graph::Preds;
-use crate::ir::live::Live;
+use crate::ir::graph::Shape;
 use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Guard, Inst, Op, Operand, Place, Reg, RegSet,
     Unit,
@@ -29,7 +28,7 @@ pub(super) fn run(unit: &mut Unit) {
     if found.is_empty() {
         return;
     }
-    let live = Live::of(unit);
+    let live = unit.live();
     let mut entered = Vec::new();
     for found in &found {
         // What the loop writes of the registers that are kept for callers is saved anyway.
@@ -64,25 +63,22 @@ pub(super) struct Loop {
 const MOST_BLOCKS: usize = 32;
 
 /// The innermost loops with one way back, in which regions do not change.
-fn find(unit: &Unit) -> Vec<Loop> {
-    let order = unit.visiting_order();
-    let mut place = vec![u32::MAX; unit.blocks.len()];
-    for (at, block) in order.iter().enumerate() {
-        place[*block as usize] = at as u32;
+fn find(unit: &mut Unit) -> Vec<Loop> {
+    let shape = unit.shape();
+    if !shape.has_loops {
+        return Vec::new();
     }
+    let Shape { order, place, .. } = &*shape;
     let is_back = |from: usize, to: usize| place[to] <= place[from];
     let mut latches: Vec<(usize, usize)> = Vec::new();
-    for &block in &order {
+    for &block in order {
         let block = block as usize;
         latches.extend(
             unit.blocks[block].successors().filter(|to| is_back(block, *to)).map(|to| (to, block)),
         );
     }
-    if latches.is_empty() {
-        return Vec::new();
-    }
     latches.sort_unstable();
-    let preds = Preds::of(unit);
+    let preds = shape.preds(unit);
     let mut is_entry = vec![false; unit.blocks.len()];
     unit.functions.iter().for_each(|function| is_entry[function.entry as usize] = true);
     let mut loops = Vec::new();
@@ -110,7 +106,7 @@ fn find(unit: &Unit) -> Vec<Loop> {
             && body.iter().all(|&number| {
                 let block = &unit.blocks[number];
                 let is_plain =
-                    place[number] != u32::MAX && !is_entry[number] && block.guards.is_empty();
+                    shape.reaches(number) && !is_entry[number] && block.guards.is_empty();
                 let inner = |to: usize| {
                     inside[to] == header && is_back(number, to) && (number, to) != (latch, header)
                 };

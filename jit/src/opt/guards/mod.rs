@@ -24,6 +24,9 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
         let blocks = unit.blocks.len();
         loops::run(unit);
         straight::run(unit, blocks);
+    } else {
+        unit.keeps_shape();
+        unit.keeps_live();
     }
 }
 

@@ -64,7 +64,7 @@ impl Shapes {
 /// Guesses again, with what comes first on the way to each block.
 pub(super) fn run(unit: &mut Unit) {
     let mut before: Vec<Option<Shapes>> = vec![None; unit.blocks.len()];
-    for number in unit.visiting_order() {
+    for &number in &unit.shape().order {
         let number = number as usize;
         let mut shapes = before[number].unwrap_or_default();
         shapes.frame = shapes.frame.with(Reg::FP);

@@ -6,18 +6,15 @@
 //! all these blocks.
 
 use super::access::{Access, Range, access, changes_regions, check_of};
-use crate::ir::graph::Preds;
+use crate::ir::graph::Shape;
 use crate::ir::{Block, Check, Inst, RegSet, Unit};
 
 /// Guards what the first so many blocks access more than once.
 pub(super) fn run(unit: &mut Unit, blocks: usize) {
-    let preds = Preds::of(unit);
-    let mut entries: Vec<usize> =
-        (0..unit.blocks.len()).map(|block| preds.of_block(block).len()).collect();
-    unit.functions.iter().for_each(|function| entries[function.entry as usize] += 1);
+    let mut entries = unit.entries();
     // So many copies at most, so that code grows in proportion.
     let mut left = 2 * blocks;
-    for root in unit.visiting_order() {
+    for root in Shape::of(unit).order {
         let root = root as usize;
         if root < blocks
             && let Some(plan) = plan(unit, &entries, root)
@@ -54,7 +51,7 @@ struct Member {
     written: RegSet,
 }
 
-fn plan(unit: &Unit, entries: &[usize], root: usize) -> Option<Plan> {
+fn plan(unit: &Unit, entries: &[u32], root: usize) -> Option<Plan> {
     if !unit.blocks[root].guards.is_empty() {
         return None;
     }
@@ -105,7 +102,7 @@ fn plan(unit: &Unit, entries: &[usize], root: usize) -> Option<Plan> {
     is_worth_it.then_some(Plan { ranges, members, unchecked })
 }
 
-fn build(unit: &mut Unit, entries: &mut [usize], root: usize, plan: Plan) {
+fn build(unit: &mut Unit, entries: &mut [u32], root: usize, plan: Plan) {
     let guards: Option<Vec<_>> = plan.ranges.iter().map(|range| range.guard(range.at, 0)).collect();
     let Some(guards) = guards else { return };
     let first = unit.blocks.len();

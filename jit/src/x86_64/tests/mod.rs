@@ -8,7 +8,7 @@ mod units;
 
 use crate::features::Features;
 use crate::ir::eval::Input;
-use crate::ir::{Address, Block, Check, End, Fill, Function, Inst, Op, Operand, Reg, Unit};
+use crate::ir::{Address, Block, Check, End, Fill, Found, Function, Inst, Op, Operand, Reg, Unit};
 use crate::native::{Mode, Native};
 use ebpfvm_asm::{Pc, Size};
 
@@ -52,6 +52,7 @@ pub(super) fn straight(ops: impl IntoIterator<Item = Op>) -> Unit {
         callees: Vec::new(),
         crosses: false,
         is_checked: false,
+        found: Found::default(),
     }
 }
 
