@@ -90,3 +90,46 @@ impl Unit {
         live
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::eval::unit_of;
+
+    #[test]
+    fn answers_are_kept_while_they_hold() {
+        let mut unit = unit_of("if r1 == 0 goto out\nr0 = 1\nout: exit");
+        let ask = |unit: &mut Unit| (unit.shape(), unit.live());
+        let are_same = |a: &(Arc<Shape>, Arc<Live>), b: &(Arc<Shape>, Arc<Live>)| {
+            (Arc::ptr_eq(&a.0, &b.0), Arc::ptr_eq(&a.1, &b.1))
+        };
+        let alone = ask(&mut unit);
+        assert_eq!(are_same(&alone, &ask(&mut unit)), (false, false), "nobody said so");
+        unit.share(true);
+        let first = ask(&mut unit);
+        unit.keeps_shape();
+        unit.keeps_live();
+        unit.settle();
+        assert_eq!(are_same(&first, &ask(&mut unit)), (true, true));
+        unit.keeps_shape();
+        unit.settle();
+        assert_eq!(are_same(&first, &ask(&mut unit)), (true, false));
+        unit.settle();
+        assert_eq!(are_same(&first, &ask(&mut unit)), (false, false));
+        unit.share(false);
+        assert_eq!(are_same(&ask(&mut unit), &ask(&mut unit)), (false, false));
+    }
+
+    #[test]
+    #[should_panic(expected = "kept by a step")]
+    #[cfg(debug_assertions)]
+    fn what_does_not_hold_is_noticed() {
+        let mut unit = unit_of("r0 = r1\nexit");
+        unit.share(true);
+        unit.live();
+        unit.blocks[0].insts.clear();
+        unit.keeps_live();
+        unit.settle();
+        unit.live();
+    }
+}

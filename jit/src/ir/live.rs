@@ -216,7 +216,8 @@ impl Live {
             if new != self.ins[number] {
                 self.ins[number] = new;
                 for &pred in preds.of_block(number) {
-                    if !std::mem::replace(&mut is_waiting[pred as usize], true) {
+                    let is_known = std::mem::replace(&mut is_waiting[pred as usize], true);
+                    if !is_known && shape.reaches(pred as usize) {
                         work.push(pred);
                     }
                 }
@@ -295,5 +296,39 @@ mod tests {
         let live = Live::of(&unit);
         assert_eq!(live.before(0), set(&[0, 1, 2, 3, 4, 6, 7, 8, 9, 10]));
         assert_eq!(live.before(1), set(&[1, 2, 3, 5, 8]));
+    }
+    /// What is left of a program.
+    fn pruned(text: &str) -> String {
+        let mut unit = unit_of(text);
+        let shape = Shape::of(&unit);
+        let live = Live::prune(&mut unit, &shape);
+        let anew = Live::of(&unit);
+        assert!(live.holds(&anew) && anew.holds(&live), "{unit}");
+        let insts = unit.blocks.iter().flat_map(|block| &block.insts);
+        insts.map(|inst| inst.op.to_string()).collect::<Vec<_>>().join("|")
+    }
+
+    #[test]
+    fn what_nobody_needs_goes() {
+        assert_eq!(pruned("r2 = 1\nr3 = r2\nr0 = 4\nr0 = 5\nr3 += 1\nexit"), "r0 = 5");
+        assert_eq!(
+            pruned(
+                "r2 = 1\nr3 = 2\nif r1 == 0 goto out\nr3 = r2\nr0 = r3\nexit\nout: r0 = 0\nexit"
+            ),
+            "r2 = 1|r3 = r2|r0 = r3|r0 = 0"
+        );
+        assert_eq!(
+            pruned("r2 = 7\n*(u8 *)(r1 + 0) = r2\nr2 = 8\nr0 = 0\nexit"),
+            "r2 = 7|*(u8 *)(r1) = w2|r0 = 0"
+        );
+    }
+
+    #[test]
+    fn what_a_loop_needs_only_for_itself_goes() {
+        let text = "r2 = 0\nr0 = 9\nagain: r2 += 1\nr3 = r0\nr0 -= 1\nif r0 != 0 goto again\nexit";
+        assert_eq!(pruned(text), "r0 = 9|r0 = r0 - 1");
+        // What a later round needs stays.
+        let text = "r2 = 0\nr0 = 9\nr4 = 0\nagain: r2 += r4\nr4 += 3\nr0 -= 1\nif r2 < 50 goto again\nexit";
+        assert_eq!(pruned(text).matches('|').count(), 5);
     }
 }
