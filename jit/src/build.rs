@@ -6,7 +6,7 @@ use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Fill, Found, Function, Inst, Op, Place, RegSet,
     Unit,
 };
-use crate::link::{Callee, Link};
+use crate::link::{Callee, Link, Lookup};
 use crate::state::FRAME_BYTES;
 use crate::{Error, ErrorKind, Source};
 use ebpfvm_asm::{
@@ -151,6 +151,8 @@ enum Shape {
     Frame,
     /// What a call gave: probably a value of a map.
     Given,
+    /// The map with this number, not its memory.
+    Map(u32),
     Other,
 }
 
@@ -319,6 +321,7 @@ impl Builder<'_, '_> {
             Insn::LoadImm { dst, value } => {
                 self.shapes[dst.index()] = match value {
                     Imm64::MapIdxValue { .. } => Shape::Given,
+                    Imm64::MapIdx(map) => Shape::Map(map),
                     _ => Shape::Other,
                 };
                 if let Imm64::Func { offset } = value
@@ -381,6 +384,7 @@ impl Builder<'_, '_> {
             Insn::Call { target } => {
                 let map = self.source.facts.and_then(|facts| facts.map(pc));
                 let callee = self.link.callee(pc, target, map).map_err(ErrorKind::Link)?;
+                let callee = self.lookup(pc, target).map_or(callee, Callee::Lookup);
                 self.push(pc, Op::Call { callee: self.unit.callees.len() as u32 });
                 self.unit.callees.push(callee);
                 self.shapes[..6].fill(Shape::Other);
@@ -409,6 +413,21 @@ impl Builder<'_, '_> {
         self.unit.blocks.insts.push(Inst { op, pc });
     }
 
+    /// A lookup in the map that `r1` probably has.
+    fn lookup(&self, pc: Pc, target: CallTarget) -> Option<Lookup> {
+        let Shape::Map(map) = self.shapes[1] else { return None };
+        if self.source.facts.is_some() {
+            return None;
+        }
+        let mut lookup = self.link.lookup(pc, target, map)?;
+        lookup.key = match self.shapes[2] {
+            Shape::Frame => Check::Frame,
+            Shape::Given => Check::Last,
+            _ => Check::Window,
+        };
+        Some(lookup)
+    }
+
     /// The check that an access needs.
     fn check(&self, insn: &Insn, base: InsnReg, offset: i32, size: Size) -> Check {
         if self.source.facts.is_some() {
@@ -419,7 +438,7 @@ impl Builder<'_, '_> {
             _ if base == InsnReg::R10 && inside.contains(&offset) => Check::None,
             Shape::Frame => Check::Frame,
             Shape::Given => Check::Last,
-            Shape::Other => Check::Window,
+            Shape::Other | Shape::Map(_) => Check::Window,
             Shape::Context => match self.link.context(insn) {
                 Some((offset, size)) => Check::Context { offset, size },
                 None => Check::Window,

@@ -19,6 +19,8 @@ pub struct Emitted {
     pub entry: u32,
     /// Where the machine enters the functions that helpers may call; others have none.
     pub functions: Vec<Option<u32>>,
+    /// Whether it calls what may do more for a run than find memory and look elements up.
+    pub calls_helpers: bool,
     /// Offsets in the code, in order, from which on it belongs to an instruction.
     pub map: Vec<(u32, Pc)>,
 }
@@ -75,7 +77,7 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
         let entries = has_entry.iter().zip(&places[first_entry..]);
         let functions: Vec<_> = entries.map(|(has, place)| has.then_some(*place)).collect();
         let entry = functions.first().copied().flatten().unwrap_or_default();
-        Emitted { code, entry, functions, map: self.map }
+        Emitted { code, entry, functions, calls_helpers: plan.calls_helpers, map: self.map }
     }
 
     /// Whether the machine can enter a function.

@@ -259,7 +259,13 @@ mod tests {
     fn program(number: u8, bytes: usize) -> Program {
         let mut code = vec![0xb8, number, 0, 0, 0, 0xc3];
         code.resize(bytes, 0xcc);
-        let emitted = Emitted { code, entry: 0, functions: vec![Some(0)], map: Vec::new() };
+        let emitted = Emitted {
+            code,
+            entry: 0,
+            functions: vec![Some(0)],
+            calls_helpers: false,
+            map: Vec::new(),
+        };
         Program::load(&emitted).expect("memory for code")
     }
 

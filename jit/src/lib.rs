@@ -34,7 +34,7 @@ mod x86_64;
 
 pub use emit::Emitted;
 pub use features::Features;
-pub use link::{Answer, Array, Callee, Link, Runtime};
+pub use link::{Answer, Array, Callee, Link, Lookup, Runtime, Way};
 pub use state::{FRAME_BYTES, MAX_FRAMES, Region, State};
 pub use symbols::Symbols;
 

@@ -3,7 +3,7 @@
 //! Everything that compiled code calls is a C function whose address the machine gives. The
 //! registers `r1` to `r5` are passed as they are, in the host's argument registers.
 
-use crate::ir::{Reg, RegSet};
+use crate::ir::{Check, Reg, RegSet};
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
 
 /// Gives the addresses that a program's instructions stand for.
@@ -20,6 +20,14 @@ pub trait Link {
     /// # Errors
     /// Why there is no such thing.
     fn callee(&self, pc: Pc, target: CallTarget, map: Option<u32>) -> Result<Callee, String>;
+
+    /// How a call finds an element of this map, if it is one that looks up an element of what `r1` has,
+    /// the key's address being in `r2`. Asked of programs that nobody has verified, where `r1` probably
+    /// has the map.
+    fn lookup(&self, pc: Pc, target: CallTarget, map: u32) -> Option<Lookup> {
+        let _ = (pc, target, map);
+        None
+    }
 
     /// Where the host has what an instruction accesses if its base is the context of the run: the
     /// offset and size in the host's layout. None if the context has no such field.
@@ -72,6 +80,53 @@ pub enum Callee {
         /// Its first argument.
         table: usize,
     },
+    /// A lookup in the map that is probably meant, where nobody has verified it.
+    Lookup(Lookup),
+}
+
+/// A lookup of a program with checks: `r1` and the key's memory are compared with what is likely. If
+/// they are something else the helper is called, which knows what to do then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// How the element is found.
+    pub way: Way,
+    /// What `r1` has for the map.
+    pub map: u64,
+    /// Whether `r1` is known to have it; then this need not be compared.
+    pub is_map_known: bool,
+    /// Size of a key in bytes, at least 1.
+    pub key_bytes: u32,
+    /// The check that the key's memory needs.
+    pub key: Check,
+    /// Size of a value in bytes: what is found is one, and the program may read all of it.
+    pub value_bytes: u32,
+    /// Whether the program may write to values.
+    pub is_writable: bool,
+    /// The machine's number for the helper.
+    pub site: u32,
+}
+
+impl From<Way> for Callee {
+    fn from(way: Way) -> Callee {
+        match way {
+            Way::Array(array) => Callee::Array(array),
+            Way::Table { address, table } => Callee::Table { address, table },
+        }
+    }
+}
+
+/// How an element of a map is found that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As [`Callee::Array`].
+    Array(Array),
+    /// As [`Callee::Table`].
+    Table {
+        /// Address of the function.
+        address: usize,
+        /// Its first argument.
+        table: usize,
+    },
 }
 
 /// Elements in a row.
@@ -100,12 +155,28 @@ impl Callee {
             }
             Callee::Cpu => RegSet::NONE,
             Callee::Array(_) | Callee::Table { .. } => RegSet::of(Reg::R2),
+            Callee::Lookup(_) => RegSet::of(Reg::R1).with(Reg::R2),
+        }
+    }
+
+    /// Whether the memory that the program may touch may be another afterwards. What a lookup in a known
+    /// map finds is there in any case.
+    pub fn changes_regions(&self) -> bool {
+        match self {
+            Callee::Lookup(lookup) => !lookup.is_map_known,
+            other => other.is_helper(),
         }
     }
 
     /// Whether it may look at the state of the run, call back or change what the program may touch.
     pub fn is_helper(&self) -> bool {
-        matches!(self, Callee::Helper { .. } | Callee::TailCall { .. } | Callee::ByNumber { .. })
+        match self {
+            Callee::Helper { .. }
+            | Callee::TailCall { .. }
+            | Callee::ByNumber { .. }
+            | Callee::Lookup(_) => true,
+            Callee::Direct { .. } | Callee::Array(_) | Callee::Table { .. } | Callee::Cpu => false,
+        }
     }
 }
 

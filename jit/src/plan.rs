@@ -44,6 +44,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) rounds: u32,
     /// Whether the run may stop other than by returning.
     pub(crate) stops: bool,
+    /// Whether helpers are called that may do anything.
+    pub(crate) calls_helpers: bool,
     /// Whether the code needs the state of the run after its entry.
     pub(crate) needs_state: bool,
     /// Whether [`State::depth`](crate::State::depth) is kept up to date.
@@ -86,6 +88,7 @@ impl<'a> Plan<'a> {
             is_blinded,
             rounds: ROUNDS,
             stops: false,
+            calls_helpers: false,
             needs_state: is_metered,
             tracks_frames: unit.is_checked || calls_helpers,
             enters_in_line: !unit.crosses
@@ -129,11 +132,16 @@ impl<'a> Plan<'a> {
         }
         match *op {
             Op::Packet { .. } => self.calls(frame, true),
-            Op::Call { callee } => match self.callees[callee as usize] {
-                Callee::Array(array) => self.needs_state |= array.lane_bytes != 0,
-                Callee::Cpu => self.needs_state = true,
-                callee => self.calls(frame, callee.is_helper()),
-            },
+            Op::Call { callee } => {
+                let callee = &self.callees[callee as usize];
+                self.calls_helpers |= callee.changes_regions();
+                match callee {
+                    Callee::Array(array) => self.needs_state |= array.lane_bytes != 0,
+                    Callee::Cpu => self.needs_state = true,
+                    Callee::Lookup(_) => self.calls(frame, true),
+                    callee => self.calls(frame, callee.is_helper()),
+                }
+            }
             Op::CallLocal { function } => {
                 self.enters_in_line &= function != 0;
                 self.calls(frame, self.is_metered || self.is_checked);

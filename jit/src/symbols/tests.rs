@@ -29,7 +29,16 @@ fn program(name: &str) -> (Program, Emitted) {
     };
     program.lines = vec![line(0, 10), line(1, 11), line(2, 5)];
     let map = vec![(0, Pc(0)), (2, Pc(1)), (5, Pc(2)), (6, Pc(3)), (7, Pc(0)), (9, Pc(1))];
-    (program, Emitted { code: vec![0xc3; 12], entry: 0, functions: vec![Some(0), None], map })
+    (
+        program,
+        Emitted {
+            code: vec![0xc3; 12],
+            entry: 0,
+            functions: vec![Some(0), None],
+            calls_helpers: false,
+            map,
+        },
+    )
 }
 
 #[test]

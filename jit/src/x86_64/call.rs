@@ -3,34 +3,44 @@
 use super::basic::{Arith, Shift, Src};
 use super::masm::{Aside, X64};
 use super::regs::{FUEL, Gpr, Mem, R8, R10, R11, RAX, RBP, RCX, RDI, RDX, RSI, RSP, STATE};
-use crate::ir::{Reg, RegSet};
-use crate::link::{Answer, Array, Callee};
+use crate::ir::{Check, Reg, RegSet};
+use crate::link::{Answer, Array, Callee, Lookup};
 use crate::masm::{Label, Site};
+use crate::plan::Frame;
 use crate::state::{FRAME_BYTES, Region, State};
 use dynasmrt::dynasm;
-use ebpfvm_asm::Size;
 use ebpfvm_asm::Width::{W32, W64};
+use ebpfvm_asm::{Pc, Size};
 use std::mem::offset_of;
 
 /// The registers of the arguments.
 const ARGS: [Gpr; 5] = [RDI, RSI, RDX, RCX, R8];
+
+/// A lookup that the helper does, because something is not as was likely.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elsewhere {
+    from: Label,
+    back: Label,
+    pub(super) pc: Pc,
+    frame: u32,
+    site: u32,
+}
 
 impl X64<'_> {
     pub(super) fn call(&mut self, callee: Callee, site: Site<'_>) {
         let runtime = self.plan.runtime;
         match callee {
             Callee::Helper { site: number, .. } => {
-                self.set_site(number);
-                self.call_answering(runtime.helper, site);
+                self.call_helper(number, site.pc, site.frame);
             }
             Callee::TailCall { site: number, .. } => {
                 self.set_site(number);
-                self.call_answering(runtime.tail_call, site);
+                self.call_answering(runtime.tail_call, site.pc, site.frame);
             }
             Callee::ByNumber { register } => {
                 let number = Mem::state(offset_of!(State, number));
                 self.store(Size::Dw, number, register.into());
-                self.call_answering(runtime.by_number, site);
+                self.call_answering(runtime.by_number, site.pc, site.frame);
             }
             Callee::Direct { address, .. } => {
                 self.save_args();
@@ -45,7 +55,42 @@ impl X64<'_> {
                 self.call_machine_metered(address);
                 self.restore_args();
             }
+            Callee::Lookup(lookup) => self.look_up_checked(&lookup, site),
         }
+    }
+
+    /// A lookup where `r1` and the key are compared first, or known.
+    fn look_up_checked(&mut self, lookup: &Lookup, site: Site<'_>) {
+        let (from, back) = (self.new_label(), self.new_label());
+        if !lookup.is_map_known {
+            self.set(R10, lookup.map);
+            self.arith(Arith::Cmp, W64, RDI, Src::Reg(R10));
+            self.jump_if(0x5, from);
+        }
+        if lookup.key != Check::None {
+            self.mov(W64, R10, RSI);
+            self.compare_region(lookup.key, lookup.key_bytes, false, site.frame, from);
+        }
+        self.call(lookup.way.into(), site);
+        self.bind_here(back);
+        if !lookup.is_map_known || lookup.key != Check::None {
+            let (pc, frame) = (site.pc, site.frame.number);
+            let elsewhere = Elsewhere { from, back, pc, frame, site: lookup.site };
+            self.aside.push(Aside::Lookup(elsewhere));
+        }
+    }
+
+    /// What the helper does with another map, or a key from elsewhere.
+    pub(super) fn look_up_elsewhere(&mut self, lookup: Elsewhere) {
+        let frame = &self.plan.frames[lookup.frame as usize];
+        self.bind_here(lookup.from);
+        self.call_helper(lookup.site, lookup.pc, frame);
+        self.jump_to(lookup.back);
+    }
+
+    fn call_helper(&mut self, number: u32, pc: Pc, frame: &Frame) {
+        self.set_site(number);
+        self.call_answering(self.plan.runtime.helper, pc, frame);
     }
 
     fn set_site(&mut self, number: u32) {
@@ -53,19 +98,19 @@ impl X64<'_> {
     }
 
     /// Calls a function of the machine that takes the five arguments and gives an [`Answer`].
-    fn call_answering(&mut self, address: usize, site: Site<'_>) {
-        self.write_pc(site.pc);
+    fn call_answering(&mut self, address: usize, pc: Pc, frame: &Frame) {
+        self.write_pc(pc);
         self.save_args();
         if self.plan.is_metered {
             self.store_fuel();
         }
         self.mov(W64, FUEL, STATE);
         self.call_machine(address);
-        self.take_answer(site);
+        self.take_answer(frame);
     }
 
     /// Goes on, or leaves the function or the run, as the machine has answered.
-    fn take_answer(&mut self, site: Site<'_>) {
+    fn take_answer(&mut self, frame: &Frame) {
         let is_checked = self.plan.is_checked;
         let way = if is_checked { R10 } else { RDX };
         self.mov(W64, way, RDX);
@@ -74,13 +119,13 @@ impl X64<'_> {
             self.load_fuel();
         }
         self.test(W64, way, Src::Reg(way));
-        let number = site.frame.number as usize;
+        let number = frame.number as usize;
         let from = match self.answers[number] {
             Some(label) => label,
             None => {
                 let from = self.new_label();
                 self.answers[number] = Some(from);
-                self.aside.push(Aside::Answer { from, way, frame: site.frame.number });
+                self.aside.push(Aside::Answer { from, way, frame: frame.number });
                 from
             }
         };
@@ -116,7 +161,7 @@ impl X64<'_> {
         self.set(RSI, size.bytes().into());
         self.mov(W64, RDX, STATE);
         self.call_machine(self.plan.runtime.packet);
-        self.take_answer(site);
+        self.take_answer(site.frame);
     }
 
     /// What arguments are does not change by a call, where nobody has verified that it is not read.

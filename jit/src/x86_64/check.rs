@@ -15,7 +15,7 @@ use ebpfvm_asm::{Pc, Size};
 use std::mem::offset_of;
 
 /// An access whose address the likely region does not have. The address is in r10.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Search {
     from: Label,
     back: Label,
@@ -80,7 +80,7 @@ impl X64<'_> {
     }
 
     /// Goes to a place unless the region has so many bytes at the address in r10.
-    fn compare_region(
+    pub(super) fn compare_region(
         &mut self,
         check: Check,
         bytes: u32,

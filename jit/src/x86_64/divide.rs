@@ -12,7 +12,7 @@ use ebpfvm_asm::AluOp;
 use ebpfvm_asm::Width::{self, W64};
 
 /// A division whose divisor is 0 or -1.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct RareDivisor {
     pub(super) from: Label,
     pub(super) back: Label,

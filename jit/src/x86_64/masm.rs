@@ -2,6 +2,7 @@
 
 use super::basic::Src;
 use super::blind::Bits;
+use super::call::Elsewhere;
 use super::check;
 use super::divide::RareDivisor;
 use super::encode::Bytes;
@@ -39,12 +40,13 @@ pub(crate) struct X64<'a> {
 }
 
 /// Code that is rarely run.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Aside {
     Stop { from: Label, pc: Pc, why: u32 },
     Answer { from: Label, way: Gpr, frame: u32 },
     Rare(RareDivisor),
     Search(check::Search),
+    Lookup(Elsewhere),
 }
 
 impl X64<'_> {
@@ -61,9 +63,12 @@ impl X64<'_> {
     }
 
     fn write_aside(&mut self, marks: &mut Marks) {
-        for aside in std::mem::take(&mut self.aside) {
+        // Some of it has more of its own.
+        let mut next = 0;
+        while next < self.aside.len() {
             let offset = self.offset();
-            match aside {
+            next += 1;
+            match self.aside[next - 1] {
                 Aside::Stop { from, pc, why } => {
                     marks.push((offset, pc));
                     self.bind_here(from);
@@ -76,6 +81,10 @@ impl X64<'_> {
                 Aside::Search(search) => {
                     marks.push((offset, search.pc()));
                     self.search(&search);
+                }
+                Aside::Lookup(lookup) => {
+                    marks.push((offset, lookup.pc));
+                    self.look_up_elsewhere(lookup);
                 }
             }
         }

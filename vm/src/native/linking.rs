@@ -4,12 +4,14 @@ use super::runtime;
 use crate::helper::Shortcut;
 use crate::instance::Instance;
 use crate::interp::op::OpCode;
-use crate::map::{Direct, Hash};
+use crate::map::{Direct, Hash, Map, MapRef};
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
-use ebpfvm_jit::{Callee, Link, Runtime};
+use ebpfvm_jit::ir::Check;
+use ebpfvm_jit::{Callee, Link, Lookup, Runtime, Way};
 use ebpfvm_spec::Arg;
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 /// A hash table, as compiled code hands it to [`runtime`]'s lookups.
 pub(crate) struct Table {
@@ -29,18 +31,11 @@ pub(super) struct Linking<'a> {
     #[expect(clippy::vec_box, reason = "compiled code has the addresses")]
     tables: RefCell<Vec<Box<Table>>>,
     uses_cpu: Cell<bool>,
-    calls_machine: Cell<bool>,
 }
 
 impl<'a> Linking<'a> {
     pub(super) fn new(instance: &'a Instance, is_verified: bool) -> Linking<'a> {
-        Linking {
-            instance,
-            is_verified,
-            tables: RefCell::default(),
-            uses_cpu: Cell::default(),
-            calls_machine: Cell::default(),
-        }
+        Linking { instance, is_verified, tables: RefCell::default(), uses_cpu: Cell::default() }
     }
 
     /// Whether the code that was linked asks which CPU it runs on.
@@ -48,24 +43,23 @@ impl<'a> Linking<'a> {
         self.uses_cpu.get()
     }
 
-    /// Whether the code that was linked calls helpers that may know of the run.
-    pub(super) fn calls_machine(&self) -> bool {
-        self.calls_machine.get()
-    }
-
     /// What the lookups that were linked need; the code has its addresses.
     pub(super) fn into_tables(self) -> Box<[Box<Table>]> {
         self.tables.into_inner().into()
     }
 
-    /// A lookup in a map that is known, without a call of the helper.
-    fn lookup(&self, index: u32) -> Option<Callee> {
-        let map = self.instance.maps().get(index as usize)?;
+    /// The map with this number.
+    fn map(&self, index: u32) -> Option<&MapRef> {
+        self.instance.maps().get(index as usize)
+    }
+
+    /// The way to the elements of a map that is known.
+    fn way(&self, map: &Map) -> Option<Way> {
         let key_bytes = map.def().key_bytes;
         match map.direct()? {
             Direct::Array { elements, percpu } => {
                 self.uses_cpu.set(self.uses_cpu.get() | percpu);
-                elements.array(percpu, self.instance.cpus()).map(Callee::Array)
+                elements.array(percpu, self.instance.cpus()).map(Way::Array)
             }
             Direct::Hash { hash, percpu } => {
                 let table = Box::new(Table {
@@ -75,7 +69,7 @@ impl<'a> Linking<'a> {
                 });
                 let address = std::ptr::from_ref(&*table).expose_provenance();
                 self.tables.borrow_mut().push(table);
-                Some(Callee::Table { address: runtime::lookup(key_bytes, percpu), table: address })
+                Some(Way::Table { address: runtime::lookup(key_bytes, percpu), table: address })
             }
         }
     }
@@ -88,15 +82,14 @@ impl Link for Linking<'_> {
 
     fn callee(&self, pc: Pc, target: CallTarget, map: Option<u32>) -> Result<Callee, String> {
         if let CallTarget::Reg(register) = target {
-            self.calls_machine.set(true);
             return Ok(Callee::ByNumber { register: register.into() });
         }
         let call = self.instance.call_at(pc).ok_or("the call was not bound")?;
         let helper = &self.instance.helpers()[call.helper as usize];
         if let Some(Shortcut::MapLookup) = helper.shortcut
-            && let Some(lookup) = map.and_then(|map| self.lookup(map))
+            && let Some(way) = map.and_then(|map| self.way(self.map(map)?))
         {
-            return Ok(lookup);
+            return Ok(way.into());
         }
         let args = helper.proto.args.iter().take_while(|arg| **arg != Arg::None).count() as u8;
         match helper.shortcut {
@@ -112,7 +105,6 @@ impl Link for Linking<'_> {
             }
             Some(Shortcut::Trusting(_) | Shortcut::MapLookup) | None => {}
         }
-        self.calls_machine.set(true);
         let site = call.helper;
         Ok(match call.code {
             OpCode::TailCall => Callee::TailCall { site, args },
@@ -124,6 +116,25 @@ impl Link for Linking<'_> {
                 let args = if takes_unnamed { 5 } else { args };
                 Callee::Helper { site, args, takes_unnamed }
             }
+        })
+    }
+
+    fn lookup(&self, pc: Pc, target: CallTarget, map: u32) -> Option<Lookup> {
+        let CallTarget::Helper(_) = target else { return None };
+        let site = self.instance.call_at(pc)?.helper;
+        let helper = &self.instance.helpers()[site as usize];
+        let map = self.map(map).filter(|_| matches!(helper.shortcut, Some(Shortcut::MapLookup)))?;
+        // What is found is part of these, for accesses as for the code that looks it up.
+        let [slab] = map.slabs() else { return None };
+        Some(Lookup {
+            way: self.way(map)?,
+            map: Arc::as_ptr(map) as u64,
+            is_map_known: false,
+            key_bytes: map.def().key_bytes,
+            key: Check::Window,
+            value_bytes: slab.value_bytes as u32,
+            is_writable: slab.writable,
+            site,
         })
     }
 

@@ -10,7 +10,7 @@ mod runtime;
 mod view;
 
 use crate::instance::{Instance, LinkError, LinkErrorKind};
-use crate::memory::Stack;
+use crate::memory::{Range, Stack};
 use crate::run::{Run, Trust};
 use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::Pc;
@@ -46,7 +46,7 @@ pub(crate) struct Native {
     functions: Box<[Extent]>,
     is_checked: bool,
     uses_cpu: bool,
-    /// Nothing that the code calls knows of the run.
+    /// Nothing that the code calls leaves anything behind in the run.
     is_alone: bool,
     /// What lookups in its code need; the code has its addresses.
     #[expect(dead_code, reason = "held for the code")]
@@ -110,7 +110,7 @@ impl Instance {
                 functions: functions.into(),
                 is_checked: !verified,
                 uses_cpu: linking.uses_cpu(),
-                is_alone: !linking.calls_machine(),
+                is_alone: !emitted.calls_helpers,
                 tables: linking.into_tables(),
             })
         })
@@ -236,6 +236,8 @@ fn ended(run: &mut Run<'_>, instance: &Instance, value: u64) -> Result<u64, Box<
 /// Why compiled code has stopped.
 #[cold]
 fn stopped(run: &mut Run<'_>, instance: &Instance) -> Box<Trap> {
+    // It may be a frame that is gone.
+    run.regions.state.last = Range::default();
     if let Some(panic) = run.panic.take() {
         resume_unwind(panic);
     }

@@ -67,7 +67,7 @@ impl Prepared<'_> {
         // through this pointer alone until the code has ended.
         unsafe {
             let state = &raw mut (*run).regions.state;
-            ((*state).fuel, (*state).stop) = ((*run).fuel_left, State::RETURNED);
+            ((*state).fuel, (*state).stop) = ((*run).fuel as i64, State::RETURNED);
             (*state).depth = 0;
             if native.uses_cpu {
                 (*state).cpu = self.instance.cpu();

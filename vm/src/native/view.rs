@@ -4,7 +4,7 @@ use super::linking::Linking;
 use crate::instance::{Instance, LinkError, LinkErrorKind};
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
 use ebpfvm_jit::ir::Unit;
-use ebpfvm_jit::{Callee, Emitted, Error, Link, Options, Runtime, Source, compile_seen};
+use ebpfvm_jit::{Callee, Emitted, Error, Link, Lookup, Options, Runtime, Source, compile_seen};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -91,26 +91,9 @@ impl Naming<'_> {
     fn map_name(&self, index: u32) -> &str {
         self.instance.maps().get(index as usize).map_or("", |map| &map.def().name)
     }
-}
 
-impl Link for Naming<'_> {
-    fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, String> {
-        let address = self.linking.imm64(pc, value)?;
-        match value {
-            Imm64::MapIdx(index) => self.keep(address, 1, format!("map {}", self.map_name(index))),
-            Imm64::MapIdxValue { index, offset } => {
-                let bytes = self.instance.maps().get(index as usize);
-                let bytes = bytes.map_or(1, |map| map.def().value_bytes.into());
-                self.keep(address.wrapping_sub(offset.into()), bytes, self.map_name(index));
-            }
-            _ => {}
-        }
-        Ok(address)
-    }
-
-    fn callee(&self, pc: Pc, target: CallTarget, map: Option<u32>) -> Result<Callee, String> {
-        let callee = self.linking.callee(pc, target, map)?;
-        let map = map.map_or("", |map| self.map_name(map));
+    /// Names what a call calls.
+    fn name(&self, pc: Pc, callee: Callee, map: &str) {
         match callee {
             Callee::Direct { address, .. } => {
                 let call = self.instance.call_at(pc);
@@ -131,9 +114,37 @@ impl Link for Naming<'_> {
             Callee::Helper { .. }
             | Callee::TailCall { .. }
             | Callee::ByNumber { .. }
-            | Callee::Cpu => {}
+            | Callee::Cpu
+            | Callee::Lookup(_) => {}
         }
+    }
+}
+
+impl Link for Naming<'_> {
+    fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, String> {
+        let address = self.linking.imm64(pc, value)?;
+        match value {
+            Imm64::MapIdx(index) => self.keep(address, 1, format!("map {}", self.map_name(index))),
+            Imm64::MapIdxValue { index, offset } => {
+                let bytes = self.instance.maps().get(index as usize);
+                let bytes = bytes.map_or(1, |map| map.def().value_bytes.into());
+                self.keep(address.wrapping_sub(offset.into()), bytes, self.map_name(index));
+            }
+            _ => {}
+        }
+        Ok(address)
+    }
+
+    fn callee(&self, pc: Pc, target: CallTarget, map: Option<u32>) -> Result<Callee, String> {
+        let callee = self.linking.callee(pc, target, map)?;
+        self.name(pc, callee, map.map_or("", |map| self.map_name(map)));
         Ok(callee)
+    }
+
+    fn lookup(&self, pc: Pc, target: CallTarget, map: u32) -> Option<Lookup> {
+        let lookup = self.linking.lookup(pc, target, map)?;
+        self.name(pc, lookup.way.into(), self.map_name(map));
+        Some(lookup)
     }
 
     fn context(&self, insn: &Insn) -> Option<(u16, Size)> {

@@ -1,6 +1,7 @@
 //! Accesses with checks, and ranges of them.
 
 use crate::ir::{Address, Check, Guard, Op};
+use crate::link::Callee;
 
 /// An access with a check that a guard can take over.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +44,12 @@ pub(super) fn access(op: &Op) -> Option<Access> {
 }
 
 /// Whether regions may be others after an operation.
-pub(super) fn changes_regions(op: &Op) -> bool {
-    matches!(op, Op::Call { .. } | Op::CallLocal { .. } | Op::Packet { .. })
+pub(super) fn changes_regions(op: &Op, callees: &[Callee]) -> bool {
+    match op {
+        Op::Call { callee } => callees[*callee as usize].changes_regions(),
+        Op::CallLocal { .. } | Op::Packet { .. } => true,
+        _ => false,
+    }
 }
 
 /// Accesses with the same registers in their addresses.

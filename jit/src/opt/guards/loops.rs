@@ -112,7 +112,7 @@ fn find(unit: &mut Unit) -> Vec<Loop> {
                 };
                 is_plain
                     && !block.successors().any(inner)
-                    && !block.insts.iter().any(|inst| changes_regions(&inst.op))
+                    && !block.insts.iter().any(|inst| changes_regions(&inst.op, &unit.callees))
             });
         if fits {
             loops.push(Loop { header, latch, body });

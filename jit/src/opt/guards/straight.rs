@@ -62,7 +62,7 @@ fn plan(unit: &Unit, entries: &[u32], root: usize) -> Option<Plan> {
     while let Some(member) = members.get(at) {
         let (number, block) = (member.block, &unit.blocks[member.block]);
         let mut written = member.written;
-        let goes_on = accesses(&block.insts, &mut written, |place, access| {
+        let goes_on = accesses(unit, &block.insts, &mut written, |place, access| {
             let range = Range::of(&access);
             all.push((at, place, range));
             // What the first block itself needs, and what others have near it.
@@ -132,9 +132,14 @@ fn build(unit: &mut Unit, entries: &mut [u32], root: usize, plan: Plan) {
 
 /// The accesses of a block whose addresses are made of registers that were not written, up to where
 /// regions may change; whether that is nowhere in it.
-fn accesses(insts: &[Inst], written: &mut RegSet, mut each: impl FnMut(usize, Access)) -> bool {
+fn accesses(
+    unit: &Unit,
+    insts: &[Inst],
+    written: &mut RegSet,
+    mut each: impl FnMut(usize, Access),
+) -> bool {
     for (at, inst) in insts.iter().enumerate() {
-        if changes_regions(&inst.op) {
+        if changes_regions(&inst.op, &unit.callees) {
             return false;
         }
         if let Some(access) = access(&inst.op)

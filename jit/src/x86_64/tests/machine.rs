@@ -4,7 +4,7 @@
 use super::{feature_sets, straight};
 use crate::ir::eval::{Input, WINDOW};
 use crate::ir::{Address, Check, Fill, Op, Operand, Reg, Unit};
-use crate::link::{Array, Callee};
+use crate::link::{Array, Callee, Lookup, Way};
 use crate::native::{Mode, Native};
 use ebpfvm_asm::Size;
 
@@ -74,6 +74,63 @@ fn tables() {
     let r1 = Op::Move { width: ebpfvm_asm::Width::W64, dst: Reg::R0, src: Reg::R1 };
     unit.blocks[0].insts.push(crate::ir::Inst { op: r1, pc: ebpfvm_asm::Pc(2) });
     assert_eq!(result(&unit, &[0; 16], |_| ()), [Ok(WINDOW); 2]);
+}
+
+/// The way that is known where the map and the key are what was likely, else the helper.
+#[test]
+fn lookups_that_are_compared_first() {
+    let (map, window) = (0x7f00_0000_1000_u64, [3; 16]);
+    let address = sum as extern "C" fn(usize, u64) -> u64 as usize;
+    let array = Array { base: 0x7f00_1234_5678, stride: 8, entries: 0x0303_0304, lane_bytes: 0 };
+    let ways = [
+        (Way::Array(array), array.base + 8 * 0x0303_0303),
+        (Way::Table { address, table: 1000 }, 1000 + WINDOW + 4),
+    ];
+    for (way, expected) in ways {
+        for key_bytes in [1, 4, 12, 13, 600] {
+            for key in [Check::Window, Check::Frame, Check::Last, Check::None] {
+                for (is_known, r1) in [(true, map + 1), (false, map), (false, map + 1)] {
+                    let lookup = Lookup {
+                        way,
+                        map,
+                        is_map_known: is_known,
+                        key_bytes,
+                        key,
+                        value_bytes: 8,
+                        is_writable: true,
+                        site: 7,
+                    };
+                    let mut unit = call(Callee::Lookup(lookup));
+                    let given = Op::Const { dst: Reg::R1, value: r1 };
+                    let at = unit.blocks[0].insts.len() - 1;
+                    let pc = unit.blocks[0].insts[at].pc;
+                    unit.blocks[0].insts.insert(at, crate::ir::Inst { op: given, pc });
+                    unit.is_checked = true;
+                    let is_inside = match key {
+                        Check::Window => key_bytes <= 12,
+                        key => key == Check::None,
+                    };
+                    for mode in modes() {
+                        let mut native = Native::new(&unit, mode);
+                        let input = Input { window: window.to_vec(), fuel: 1000, salt: 0 };
+                        let outcome = native.run(&input);
+                        let seen: Vec<Callee> =
+                            outcome.calls.iter().map(|(callee, _)| *callee).collect();
+                        if is_inside && (is_known || r1 == map) {
+                            assert_eq!(
+                                (outcome.result, &*seen),
+                                (Ok(expected), &[][..]),
+                                "{lookup:?}"
+                            );
+                        } else {
+                            let helper = Callee::Helper { site: 7, args: 5, takes_unnamed: false };
+                            assert_eq!(*seen, [helper], "{lookup:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]
