@@ -1,10 +1,11 @@
 //! How often each pass of the compiler's optimiser changes a program.
 
 use crate::generate::{Case, MIX, tables};
+use ebpfvm::jit::ir::Check;
 use ebpfvm::jit::opt::{Given, PASSES};
-use ebpfvm::jit::{Array, Callee, Link, Runtime, Source, lower};
+use ebpfvm::jit::{Array, Callee, Link, Lookup, Runtime, Source, Way, lower};
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
-use ebpfvm_spec::{MapType, ProgType, Program};
+use ebpfvm_spec::{MapDef, MapType, ProgType, Program};
 use ebpfvm_verifier::{Options, VerifiedProgram};
 use std::collections::BTreeMap;
 
@@ -13,6 +14,17 @@ struct Nowhere;
 
 const RUNTIME: Runtime =
     Runtime { helper: 1, tail_call: 1, by_number: 1, find: 1, commit: 1, packet: 1 };
+
+/// How elements are found.
+fn way(def: &MapDef) -> Way {
+    let (stride, entries) = (def.value_bytes.next_multiple_of(8), def.max_entries);
+    let array = Array { base: 0x7000_0000_2000, stride, entries, lane_bytes: 0 };
+    match def.map_type {
+        MapType::Array => Way::Array(array),
+        MapType::PercpuArray => Way::Array(Array { lane_bytes: 64, ..array }),
+        _ => Way::Table { address: 1, table: 1 },
+    }
+}
 
 impl Link for Nowhere {
     fn imm64(&self, _: Pc, value: Imm64) -> Result<u64, String> {
@@ -24,18 +36,23 @@ impl Link for Nowhere {
 
     fn callee(&self, _: Pc, target: CallTarget, map: Option<u32>) -> Result<Callee, String> {
         Ok(match (target, map) {
-            (CallTarget::Helper(1), Some(map)) => {
-                let def = &tables()[map as usize];
-                let (stride, entries) = (def.value_bytes.next_multiple_of(8), def.max_entries);
-                let array = Array { base: 0x7000_0000_2000, stride, entries, lane_bytes: 0 };
-                match def.map_type {
-                    MapType::Array => Callee::Array(array),
-                    MapType::PercpuArray => Callee::Array(Array { lane_bytes: 64, ..array }),
-                    _ => Callee::Table { address: 1, table: 1 },
-                }
-            }
+            (CallTarget::Helper(1), Some(map)) => way(&tables()[map as usize]).into(),
             (CallTarget::Helper(MIX), _) => Callee::Direct { address: 1, args: 3 },
             _ => Callee::Helper { site: 0, args: 5, takes_unnamed: false },
+        })
+    }
+
+    fn lookup(&self, pc: Pc, target: CallTarget, map: u32) -> Option<Lookup> {
+        let def = &tables()[map as usize];
+        (target == CallTarget::Helper(1)).then_some(Lookup {
+            way: way(def),
+            map: self.imm64(pc, Imm64::MapIdx(map)).ok()?,
+            is_map_known: false,
+            key_bytes: def.key_bytes,
+            key: Check::Window,
+            value_bytes: def.value_bytes,
+            is_writable: true,
+            site: 0,
         })
     }
 

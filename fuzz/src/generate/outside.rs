@@ -1,10 +1,10 @@
 //! What programs of the compiler's target have outside of them: maps and helpers, and statements that
 //! use them.
 
-use super::Generator;
 use super::function::{Function, SCRATCH};
 use super::idiom::value_at;
-use ebpfvm_asm::{AluOp, AtomicOp, Imm64, JmpOp, Reg, Size, Width};
+use super::{Generator, Rules};
+use ebpfvm_asm::{AluOp, AtomicOp, Imm64, JmpOp, Label, Reg, Size, Width};
 use ebpfvm_spec::{MapDef, MapType};
 use std::sync::{Arc, OnceLock};
 
@@ -95,7 +95,36 @@ impl Generator<'_> {
         }
         self.builder.mov(Reg::R2, Reg::R10).add(Reg::R2, i32::from(at));
         self.builder.load_imm(Reg::R1, Imm64::MapIdx(map as u32));
+        if self.rules == Rules::Rfc && self.draw.once_in(3) {
+            self.spoil(function);
+        }
         true
+    }
+
+    /// Gives a map or key that is not what was likely, as nobody verifies it.
+    fn spoil(&mut self, function: &Function) {
+        let number = self.draw.one(&function.numbers);
+        match self.draw.below(6) {
+            0 => {
+                let by = self.draw.one(&[1, -1, 3, 8, -8, 64, -512]);
+                self.builder.add(Reg::R2, by);
+            }
+            1 | 2 => {
+                let bytes = i32::from(self.memory_bytes);
+                let at = self.draw.one(&[0, 1, bytes - 4, bytes - 3, bytes - 8, bytes, -1]);
+                self.builder.mov(Reg::R2, function.places[0].base).add(Reg::R2, at);
+            }
+            3 | 4 => {
+                let other = self.draw.below(tables().len()) as u32;
+                let over = self.builder.new_label();
+                self.builder.jump_if(Width::W64, JmpOp::Set, number, 1, over);
+                self.builder.load_imm(Reg::R1, Imm64::MapIdx(other)).label(over);
+            }
+            _ => {
+                let dst = self.draw.one(&[Reg::R1, Reg::R2]);
+                self.builder.mov(dst, number);
+            }
+        }
     }
 
     /// A lookup, and accesses to the value if there is one.
@@ -110,6 +139,11 @@ impl Generator<'_> {
         let op = self.draw.one(&[JmpOp::Eq, JmpOp::Eq, JmpOp::Ne]);
         let inside = self.builder.new_label();
         match op {
+            // As if there were a value for every key.
+            _ if self.rules == Rules::Rfc && self.draw.once_in(8) => &mut self.builder,
+            JmpOp::Eq if self.rules == Rules::Rfc && self.draw.once_in(16) => {
+                self.builder.jump_if(Width::W32, op, Reg::R0, 0, over)
+            }
             JmpOp::Eq => self.builder.jump_if(Width::W64, op, Reg::R0, 0, over),
             _ => self.builder.jump_if(Width::W64, op, Reg::R0, 0, inside).jump(over),
         };
@@ -137,10 +171,35 @@ impl Generator<'_> {
                     _ => self.access_plainly(&held),
                 }
             }
+            if self.draw.once_in(4) {
+                self.with_value_of_value(function, bytes, over);
+            }
         }
         self.builder.label(over);
         let imm = self.imm();
         self.builder.mov(Reg::R0, imm);
+    }
+
+    /// A lookup with part of the value in `r0` as the key, and an access to what it gives.
+    fn with_value_of_value(&mut self, function: &Function, bytes: i16, over: Label) {
+        let map = self.draw.below(tables().len());
+        let def = &tables()[map];
+        let spare = bytes - def.key_bytes as i16;
+        if spare < 0 {
+            return;
+        }
+        let mut at = 4 * self.draw.below(spare as usize / 4 + 1) as i32;
+        if self.rules == Rules::Rfc && self.draw.once_in(8) {
+            at = self.draw.one(&[-1, i32::from(spare) + 1, i32::from(bytes)]);
+        }
+        self.builder.mov(Reg::R2, Reg::R0).add(Reg::R2, at);
+        self.builder.load_imm(Reg::R1, Imm64::MapIdx(map as u32)).call(LOOKUP);
+        self.refresh(function);
+        self.builder.jump_if(Width::W64, JmpOp::Eq, Reg::R0, 0, over);
+        let mut held = function.clone();
+        held.numbers.retain(|reg| *reg != Reg::R0);
+        held.places = vec![value_at(Reg::R0, def.value_bytes as i16)];
+        self.access_plainly(&held);
     }
 
     fn access_plainly(&mut self, function: &Function) {
