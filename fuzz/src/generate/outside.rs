@@ -40,6 +40,9 @@ pub fn tables() -> Arc<[MapDef]> {
     TABLES.get_or_init(make).clone()
 }
 
+/// Those of them that are arrays.
+const ARRAYS: [usize; 3] = [0, 1, 5];
+
 impl Generator<'_> {
     /// A call of a helper, if the function can lose its scratch registers.
     pub(super) fn outside(&mut self, function: &Function) {
@@ -115,7 +118,8 @@ impl Generator<'_> {
                 self.builder.mov(Reg::R2, function.places[0].base).add(Reg::R2, at);
             }
             3 | 4 => {
-                let other = self.draw.below(tables().len()) as u32;
+                // An array: beside a value of it are always the same ones.
+                let other = self.draw.one(&ARRAYS) as u32;
                 let over = self.builder.new_label();
                 self.builder.jump_if(Width::W64, JmpOp::Set, number, 1, over);
                 self.builder.load_imm(Reg::R1, Imm64::MapIdx(other)).label(over);
@@ -172,7 +176,7 @@ impl Generator<'_> {
                 }
             }
             if self.draw.once_in(4) {
-                self.with_value_of_value(function, bytes, over);
+                self.with_value_of_value(function, map, over);
             }
         }
         self.builder.label(over);
@@ -180,8 +184,9 @@ impl Generator<'_> {
         self.builder.mov(Reg::R0, imm);
     }
 
-    /// A lookup with part of the value in `r0` as the key, and an access to what it gives.
-    fn with_value_of_value(&mut self, function: &Function, bytes: i16, over: Label) {
+    /// A lookup with part of a map's value in `r0` as the key, and an access to what it gives.
+    fn with_value_of_value(&mut self, function: &Function, of: usize, over: Label) {
+        let bytes = tables()[of].value_bytes as i16;
         let map = self.draw.below(tables().len());
         let def = &tables()[map];
         let spare = bytes - def.key_bytes as i16;
@@ -189,7 +194,7 @@ impl Generator<'_> {
             return;
         }
         let mut at = 4 * self.draw.below(spare as usize / 4 + 1) as i32;
-        if self.rules == Rules::Rfc && self.draw.once_in(8) {
+        if self.rules == Rules::Rfc && ARRAYS.contains(&of) && self.draw.once_in(4) {
             at = self.draw.one(&[-1, i32::from(spare) + 1, i32::from(bytes)]);
         }
         self.builder.mov(Reg::R2, Reg::R0).add(Reg::R2, at);
