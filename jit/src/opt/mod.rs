@@ -20,6 +20,7 @@ mod rotate;
 pub(crate) mod same;
 mod select;
 mod simplify;
+mod unroll;
 mod values;
 mod wide;
 
@@ -61,6 +62,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "values", about: "constants and copies for what computes them", run: values::run },
     Pass { name: "divide", about: "multiplications for divisions by constants", run: divide::run },
     Pass { name: "hoist", about: "what a loop does not change, before it", run: hoist::run },
+    Pass { name: "unroll", about: "several rounds of small loops at once", run: unroll::run },
     Pass { name: "guards", about: "checks of many accesses at once", run: guards::run },
     Pass { name: "rotate", about: "rotates from shifts", run: rotate::run },
     Pass { name: "wide", about: "wide loads and stores from narrow ones", run: wide::run },
