@@ -2,7 +2,7 @@
 
 use super::basic::{Arith, Shift, Src, condition, sign_load, zero_load};
 use super::encode::{Opcode, Rm};
-use super::masm::X64;
+use super::masm::{Flags, X64};
 use super::regs::{Gpr, Mem, R10, R11, RCX, RDX};
 use crate::ir::{Binary, Cond, Fill, Operand, Place};
 use crate::masm::{Masm, Site};
@@ -86,11 +86,17 @@ impl X64<'_> {
         } else if rhs.has(dst) {
             self.mov(width, R10, lhs);
             self.arith(op, width, R10, rhs);
-            self.mov(width, dst, R10);
+            return self.mov(width, dst, R10);
         } else {
             self.mov(width, dst, lhs);
             self.arith(op, width, dst, rhs);
         }
+        self.has_result(dst, width, matches!(op, Arith::And | Arith::Or | Arith::Xor));
+    }
+
+    /// The flags are those of the result.
+    fn has_result(&mut self, reg: Gpr, width: Width, is_logic: bool) {
+        self.flags = Some((Flags::Result { reg, width, is_logic }, self.offset()));
     }
 
     fn add(&mut self, width: Width, dst: Gpr, lhs: Gpr, rhs: Src) {
@@ -129,7 +135,7 @@ impl X64<'_> {
     fn product(&mut self, width: Width, dst: Gpr, lhs: Gpr, rhs: Src) {
         let imul = Opcode::two(0xaf).at(width);
         let rhs = match rhs {
-            Src::Imm(imm) => return self.mul(width, dst, lhs.into(), imm),
+            Src::Imm(imm) => return self.times(width, dst, lhs, imm),
             Src::Reg(src) if src == dst => return self.code.op(imul, dst.0, lhs),
             Src::Reg(src) => Rm::Reg(src),
             Src::Mem(at) => Rm::Mem(at),
@@ -142,6 +148,33 @@ impl X64<'_> {
         self.code.op(imul, product.0, rhs);
         if is_in_rhs {
             self.mov(width, dst, product);
+        }
+    }
+
+    /// A product with a constant: a shift and a sum take two cycles, a multiplication three.
+    fn times(&mut self, width: Width, dst: Gpr, lhs: Gpr, factor: i32) {
+        let one_less = factor.wrapping_sub(1);
+        match factor {
+            3 | 5 | 9 => {
+                let index = Some((lhs, one_less.trailing_zeros() as u8));
+                self.lea(width, dst, Mem { base: lhs, index, offset: 0 });
+            }
+            2.. if factor.count_ones() == 1 => {
+                self.shift_const(Shift::Left, width, dst, lhs, factor.trailing_zeros() as u8);
+            }
+            7.. if one_less.count_ones() == 1 || factor.wrapping_add(1).count_ones() == 1 => {
+                let (sum, shift) = match one_less.count_ones() {
+                    1 => (Arith::Add, one_less.trailing_zeros()),
+                    _ => (Arith::Sub, factor.trailing_ones()),
+                };
+                let given = if dst == lhs { R10 } else { lhs };
+                if dst == lhs {
+                    self.mov(width, given, lhs);
+                }
+                self.shift_const(Shift::Left, width, dst, lhs, shift as u8);
+                self.arith3(sum, width, dst, dst, Src::Reg(given));
+            }
+            _ => self.mul(width, dst, lhs.into(), factor),
         }
     }
 
@@ -208,6 +241,9 @@ impl X64<'_> {
                 self.mov(width, dst, lhs);
             }
             self.shift_imm(shift, width, dst, count);
+            if shift != Shift::Rotl {
+                self.has_result(dst, width, false);
+            }
         }
     }
 
@@ -286,6 +322,9 @@ impl X64<'_> {
 
     /// Sets the flags; the code of the condition.
     pub(super) fn compare(&mut self, cond: &Cond) -> u8 {
+        if matches!(&self.flags, Some((flags, at)) if *at == self.offset() && flags.are_of(cond)) {
+            return condition(cond.op);
+        }
         let width = if cond.size == Size::Dw { W64 } else { W32 };
         let rhs = self.operand(width, cond.rhs.into());
         match cond.lhs {
@@ -329,10 +368,7 @@ impl X64<'_> {
     /// `dst = if cond { then } else { other }`; right behind another of the same condition it takes that
     /// one's flags.
     pub(super) fn select(&mut self, cond: &Cond, dst: Gpr, then: Gpr, other: Gpr) {
-        let condition = match self.compared {
-            Some((same, at)) if same == *cond && at == self.offset() => condition(cond.op),
-            _ => self.compare(cond),
-        };
+        let condition = self.compare(cond);
         let (condition, src) = if dst == then { (condition ^ 1, other) } else { (condition, then) };
         if dst != then {
             self.mov(W64, dst, other);

@@ -342,7 +342,7 @@ impl X64<'_> {
 
     pub(super) fn bind_here(&mut self, label: Label) {
         // From elsewhere one comes with other flags.
-        self.compared = None;
+        self.flags = None;
         self.labels.bind(label, &self.code.0);
     }
 }

@@ -10,12 +10,12 @@ use super::labels::Labels;
 use super::memory::LoadAs;
 use super::regs::Gpr;
 use crate::features::Features;
-use crate::ir::{Check, Cond, Fill, Guard, Op};
+use crate::ir::{Check, Cond, Fill, Guard, Op, Operand, Place};
 use crate::masm::{Label, Marks, Masm, Site};
 use crate::plan::{Frame, Plan};
 use crate::state::State;
 use dynasmrt::{AssemblyOffset, DynasmApi};
-use ebpfvm_asm::Pc;
+use ebpfvm_asm::{JmpOp, Pc, Width};
 
 /// Writes code for x86_64.
 #[derive(Debug)]
@@ -31,12 +31,50 @@ pub(crate) struct X64<'a> {
     pub(super) stops: [Option<Label>; 5],
     /// Where the machine's answers are taken that end a function, by function.
     pub(super) answers: Vec<Option<Label>>,
-    /// The comparison that the flags are still of, at this place in the code.
-    pub(super) compared: Option<(Cond, u32)>,
+    /// What the flags tell at this place in the code, and only there.
+    pub(super) flags: Option<(Flags, u32)>,
     /// What calls [`Runtime::find`](crate::Runtime::find) and keeps all registers.
     find: Option<Label>,
     /// The same for [`Runtime::commit`](crate::Runtime::commit).
     commit: Option<Label>,
+}
+
+/// What the flags are of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Flags {
+    /// A comparison.
+    Comparison(Cond),
+    /// The result of an operation.
+    Result {
+        /// Where it is.
+        reg: Gpr,
+        width: Width,
+        /// Whether carry and overflow are off, as behind a comparison with zero.
+        is_logic: bool,
+    },
+}
+
+impl Flags {
+    /// Whether they are those of this comparison.
+    pub(super) fn are_of(&self, cond: &Cond) -> bool {
+        match *self {
+            Flags::Comparison(same) => same == *cond,
+            Flags::Result { reg, width, is_logic } => {
+                let is_with_zero = cond.rhs == Operand::Imm(0)
+                    && matches!(cond.lhs, Place::Reg(lhs) if Gpr::from(lhs) == reg);
+                // A result of 32 bits is zero above them, but has another sign there.
+                let is_as_wide = cond.size.bits() == width.bits();
+                let is_wider = cond.size.bits() > width.bits();
+                let does_tell = match cond.op {
+                    JmpOp::Eq | JmpOp::Ne => true,
+                    JmpOp::Lt | JmpOp::Ge | JmpOp::Le | JmpOp::Gt => is_logic,
+                    JmpOp::Slt | JmpOp::Sge | JmpOp::Sle | JmpOp::Sgt => is_logic && is_as_wide,
+                    JmpOp::Set => false,
+                };
+                is_with_zero && (is_as_wide || is_wider) && does_tell
+            }
+        }
+    }
 }
 
 /// Code that is rarely run.
@@ -103,7 +141,7 @@ impl<'a> Masm<'a> for X64<'a> {
             aside: Vec::new(),
             stops: [None; 5],
             answers: vec![None; plan.frames.len()],
-            compared: None,
+            flags: None,
             find: None,
             commit: None,
         };
@@ -186,7 +224,8 @@ impl<'a> Masm<'a> for X64<'a> {
             Op::Select { cond, dst, then, other } => {
                 self.select(&cond, dst.into(), then.into(), other.into());
                 // Moves keep the flags.
-                self.compared = (!cond.uses().has(dst)).then_some((cond, self.offset()));
+                let is_same = !cond.uses().has(dst);
+                self.flags = is_same.then_some((Flags::Comparison(cond), self.offset()));
             }
             Op::Packet { size, index, offset } => self.packet(size, index, offset, site),
             Op::Call { callee } => self.call(self.plan.callees[callee as usize], site),

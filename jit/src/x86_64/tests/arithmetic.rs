@@ -47,16 +47,22 @@ fn operations_with_two_registers() {
 
 #[test]
 fn operations_with_an_immediate() {
-    const IMMEDIATES: [i32; 18] = [
+    const IMMEDIATES: [i32; 24] = [
         0,
         1,
         -1,
         2,
         3,
+        5,
         7,
         8,
+        9,
+        10,
+        15,
+        17,
         31,
         32,
+        33,
         63,
         127,
         128,

@@ -93,6 +93,9 @@ fn instructions_are_the_shortest() {
         (alu(AluOp::And, w64, r1, r2, imm(0xff)), none, "movzx edi, sil"),
         (alu(AluOp::And, w64, r1, r1, imm(0xfff)), none, "and edi, 0FFFh"),
         (alu(AluOp::Mul, w64, r1, r2, imm(10)), none, "imul rdi, rsi, 0Ah"),
+        (alu(AluOp::Mul, w64, r1, r2, imm(9)), none, "lea rdi, [rsi+rsi*8]"),
+        (alu(AluOp::Mul, w32, r1, r1, imm(31)), none, "mov r10d, edi; shl edi, 5; sub edi, r10d"),
+        (alu(AluOp::Mul, w64, r1, r2, imm(33)), none, "mov rdi, rsi; shl rdi, 5; add rdi, rsi"),
         (alu(AluOp::Lsh, w64, r1, r1, reg(r4)), none, "shl rdi, cl"),
         (alu(AluOp::Lsh, w64, r1, r2, reg(r3)), all, "shlx rdi, rsi, rdx"),
         (alu(AluOp::Rsh, w32, r1, r1, imm(1)), none, "shr edi, 1"),
@@ -146,6 +149,21 @@ fn instructions_are_the_shortest() {
     ] {
         is(op, features, expected);
     }
+}
+
+#[test]
+fn a_result_is_not_compared_with_zero_again() {
+    let mode = Mode { features: Features::NONE, is_metered: false, is_blinded: false };
+    let tests = |text: &str| {
+        let lines = read(&checked_unit_of(text), mode);
+        lines.iter().filter(|line| line.starts_with("test")).count()
+    };
+    assert_eq!(tests("r0 = r1\nr0 &= 1023\nif r0 == 0 goto out\nr0 = 1\nout: exit"), 0);
+    assert_eq!(tests("r0 = r1\nr0 -= 1\nif r0 != 0 goto out\nr0 = 1\nout: exit"), 0);
+    assert_eq!(tests("r0 = r1\nr0 -= 1\nif r0 s< 0 goto out\nr0 = 1\nout: exit"), 1);
+    // One comes here from elsewhere, too.
+    let joined = "if r1 > 5 goto on\nr1 -= 1\non: if r1 == 0 goto out\nr0 = 1\nout: exit";
+    assert_eq!(tests(joined), 1);
 }
 
 #[test]

@@ -68,6 +68,34 @@ fn both(text: &str) {
     }
 }
 
+/// What an operation leaves in the flags is taken only for comparisons that it answers.
+#[test]
+fn comparisons_of_results_with_zero() {
+    let given = opt::Given { facts: None, has_spare: true };
+    let values = [0, 1, 2, u64::MAX, 1 << 31, 1 << 32, 1 << 63, 0xffff_ffff, i64::MAX as u64];
+    let input = |a: u64, b: u64| Input {
+        window: [a.to_ne_bytes(), b.to_ne_bytes()].concat(),
+        fuel: 100,
+        salt: 1,
+    };
+    let inputs: Vec<Input> = values.iter().flat_map(|a| values.map(|b| input(*a, b))).collect();
+    for op in ["+", "-", "&", "|", "^", "*", "<<", ">>", "s>>"] {
+        for operand in ["3", "1", "31", "-1", "0x7fffffff"] {
+            for (result, compared) in [("w", "w"), ("w", "r"), ("r", "w"), ("r", "r")] {
+                let operand = if operand == "3" { format!("{result}3") } else { operand.into() };
+                let conds = ["==", "!=", "<", ">=", "<=", ">", "s<", "s>=", "s<=", "s>", "&"];
+                for cond in conds {
+                    let text = format!(
+                        "r0 = *(u64 *)(r1 + 0)\nr3 = *(u64 *)(r1 + 8)\n{result}0 {op}= {operand}\n\
+                         if {compared}0 {cond} 0 goto out\nr0 ^= 0x1234\nout: exit"
+                    );
+                    compare(&unit_of(&text), &inputs, Passes::NONE, &given);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn accesses_at_the_edges_of_regions() {
     for at in [-9, -8, -1, 0, 1, 55, 56, 57, 60, 62, 63, 64, 65, i16::MAX, i16::MIN] {
