@@ -123,6 +123,13 @@ impl std::ops::BitOr for RegSet {
     }
 }
 
+impl std::ops::BitAnd for RegSet {
+    type Output = RegSet;
+    fn bitand(self, other: RegSet) -> RegSet {
+        RegSet(self.0 & other.0)
+    }
+}
+
 impl std::ops::BitOrAssign for RegSet {
     fn bitor_assign(&mut self, other: RegSet) {
         self.0 |= other.0;

@@ -5,7 +5,7 @@
 //! away what the first relies on only where nobody relies on it any more.
 
 use super::Given;
-use super::forward::{self, Fact};
+use super::forward::{self, Changes, Fact};
 use super::simplify::size_of;
 use crate::ir::live::Rules;
 use crate::ir::{Binary, Block, Cond, End, Fill, Inst, Op, Operand, Place, Reg, RegSet, Unit};
@@ -13,18 +13,7 @@ use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Size, Width};
 
 /// Removes extensions that have no effect.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
-    let starts = forward::solve::<Widths>(unit);
-    for (block, start) in unit.blocks.iter_mut().zip(&starts) {
-        let Some(mut widths) = *start else { continue };
-        pairs(&mut block.insts);
-        for inst in &mut block.insts {
-            widths.narrow(&mut inst.op);
-            widths.step(&inst.op);
-        }
-        if let End::Branch { cond, .. } = &mut block.end {
-            widths.narrow_cond(cond);
-        }
-    }
+    forward::improve::<Widths>(unit);
     let live = unit.live();
     for (number, block) in unit.blocks.iter_mut().enumerate() {
         demand(block, live.after(number), live.rules());
@@ -32,8 +21,6 @@ pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
     for block in &mut unit.blocks {
         block.insts.retain(|inst| inst.op != Op::Nop);
     }
-    unit.keeps_shape();
-    unit.keeps_live();
 }
 
 /// How many of the low bits of each register can be set.
@@ -43,28 +30,50 @@ struct Widths([u8; Reg::COUNT]);
 impl Fact for Widths {
     const NOTHING: Widths = Widths([64; Reg::COUNT]);
 
-    fn meet(&self, other: &Widths) -> Widths {
-        let mut both = *self;
-        for (bits, other) in both.0.iter_mut().zip(&other.0) {
+    fn meet(&mut self, other: &Widths) -> bool {
+        let mut is_less = false;
+        for (bits, other) in self.0.iter_mut().zip(&other.0) {
             if other > bits {
                 // A loop that counts up does not go through all widths.
                 *bits = [8, 16, 31, 32, 63].into_iter().find(|step| step >= other).unwrap_or(64);
+                is_less = true;
             }
         }
-        both
+        is_less
     }
 
-    fn through(mut self, block: &Block, tell: &mut impl FnMut(u32, &Widths)) {
-        for inst in &block.insts {
+    fn through(&mut self, block: &Block) {
+        block.insts.iter().for_each(|inst| self.step(&inst.op));
+    }
+
+    fn improve(&mut self, block: &mut Block, _: &mut Changes) {
+        pairs(&mut block.insts);
+        for inst in &mut block.insts {
+            self.narrow(&mut inst.op);
             self.step(&inst.op);
         }
-        match &block.end {
-            End::Branch { cond, then, other } if then.to != other.to => {
-                tell(then.to, &self.assuming(cond, true));
-                tell(other.to, &self.assuming(cond, false));
-            }
-            end => end.edges().for_each(|edge| tell(edge.to, &self)),
+    }
+
+    fn improve_end(&self, end: &mut End, _: &mut Changes) {
+        if let End::Branch { cond, .. } = end {
+            self.narrow_cond(cond);
         }
+    }
+
+    /// Unsigned comparisons with a number say how large it can be.
+    fn assume(&mut self, cond: &Cond, holds: bool) {
+        let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs: Operand::Imm(imm) } = *cond
+        else {
+            return;
+        };
+        let most = match (op, holds) {
+            (JmpOp::Lt, true) | (JmpOp::Ge, false) if imm > 0 => imm - 1,
+            (JmpOp::Le, true) | (JmpOp::Gt, false) | (JmpOp::Eq, true) | (JmpOp::Ne, false) => imm,
+            _ => return,
+        };
+        let bits = bits_of(i64::from(most) as u64);
+        let known = &mut self.0[reg.index()];
+        *known = bits.min(*known);
     }
 }
 
@@ -139,24 +148,6 @@ impl Widths {
             Op::Select { then, other, .. } => self.get(then).max(self.get(other)),
             _ => 64,
         }
-    }
-
-    /// What is known where an unsigned comparison with a number holds, or where it does not.
-    fn assuming(&self, cond: &Cond, holds: bool) -> Widths {
-        let mut widths = *self;
-        let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs: Operand::Imm(imm) } = *cond
-        else {
-            return widths;
-        };
-        let most = match (op, holds) {
-            (JmpOp::Lt, true) | (JmpOp::Ge, false) if imm > 0 => imm - 1,
-            (JmpOp::Le, true) | (JmpOp::Gt, false) | (JmpOp::Eq, true) | (JmpOp::Ne, false) => imm,
-            _ => return widths,
-        };
-        let bits = bits_of(i64::from(most) as u64);
-        let known = &mut widths.0[reg.index()];
-        *known = bits.min(*known);
-        widths
     }
 
     /// What does the same as a mask of low bits.

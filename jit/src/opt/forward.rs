@@ -1,29 +1,91 @@
-//! What holds at the beginning of blocks, found by going forward through a unit.
+//! What holds at the beginning of blocks, found by going forward through a unit, and what follows.
 
-use crate::ir::{Block, Unit};
+use crate::ir::graph::Shape;
+use crate::ir::{Block, Cond, End, Unit};
 
 /// What may be known at a place.
-pub(super) trait Fact: Copy + PartialEq {
+pub(super) trait Fact: Copy {
     /// What is known where a function begins: what always holds.
     const NOTHING: Self;
 
-    /// What holds if either does. Repeated for the same place it must come to an end soon.
-    fn meet(&self, other: &Self) -> Self;
+    /// Keeps what the other one knows too; whether that is less than before. Repeated for the same
+    /// place it must come to an end soon.
+    fn meet(&mut self, other: &Self) -> bool;
 
-    /// Goes through a block; tells each successor what is known there.
-    fn through(self, block: &Block, tell: &mut impl FnMut(u32, &Self));
+    /// Goes over the operations of a block, without its end.
+    fn through(&mut self, block: &Block);
+
+    /// The same, while the operations are changed by what is known at each.
+    fn improve(&mut self, block: &mut Block, changes: &mut Changes);
+
+    /// Changes the end of a block.
+    fn improve_end(&self, end: &mut End, changes: &mut Changes);
+
+    /// Adds what is known where a condition holds, or where it does not.
+    fn assume(&mut self, cond: &Cond, holds: bool);
 }
 
-/// What is known at the beginning of each block; none for those that control does not come to.
+/// What has changed that others may rely on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Changes {
+    /// A value may be read where it was not, or later.
+    pub(super) reads: bool,
+    /// A way from one block to another is gone.
+    pub(super) edges: bool,
+}
+
+/// Changes all blocks by what is known at their beginnings. Those that control does not come to stay.
 ///
 /// Loops start from what is known before them, and are looked at again while their rounds contradict.
-pub(super) fn solve<F: Fact>(unit: &mut Unit) -> Vec<Option<F>> {
-    let mut starts: Vec<Option<F>> = vec![None; unit.blocks.len()];
+/// Where there are none, blocks are changed at once.
+pub(super) fn improve<F: Fact>(unit: &mut Unit) {
     let shape = unit.shape();
-    let order = &shape.order;
-    for function in &unit.functions {
-        starts[function.entry as usize] = Some(F::NOTHING);
+    let mut starts = Starts::<F>::of(unit);
+    if shape.has_loops {
+        solve(unit, &shape, &mut starts);
     }
+    let mut changes = Changes::default();
+    for &number in &shape.order {
+        let Some(mut fact) = starts.take(number) else { continue };
+        let block = &mut unit.blocks[number as usize];
+        if shape.has_loops {
+            fact.improve(block, &mut changes);
+        } else {
+            if !block.guards.is_empty() {
+                starts.meet(block.otherwise, &fact);
+            }
+            fact.improve(block, &mut changes);
+            leave(&fact, &block.end, |to, fact| {
+                starts.meet(to, fact);
+            });
+        }
+        fact.improve_end(&mut block.end, &mut changes);
+    }
+    if !changes.edges {
+        unit.keeps_shape();
+    }
+    if !changes.edges && !changes.reads {
+        unit.keeps_live();
+    }
+}
+
+/// Tells the blocks behind an end what is known there.
+fn leave<F: Fact>(fact: &F, end: &End, mut tell: impl FnMut(u32, &F)) {
+    match end {
+        End::Branch { cond, then, other } if then.to != other.to => {
+            for (edge, holds) in [(then, true), (other, false)] {
+                let mut fact = *fact;
+                fact.assume(cond, holds);
+                tell(edge.to, &fact);
+            }
+        }
+        end => end.edges().for_each(|edge| tell(edge.to, fact)),
+    }
+}
+
+/// Finds out what is known at the beginnings of blocks that may be gone through again and again.
+fn solve<F: Fact>(unit: &Unit, shape: &Shape, starts: &mut Starts<F>) {
+    let order = &shape.order;
     let mut is_waiting = vec![true; order.len()];
     // Rounds in the visiting order, each from the first block that has to be looked at.
     let mut first = 0;
@@ -34,12 +96,9 @@ pub(super) fn solve<F: Fact>(unit: &mut Unit) -> Vec<Option<F>> {
                 continue;
             }
             let block = &unit.blocks[order[index] as usize];
-            let Some(fact) = starts[order[index] as usize] else { continue };
+            let Some(mut fact) = starts.get(order[index]) else { continue };
             let mut tell = |to: u32, fact: &F| {
-                let start = &mut starts[to as usize];
-                let new = start.map_or(*fact, |start| start.meet(fact));
-                if *start != Some(new) {
-                    *start = Some(new);
+                if starts.meet(to, fact) {
                     let to = shape.place[to as usize] as usize;
                     is_waiting[to] = true;
                     if to <= index {
@@ -52,9 +111,65 @@ pub(super) fn solve<F: Fact>(unit: &mut Unit) -> Vec<Option<F>> {
             }
             // Nobody asks what holds at the end.
             if block.end.edges().next().is_some() {
-                fact.through(block, &mut tell);
+                fact.through(block);
+                leave(&fact, &block.end, tell);
             }
         }
     }
-    starts
+}
+
+/// What is known at the beginnings of blocks.
+struct Starts<F> {
+    /// Where it is known of each block, or [`Starts::NOWHERE`].
+    places: Vec<u32>,
+    facts: Vec<F>,
+    /// Places that are free again.
+    free: Vec<u32>,
+}
+
+impl<F: Fact> Starts<F> {
+    const NOWHERE: u32 = u32::MAX;
+
+    /// What is known before anything is looked at.
+    fn of(unit: &Unit) -> Starts<F> {
+        let places = vec![Self::NOWHERE; unit.blocks.len()];
+        let mut starts = Starts { places, facts: Vec::new(), free: Vec::new() };
+        for function in &unit.functions {
+            starts.meet(function.entry, &F::NOTHING);
+        }
+        starts
+    }
+
+    /// Takes in what is known on one more way to a block; whether that changes what is known there.
+    fn meet(&mut self, block: u32, fact: &F) -> bool {
+        let place = &mut self.places[block as usize];
+        if *place != Self::NOWHERE {
+            return self.facts[*place as usize].meet(fact);
+        }
+        match self.free.pop() {
+            Some(free) => {
+                *place = free;
+                self.facts[free as usize] = *fact;
+            }
+            None => {
+                *place = self.facts.len() as u32;
+                self.facts.push(*fact);
+            }
+        }
+        true
+    }
+
+    fn get(&self, block: u32) -> Option<F> {
+        match self.places[block as usize] {
+            Self::NOWHERE => None,
+            place => Some(self.facts[place as usize]),
+        }
+    }
+
+    /// As [`Starts::get`], for the last time.
+    fn take(&mut self, block: u32) -> Option<F> {
+        let fact = self.get(block)?;
+        self.free.push(self.places[block as usize]);
+        Some(fact)
+    }
 }

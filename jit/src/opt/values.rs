@@ -7,7 +7,7 @@
 //! Invariant: a register that others are known by is not known by a third one.
 
 use super::Given;
-use super::forward::{self, Fact};
+use super::forward::{self, Changes, Fact};
 use super::simplify::{self, size_of};
 use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Op, Operand, Place, Reg, RegSet, Unit,
@@ -24,68 +24,135 @@ enum Value {
 }
 
 /// What all registers hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Known {
-    values: [Value; Reg::COUNT],
+    /// Registers that are known to be a number.
+    numbers: RegSet,
+    /// Registers that are known by another one.
+    sums: RegSet,
     /// Registers that others may be known by.
     roots: RegSet,
+    /// The numbers; of a sum the root's number in the lower half and the offset in the upper one.
+    values: [u64; Reg::COUNT],
 }
 
 /// Replaces registers by what they are known to hold, and computes what can be.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
-    let starts = forward::solve::<Known>(unit);
-    for (block, start) in unit.blocks.iter_mut().zip(&starts) {
-        // No path comes to blocks without a start.
-        let Some(mut known) = *start else { continue };
-        let mut inverted = Inverted::default();
-        for inst in &mut block.insts {
-            known.rewrite(&mut inst.op);
-            inverted.rewrite(&mut inst.op);
-            inverted.step(&inst.op);
-            known.step(&inst.op);
-        }
-        known.rewrite_end(&mut block.end);
-    }
+    forward::improve::<Known>(unit);
 }
 
 impl Fact for Known {
-    const NOTHING: Known = Known { values: [Value::Unknown; Reg::COUNT], roots: RegSet::NONE };
+    const NOTHING: Known = Known {
+        numbers: RegSet::NONE,
+        sums: RegSet::NONE,
+        roots: RegSet::NONE,
+        values: [0; Reg::COUNT],
+    };
 
-    fn meet(&self, other: &Known) -> Known {
-        // A register that both know by another: that one is not known by a third in either.
-        let mut both = *self;
-        for (value, other) in both.values.iter_mut().zip(&other.values) {
-            if value != other {
-                *value = Value::Unknown;
+    // A register that both know by another: that one is not known by a third in either.
+    fn meet(&mut self, other: &Known) -> bool {
+        let before = self.any();
+        self.numbers = self.numbers & other.numbers;
+        self.sums = self.sums & other.sums;
+        for reg in self.any().iter() {
+            if self.values[reg.index()] != other.values[reg.index()] {
+                self.clear(reg);
             }
         }
-        both
+        self.any() != before
     }
 
-    fn through(mut self, block: &Block, tell: &mut impl FnMut(u32, &Known)) {
-        for inst in &block.insts {
+    fn through(&mut self, block: &Block) {
+        block.insts.iter().for_each(|inst| self.step(&inst.op));
+    }
+
+    fn improve(&mut self, block: &mut Block, changes: &mut Changes) {
+        let mut inverted = Inverted::default();
+        for inst in &mut block.insts {
+            match self.helps(&inst.op) {
+                true => changes.reads |= self.rewrite(&mut inst.op),
+                false => simplify::simplify(&mut inst.op, |_| None),
+            }
+            inverted.rewrite(&mut inst.op);
+            inverted.step(&inst.op);
             self.step(&inst.op);
         }
-        match &block.end {
-            End::Branch { cond, then, other } if then.to != other.to => {
-                tell(then.to, &self.assuming(cond, true));
-                tell(other.to, &self.assuming(cond, false));
+    }
+
+    fn improve_end(&self, end: &mut End, changes: &mut Changes) {
+        let End::Branch { cond, then, other } = end else { return };
+        let reads = cond.uses();
+        self.rewrite_cond(cond);
+        changes.reads |= cond.uses().without(reads) != RegSet::NONE;
+        let decided: Option<Edge> = match simplify::decide(cond, |reg| self.constant(reg)) {
+            Some(true) => Some(*then),
+            Some(false) => Some(*other),
+            None => None,
+        };
+        if let Some(edge) = decided {
+            *end = End::Jump(edge);
+            changes.edges = true;
+        }
+    }
+
+    fn assume(&mut self, cond: &Cond, holds: bool) {
+        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs } = *cond
+            && op == if holds { JmpOp::Eq } else { JmpOp::Ne }
+            && !(self.any() | self.roots).has(reg)
+        {
+            let value = match rhs {
+                Operand::Imm(imm) => Some(i64::from(imm) as u64),
+                Operand::Reg(rhs) => self.constant(rhs),
+            };
+            if let Some(value) = value {
+                self.put(reg, Value::Const(value));
             }
-            end => end.edges().for_each(|edge| tell(edge.to, &self)),
         }
     }
 }
 
 impl Known {
+    /// Registers of which something is known.
+    fn any(&self) -> RegSet {
+        self.numbers | self.sums
+    }
+
     fn value(&self, reg: Reg) -> Value {
-        self.values[reg.index()]
+        let value = self.values[reg.index()];
+        if self.numbers.has(reg) {
+            Value::Const(value)
+        } else if self.sums.has(reg) {
+            Value::Plus(Reg::new(value as u8), (value >> 32) as i32)
+        } else {
+            Value::Unknown
+        }
+    }
+
+    /// Nothing is known of a register any more; others may be known by it still.
+    fn clear(&mut self, reg: Reg) {
+        let reg = RegSet::of(reg);
+        (self.numbers, self.sums) = (self.numbers.without(reg), self.sums.without(reg));
+    }
+
+    /// Says what is known of a register.
+    fn put(&mut self, reg: Reg, value: Value) {
+        self.clear(reg);
+        let place = &mut self.values[reg.index()];
+        match value {
+            Value::Unknown => {}
+            Value::Const(value) => {
+                *place = value;
+                self.numbers = self.numbers.with(reg);
+            }
+            Value::Plus(root, offset) => {
+                *place = root.index() as u64 | u64::from(offset as u32) << 32;
+                self.sums = self.sums.with(reg);
+            }
+        }
     }
 
     fn constant(&self, reg: Reg) -> Option<u64> {
-        match self.value(reg) {
-            Value::Const(value) => Some(value),
-            _ => None,
-        }
+        self.numbers.has(reg).then(|| self.values[reg.index()])
     }
 
     /// A register and an offset that make up what a register holds.
@@ -111,14 +178,14 @@ impl Known {
         }
         self.roots = self.roots.without(RegSet::of(reg));
         let mut heir = None;
-        for other in 0..Reg::COUNT {
-            let Value::Plus(root, offset) = self.values[other] else { continue };
+        for other in self.sums.iter() {
+            let Value::Plus(root, offset) = self.value(other) else { continue };
             if root != reg {
                 continue;
             }
-            self.values[other] = match heir {
+            let value = match heir {
                 None => {
-                    heir = Some((Reg::new(other as u8), offset));
+                    heir = Some((other, offset));
                     Value::Unknown
                 }
                 Some((heir, first)) => match offset.checked_sub(first) {
@@ -129,13 +196,14 @@ impl Known {
                     None => Value::Unknown,
                 },
             };
+            self.put(other, value);
         }
     }
 
     fn forget(&mut self, regs: RegSet) {
-        for reg in regs.iter() {
+        for reg in (regs & (self.any() | self.roots)).iter() {
             self.unroot(reg);
-            self.values[reg.index()] = Value::Unknown;
+            self.clear(reg);
         }
     }
 
@@ -143,16 +211,15 @@ impl Known {
         match value {
             // What was known by the register is known by it still, from its new value.
             Value::Plus(root, by) if root == dst => {
-                if self.roots.has(dst) {
-                    for value in &mut self.values {
-                        if let Value::Plus(root, offset) = value
-                            && *root == dst
-                        {
-                            *value = match offset.checked_sub(by) {
-                                Some(offset) => Value::Plus(dst, offset),
-                                None => Value::Unknown,
-                            };
-                        }
+                let others = if self.roots.has(dst) { self.sums } else { RegSet::NONE };
+                for other in others.iter() {
+                    if let Value::Plus(root, offset) = self.value(other)
+                        && root == dst
+                    {
+                        let offset = offset.checked_sub(by);
+                        let value =
+                            offset.map_or(Value::Unknown, |offset| Value::Plus(dst, offset));
+                        self.put(other, value);
                     }
                 }
             }
@@ -160,23 +227,25 @@ impl Known {
                 self.unroot(dst);
                 // It may have been the root's heir.
                 self.roots = self.roots.with(root);
-                self.values[dst.index()] = value;
+                self.put(dst, value);
             }
             _ => {
                 self.unroot(dst);
-                self.values[dst.index()] = value;
+                self.put(dst, value);
             }
         }
     }
 
     /// Another register that holds the same, for one that is overwritten.
     fn twin(&self, reg: Reg) -> Reg {
-        let value = self.value(reg);
-        let is_twin = |other: &usize| *other != reg.index() && self.values[*other] == value;
-        match value {
-            Value::Unknown => reg,
-            _ => (0..Reg::COUNT).find(is_twin).map_or(reg, |other| Reg::new(other as u8)),
-        }
+        let others = match self.value(reg) {
+            Value::Unknown => return reg,
+            Value::Const(_) => self.numbers,
+            Value::Plus(..) => self.sums,
+        };
+        let value = self.values[reg.index()];
+        let mut others = others.without(RegSet::of(reg)).iter();
+        others.find(|other| self.values[other.index()] == value).unwrap_or(reg)
     }
 
     /// What is known after an operation.
@@ -229,25 +298,6 @@ impl Known {
         }
     }
 
-    /// What is known where the condition holds, or where it does not.
-    fn assuming(&self, cond: &Cond, holds: bool) -> Known {
-        let mut known = *self;
-        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs } = *cond
-            && op == if holds { JmpOp::Eq } else { JmpOp::Ne }
-            && self.value(reg) == Value::Unknown
-            && !self.roots.has(reg)
-        {
-            let value = match rhs {
-                Operand::Imm(imm) => Some(i64::from(imm) as u64),
-                Operand::Reg(rhs) => self.constant(rhs),
-            };
-            if let Some(value) = value {
-                known.values[reg.index()] = Value::Const(value);
-            }
-        }
-        known
-    }
-
     /// A number that can stand for an operand: its lower bits are those of the register.
     fn immediate(&self, operand: Operand, size: Size) -> Operand {
         let Operand::Reg(reg) = operand else { return operand };
@@ -292,7 +342,26 @@ impl Known {
         simplify::check_in_frame(check, *at, size);
     }
 
-    fn rewrite(&self, op: &mut Op) {
+    /// Whether what is known may change an operation.
+    fn helps(&self, op: &Op) -> bool {
+        let known = match op {
+            Op::Call { .. } | Op::CallLocal { .. } => return false,
+            Op::Const { dst, .. } => RegSet::of(*dst),
+            op => op.uses(&[]),
+        };
+        // Some checks are taken away for what is known always.
+        known & self.any() != RegSet::NONE || op.may_leave()
+    }
+
+    /// Replaces an operation; whether it then reads a register that it did not, or leaves one that it
+    /// wrote.
+    fn rewrite(&self, op: &mut Op) -> bool {
+        let reads = op.uses(&[]);
+        self.replace(op);
+        op.uses(&[]).without(reads) != RegSet::NONE || *op == Op::Nop
+    }
+
+    fn replace(&self, op: &mut Op) {
         // What a register holds is replaced first, then what can be computed.
         match op {
             Op::Move { width: Width::W64, src, .. } => *src = self.same(*src),
@@ -403,19 +472,6 @@ impl Known {
             (cond.lhs, cond.rhs) = (Place::Reg(rhs), Operand::Imm(imm));
         }
         simplify::simplify_cond(cond);
-    }
-
-    fn rewrite_end(&self, end: &mut End) {
-        let End::Branch { cond, then, other } = end else { return };
-        self.rewrite_cond(cond);
-        let decided: Option<Edge> = match simplify::decide(cond, |reg| self.constant(reg)) {
-            Some(true) => Some(*then),
-            Some(false) => Some(*other),
-            None => None,
-        };
-        if let Some(edge) = decided {
-            *end = End::Jump(edge);
-        }
     }
 }
 
