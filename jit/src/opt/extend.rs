@@ -5,7 +5,7 @@
 //! away what the first relies on only where nobody relies on it any more.
 
 use super::Given;
-use super::forward::{self, Changes, Fact};
+use super::forward::{self, Changes, Fact, Improve};
 use super::simplify::size_of;
 use crate::ir::live::Rules;
 use crate::ir::{Binary, Block, Cond, End, Fill, Inst, Op, Operand, Place, Reg, RegSet, Unit};
@@ -46,20 +46,6 @@ impl Fact for Widths {
         block.insts.iter().for_each(|inst| self.step(&inst.op));
     }
 
-    fn improve(&mut self, block: &mut Block, _: &mut Changes) {
-        pairs(&mut block.insts);
-        for inst in &mut block.insts {
-            self.narrow(&mut inst.op);
-            self.step(&inst.op);
-        }
-    }
-
-    fn improve_end(&self, end: &mut End, _: &mut Changes) {
-        if let End::Branch { cond, .. } = end {
-            self.narrow_cond(cond);
-        }
-    }
-
     /// Unsigned comparisons with a number say how large it can be.
     fn assume(&mut self, cond: &Cond, holds: bool) {
         let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs: Operand::Imm(imm) } = *cond
@@ -74,6 +60,22 @@ impl Fact for Widths {
         let bits = bits_of(i64::from(most) as u64);
         let known = &mut self.0[reg.index()];
         *known = bits.min(*known);
+    }
+}
+
+impl Improve for Widths {
+    fn improve(&mut self, block: &mut Block, _: &mut Changes) {
+        pairs(&mut block.insts);
+        for inst in &mut block.insts {
+            self.narrow(&mut inst.op);
+            self.step(&inst.op);
+        }
+    }
+
+    fn improve_end(&self, end: &mut End, _: &mut Changes) {
+        if let End::Branch { cond, .. } = end {
+            self.narrow_cond(cond);
+        }
     }
 }
 

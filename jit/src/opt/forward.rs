@@ -15,14 +15,17 @@ pub(super) trait Fact: Copy {
     /// Goes over the operations of a block, without its end.
     fn through(&mut self, block: &Block);
 
-    /// The same, while the operations are changed by what is known at each.
+    /// Adds what is known where a condition holds, or where it does not.
+    fn assume(&mut self, cond: &Cond, holds: bool);
+}
+
+/// What blocks can be changed by.
+pub(super) trait Improve: Fact {
+    /// As [`Fact::through`], while the operations are changed by what is known at each.
     fn improve(&mut self, block: &mut Block, changes: &mut Changes);
 
     /// Changes the end of a block.
     fn improve_end(&self, end: &mut End, changes: &mut Changes);
-
-    /// Adds what is known where a condition holds, or where it does not.
-    fn assume(&mut self, cond: &Cond, holds: bool);
 }
 
 /// What has changed that others may rely on.
@@ -36,13 +39,12 @@ pub(super) struct Changes {
 
 /// Changes all blocks by what is known at their beginnings. Those that control does not come to stay.
 ///
-/// Loops start from what is known before them, and are looked at again while their rounds contradict.
-/// Where there are none, blocks are changed at once.
-pub(super) fn improve<F: Fact>(unit: &mut Unit) {
+/// Where there are no loops, they are changed at once.
+pub(super) fn improve<F: Improve>(unit: &mut Unit) {
     let shape = unit.shape();
     let mut starts = Starts::<F>::of(unit);
     if shape.has_loops {
-        solve(unit, &shape, &mut starts);
+        starts.solve(unit, &shape);
     }
     let mut changes = Changes::default();
     for &number in &shape.order {
@@ -83,39 +85,12 @@ fn leave<F: Fact>(fact: &F, end: &End, mut tell: impl FnMut(u32, &F)) {
     }
 }
 
-/// Finds out what is known at the beginnings of blocks that may be gone through again and again.
-fn solve<F: Fact>(unit: &Unit, shape: &Shape, starts: &mut Starts<F>) {
-    let order = &shape.order;
-    let mut is_waiting = vec![true; order.len()];
-    // Rounds in the visiting order, each from the first block that has to be looked at.
-    let mut first = 0;
-    while first < order.len() {
-        let from = std::mem::replace(&mut first, order.len());
-        for index in from..order.len() {
-            if !std::mem::take(&mut is_waiting[index]) {
-                continue;
-            }
-            let block = &unit.blocks[order[index] as usize];
-            let Some(mut fact) = starts.get(order[index]) else { continue };
-            let mut tell = |to: u32, fact: &F| {
-                if starts.meet(to, fact) {
-                    let to = shape.place[to as usize] as usize;
-                    is_waiting[to] = true;
-                    if to <= index {
-                        first = first.min(to);
-                    }
-                }
-            };
-            if !block.guards.is_empty() {
-                tell(block.otherwise, &fact);
-            }
-            // Nobody asks what holds at the end.
-            if block.end.edges().next().is_some() {
-                fact.through(block);
-                leave(&fact, &block.end, tell);
-            }
-        }
-    }
+/// What is known at the beginning of each block; none for those that control does not come to.
+pub(super) fn solve<F: Fact>(unit: &mut Unit) -> Vec<Option<F>> {
+    let mut starts = Starts::of(unit);
+    let shape = unit.shape();
+    starts.solve(unit, &shape);
+    (0..unit.blocks.len() as u32).map(|block| starts.get(block)).collect()
 }
 
 /// What is known at the beginnings of blocks.
@@ -138,6 +113,43 @@ impl<F: Fact> Starts<F> {
             starts.meet(function.entry, &F::NOTHING);
         }
         starts
+    }
+
+    /// Finds out what is known.
+    ///
+    /// Loops start from what is known before them, and are looked at again while their rounds contradict.
+    fn solve(&mut self, unit: &Unit, shape: &Shape) {
+        let order = &shape.order;
+        let mut is_waiting = vec![true; order.len()];
+        // Rounds in the visiting order, each from the first block that has to be looked at.
+        let mut first = 0;
+        while first < order.len() {
+            let from = std::mem::replace(&mut first, order.len());
+            for index in from..order.len() {
+                if !std::mem::take(&mut is_waiting[index]) {
+                    continue;
+                }
+                let block = &unit.blocks[order[index] as usize];
+                let Some(mut fact) = self.get(order[index]) else { continue };
+                let mut tell = |to: u32, fact: &F| {
+                    if self.meet(to, fact) {
+                        let to = shape.place[to as usize] as usize;
+                        is_waiting[to] = true;
+                        if to <= index {
+                            first = first.min(to);
+                        }
+                    }
+                };
+                if !block.guards.is_empty() {
+                    tell(block.otherwise, &fact);
+                }
+                // Nobody asks what holds at the end.
+                if block.end.edges().next().is_some() {
+                    fact.through(block);
+                    leave(&fact, &block.end, tell);
+                }
+            }
+        }
     }
 
     /// Takes in what is known on one more way to a block; whether that changes what is known there.

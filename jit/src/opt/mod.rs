@@ -91,7 +91,7 @@ pub fn run_each(
     mut see: impl FnMut(usize, &Unit),
 ) {
     unit.share(true);
-    for (place, pass) in PASSES.iter().enumerate().filter(|(_, pass)| passes.has(pass.name)) {
+    for (place, pass) in PASSES.iter().enumerate().filter(|(place, _)| passes.0 >> place & 1 != 0) {
         (pass.run)(unit, given);
         unit.settle();
         see(place, unit);

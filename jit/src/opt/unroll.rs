@@ -14,7 +14,6 @@
 //! may be summed up in another order, if nobody sees a sum in between.
 
 use super::Given;
-use crate::ir::live::Live;
 use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Inst, Op, Operand, Place, Reg, RegSet, Unit,
 };
@@ -29,7 +28,9 @@ const MOST: usize = 6;
 /// The pass.
 pub(super) fn run(unit: &mut Unit, given: &Given<'_>) {
     // Loads may move, and nobody sees what rounds cost.
-    if unit.is_checked || !given.has_spare {
+    if unit.is_checked || !given.has_spare || !unit.shape().has_loops {
+        unit.keeps_shape();
+        unit.keeps_live();
         return;
     }
     let count = unit.blocks.len();
@@ -37,12 +38,14 @@ pub(super) fn run(unit: &mut Unit, given: &Given<'_>) {
     let mut fronts = Vec::new();
     for number in 0..count {
         let Some(counting) = Counting::of(&unit.blocks[number], number) else { continue };
-        let live = live.get_or_insert_with(|| Live::of(unit));
+        let live = live.get_or_insert_with(|| unit.live());
         let taken = live.before(number) | live.after(number);
         let Some(front) = unroll(unit, number, &counting, taken) else { continue };
         fronts.push((number as u32, front));
     }
     if fronts.is_empty() {
+        unit.keeps_shape();
+        unit.keeps_live();
         return;
     }
     let mut front_of = vec![None; count];

@@ -7,7 +7,7 @@
 //! Invariant: a register that others are known by is not known by a third one.
 
 use super::Given;
-use super::forward::{self, Changes, Fact};
+use super::forward::{self, Changes, Fact, Improve};
 use super::simplify::{self, size_of};
 use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Op, Operand, Place, Reg, RegSet, Unit,
@@ -66,6 +66,23 @@ impl Fact for Known {
         block.insts.iter().for_each(|inst| self.step(&inst.op));
     }
 
+    fn assume(&mut self, cond: &Cond, holds: bool) {
+        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs } = *cond
+            && op == if holds { JmpOp::Eq } else { JmpOp::Ne }
+            && !(self.any() | self.roots).has(reg)
+        {
+            let value = match rhs {
+                Operand::Imm(imm) => Some(i64::from(imm) as u64),
+                Operand::Reg(rhs) => self.constant(rhs),
+            };
+            if let Some(value) = value {
+                self.put(reg, Value::Const(value));
+            }
+        }
+    }
+}
+
+impl Improve for Known {
     fn improve(&mut self, block: &mut Block, changes: &mut Changes) {
         let mut inverted = Inverted::default();
         for inst in &mut block.insts {
@@ -92,21 +109,6 @@ impl Fact for Known {
         if let Some(edge) = decided {
             *end = End::Jump(edge);
             changes.edges = true;
-        }
-    }
-
-    fn assume(&mut self, cond: &Cond, holds: bool) {
-        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs } = *cond
-            && op == if holds { JmpOp::Eq } else { JmpOp::Ne }
-            && !(self.any() | self.roots).has(reg)
-        {
-            let value = match rhs {
-                Operand::Imm(imm) => Some(i64::from(imm) as u64),
-                Operand::Reg(rhs) => self.constant(rhs),
-            };
-            if let Some(value) = value {
-                self.put(reg, Value::Const(value));
-            }
         }
     }
 }

@@ -9,9 +9,7 @@
 //! the result of the same execution of it. So another execution ends what is known by the one before.
 
 use super::access::{access, check_of};
-use crate::ir::{
-    Address, Binary, Block, Check, Cond, End, Inst, Op, Operand, Place, Reg, RegSet, Unit,
-};
+use crate::ir::{Address, Binary, Block, Check, Cond, Inst, Op, Operand, Place, Reg, RegSet, Unit};
 use crate::link::{Callee, Lookup};
 use crate::opt::forward::{self, Fact};
 use crate::state::FRAME_BYTES;
@@ -42,8 +40,8 @@ impl Fact for Known {
         Known(all)
     };
 
-    fn meet(&self, other: &Known) -> Known {
-        Known(std::array::from_fn(|i| match (self.0[i], other.0[i]) {
+    fn meet(&mut self, other: &Known) -> bool {
+        let both = std::array::from_fn(|i| match (self.0[i], other.0[i]) {
             (one, other) if one == other => one,
             (
                 Holds::Given { callee, offset, .. },
@@ -52,19 +50,27 @@ impl Fact for Known {
                 Holds::Given { callee, offset, may_be_zero: true }
             }
             _ => Holds::Unknown,
-        }))
+        });
+        std::mem::replace(&mut self.0, both) != both
     }
 
-    fn through(mut self, block: &Block, tell: &mut impl FnMut(u32, &Known)) {
-        for inst in &block.insts {
-            self.step(&inst.op);
-        }
-        match &block.end {
-            End::Branch { cond, then, other } if then.to != other.to => {
-                tell(then.to, &self.assuming(cond, JmpOp::Ne));
-                tell(other.to, &self.assuming(cond, JmpOp::Eq));
+    fn through(&mut self, block: &Block) {
+        block.insts.iter().for_each(|inst| self.step(&inst.op));
+    }
+
+    /// A result is not zero where a comparison has found that.
+    fn assume(&mut self, cond: &Cond, holds: bool) {
+        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs: Operand::Imm(0) } = *cond
+            && op == if holds { JmpOp::Ne } else { JmpOp::Eq }
+            && let Holds::Given { callee: tested, offset: 0, .. } = self.of(reg)
+        {
+            for holds in &mut self.0 {
+                if let Holds::Given { callee, may_be_zero, .. } = holds
+                    && *callee == tested
+                {
+                    *may_be_zero = false;
+                }
             }
-            end => end.edges().for_each(|edge| tell(edge.to, &self)),
         }
     }
 }
@@ -123,24 +129,6 @@ impl Known {
 
     fn forget(&mut self, regs: RegSet) {
         regs.iter().for_each(|reg| self.0[reg.index()] = Holds::Unknown);
-    }
-
-    /// What is known where a condition holds, if it compares a result with zero by this.
-    fn assuming(&self, cond: &Cond, by: JmpOp) -> Known {
-        let mut known = *self;
-        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs: Operand::Imm(0) } = *cond
-            && op == by
-            && let Holds::Given { callee: tested, offset: 0, .. } = self.of(reg)
-        {
-            for holds in &mut known.0 {
-                if let Holds::Given { callee, may_be_zero, .. } = holds
-                    && *callee == tested
-                {
-                    *may_be_zero = false;
-                }
-            }
-        }
-        known
     }
 
     /// Whether so many bytes from where a register points to, and so much further, are inside.
