@@ -7,6 +7,7 @@ mod address;
 mod bits;
 mod branches;
 mod dead;
+mod defer;
 mod divide;
 mod extend;
 mod forward;
@@ -69,6 +70,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "bits", about: "bit fields and tests of bits", run: bits::run },
     Pass { name: "select", about: "conditional moves", run: select::run },
     Pass { name: "values", about: "constants and copies for what computes them", run: values::run },
+    Pass { name: "defer", about: "sums in place done by the only address", run: defer::run },
     Pass { name: "fuse", about: "operands in memory", run: fuse::run },
     Pass {
         name: "dead",
