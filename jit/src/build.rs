@@ -1,10 +1,10 @@
 //! From instructions to blocks of operations.
 
 use crate::functions::Extents;
-use crate::ir::row::Row;
+use crate::ir::row::{Blocks, Row};
 use crate::ir::{
-    Address, Binary, Block, Check, Cond, Edge, End, Fill, Found, Function, Inst, Op, Place, RegSet,
-    Unit,
+    Address, Binary, Block, Check, Cond, Edge, End, Fill, Found, Function, Inst, Op, Place, Reg,
+    RegSet, Unit,
 };
 use crate::link::{Callee, Link, Lookup};
 use crate::state::FRAME_BYTES;
@@ -45,6 +45,7 @@ pub(crate) fn build(source: &Source<'_>, link: &dyn Link) -> Result<Unit<Row>, E
         },
         starts,
         extents,
+        open: None,
         shapes: NOTHING,
         arriving: vec![None; if is_checked { count } else { 0 }],
     };
@@ -63,7 +64,7 @@ fn define_unnamed(unit: &mut Unit<Row>) {
     if !unit.callees.iter().any(takes) {
         return;
     }
-    unit.blocks.expand(|inst| {
+    unit.blocks.expand(&unit.callees, |inst| {
         let Inst { op, pc } = *inst;
         let calls = matches!(op, Op::Call { .. } | Op::CallLocal { .. } | Op::Packet { .. });
         let zero = move |dst| Inst { op: Op::Const { dst, value: 0 }, pc };
@@ -80,25 +81,33 @@ fn starts(code: &Code) -> Result<(Starts, Vec<Pc>), Error> {
     let mut functions = Vec::new();
     let mut begins = true;
     for (pc, insn) in code.iter() {
-        let at = |kind| Error { pc, kind };
-        if insn.written() == Some(InsnReg::R10) {
-            return Err(at(ErrorKind::WritesFramePointer));
-        }
+        let target = |offset| code.target(pc, offset).map_err(|why| error(code, pc, why.into()));
         if begins {
             starts.mark(pc);
         }
         begins = matches!(insn, Insn::Exit);
         if let Some(offset) = insn.jump_offset() {
-            starts.mark(code.target(pc, offset).map_err(|error| at(error.into()))?);
+            starts.mark(target(offset)?);
             begins = true;
         } else if let Some(offset) = insn.function_offset() {
-            let start = code.target(pc, offset).map_err(|error| at(error.into()))?;
+            let start = target(offset)?;
             starts.mark(start);
             functions.push(start);
         }
     }
     starts.count_up();
     Ok((starts, functions))
+}
+
+/// The error at an instruction, or that of the first one before that writes to the frame pointer: this
+/// is seen at the ends of blocks only.
+#[cold]
+fn error(code: &Code, pc: Pc, kind: ErrorKind) -> Error {
+    let mut before = code.iter().take_while(|(at, _)| *at <= pc);
+    match before.find(|(_, insn)| insn.written() == Some(InsnReg::R10)) {
+        Some((pc, _)) => Error { pc, kind: ErrorKind::WritesFramePointer },
+        None => Error { pc, kind },
+    }
 }
 
 /// A set of instructions, which are numbered in their order.
@@ -171,6 +180,8 @@ struct Builder<'a, 'b> {
     unit: Unit<Row>,
     starts: Starts,
     extents: Extents,
+    /// Where the block starts that is being made.
+    open: Option<Pc>,
     /// What registers point to, if nobody has verified the program.
     shapes: Shapes,
     /// The same where jumps forward arrive, by block.
@@ -179,41 +190,48 @@ struct Builder<'a, 'b> {
 
 impl Builder<'_, '_> {
     fn run(&mut self) -> Result<(), Error> {
-        // Where the block starts that is being made.
-        let mut open = None;
+        let Source { code, facts } = *self.source;
         let mut function = 0;
-        for (pc, insn) in self.source.code.iter() {
+        for (pc, insn) in code.iter() {
             if self.starts.has(pc) {
-                if let Some(start) = open {
-                    let last = self.unit.blocks.last_pc().unwrap_or(start);
-                    self.unit.blocks.close(start, End::Jump(self.next()), last);
-                }
-                self.arrive(open.is_some());
-                open = Some(pc);
+                let runs_on = self.open.is_some();
+                let last = self.unit.blocks.last_pc().or(self.open).unwrap_or(pc);
+                self.end(last, End::Jump(self.next())).map_err(|kind| error(code, last, kind))?;
+                self.arrive(runs_on);
+                self.open = Some(pc);
                 if self.extents.functions.get(function).is_some_and(|f| f.start == pc) {
                     self.enter(pc);
                     function += 1;
                 }
             }
-            // What follows dead code in a block is dead too.
-            let Some(start) = open else { continue };
-            let is_dead = self.source.facts.is_some_and(|facts| !facts.is_reached(pc));
-            let end = match is_dead {
-                true => Some(End::FellOff),
-                false => self.one(pc, insn).map_err(|kind| Error { pc, kind })?,
+            if self.open.is_none() {
+                continue;
+            }
+            let is_dead = facts.is_some_and(|facts| !facts.is_reached(pc));
+            let done = match is_dead {
+                // What follows in the block is dead too.
+                true => self.end(pc, End::FellOff),
+                false => self.one(pc, insn),
             };
-            if let Some(end) = end {
+            done.map_err(|kind| error(code, pc, kind))?;
+        }
+        let fell_off = Pc(code.len() as u32);
+        self.end(fell_off, End::Jump(self.next())).map_err(|kind| error(code, fell_off, kind))?;
+        self.unit.blocks.close(fell_off, End::FellOff, fell_off);
+        Ok(())
+    }
+
+    /// Ends the block that is being made, if there is one.
+    fn end(&mut self, pc: Pc, end: End) -> Result<(), ErrorKind> {
+        if let Some(start) = self.open.take() {
+            if self.unit.is_checked {
                 self.leave(&end);
-                self.unit.blocks.close(start, end, pc);
-                open = None;
+            }
+            let needs = self.unit.blocks.close(start, end, pc);
+            if needs.writes().has(Reg::FP) {
+                return Err(ErrorKind::WritesFramePointer);
             }
         }
-        let fell_off = Pc(self.source.code.len() as u32);
-        if let Some(start) = open {
-            let end = End::Jump(self.next());
-            self.unit.blocks.close(start, end, fell_off);
-        }
-        self.unit.blocks.close(fell_off, End::FellOff, fell_off);
         Ok(())
     }
 
@@ -239,14 +257,12 @@ impl Builder<'_, '_> {
 
     /// Notes what registers point to where the end of a block goes on.
     fn leave(&mut self, end: &End) {
-        if self.unit.is_checked {
-            for edge in end.edges() {
-                let arriving = &mut self.arriving[edge.to as usize];
-                *arriving = Some(match arriving {
-                    Some(before) => meet(before, &self.shapes),
-                    None => self.shapes,
-                });
-            }
+        for edge in end.edges() {
+            let arriving = &mut self.arriving[edge.to as usize];
+            *arriving = Some(match arriving {
+                Some(before) => meet(before, &self.shapes),
+                None => self.shapes,
+            });
         }
     }
 
@@ -261,8 +277,8 @@ impl Builder<'_, '_> {
         Edge { to: self.unit.blocks.len() as u32 + 1, cost: 0 }
     }
 
-    /// Appends what an instruction does; how the block ends if it does here.
-    fn one(&mut self, pc: Pc, insn: &Insn) -> Result<Option<End>, ErrorKind> {
+    /// Appends what an instruction does.
+    fn one(&mut self, pc: Pc, insn: &Insn) -> Result<(), ErrorKind> {
         match *insn {
             Insn::Alu { width, op: AluOp::Mov, dst, src: Operand::Reg(src) } => {
                 self.shapes[dst.index()] = self.shapes[src.index()];
@@ -385,32 +401,32 @@ impl Builder<'_, '_> {
                 let map = self.source.facts.and_then(|facts| facts.map(pc));
                 let callee = self.link.callee(pc, target, map).map_err(ErrorKind::Link)?;
                 let callee = self.lookup(pc, target).map_or(callee, Callee::Lookup);
-                self.push(pc, Op::Call { callee: self.unit.callees.len() as u32 });
                 self.unit.callees.push(callee);
+                self.push(pc, Op::Call { callee: self.unit.callees.len() as u32 - 1 });
                 self.shapes[..6].fill(Shape::Other);
                 self.shapes[0] = Shape::Given;
             }
             Insn::Jump { offset, .. } => {
-                return Ok(Some(End::Jump(self.edge(pc, offset))));
+                return self.end(pc, End::Jump(self.edge(pc, offset)));
             }
             Insn::JumpIf { width, op, dst, src, offset } => {
                 let size = if width == Width::W32 { Size::W } else { Size::Dw };
                 let then = self.edge(pc, offset.into());
                 let cond = Cond { op, size, lhs: Place::Reg(dst.into()), rhs: src.into() };
-                return Ok(Some(End::Branch { cond, then, other: self.next() }));
+                return self.end(pc, End::Branch { cond, then, other: self.next() });
             }
             Insn::MayGoto { offset } => {
                 let then = self.edge(pc, offset.into());
-                return Ok(Some(End::MayGoto { then, other: self.next() }));
+                return self.end(pc, End::MayGoto { then, other: self.next() });
             }
-            Insn::Exit => return Ok(Some(End::Exit)),
+            Insn::Exit => return self.end(pc, End::Exit),
         }
-        Ok(None)
+        Ok(())
     }
 
     #[inline(always)]
     fn push(&mut self, pc: Pc, op: Op) {
-        self.unit.blocks.insts.push(Inst { op, pc });
+        self.unit.blocks.push(Inst { op, pc }, &self.unit.callees);
     }
 
     /// A lookup in the map that `r1` probably has.

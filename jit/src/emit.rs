@@ -4,6 +4,7 @@
 //! of a branch the side that is next does. What is never reached is left out.
 
 use crate::features::Features;
+use crate::ir::row::Blocks;
 use crate::ir::{Cond, Edge, End};
 use crate::masm::{Label, Marks, Masm, Site};
 use crate::plan::{Frame, NOBODY, Plan};
@@ -33,36 +34,46 @@ impl Emitted {
     }
 }
 
-/// Writes the code of a program.
-pub(crate) fn emit<'a, M: Masm<'a>>(plan: &'a Plan<'a>, features: Features) -> Emitted {
-    let (blocks, functions) = (plan.blocks.len(), plan.functions.len());
-    let masm = M::new(plan, features, blocks + 2 * functions);
-    let instructions: usize = plan.blocks.iter().map(|block| block.insts.len() + 1).sum();
-    Emitter { plan, masm, map: Marks::with_capacity(instructions) }.run()
+/// Writes the code of a program; the plan is that of these blocks.
+pub(crate) fn emit<'a, M: Masm<'a>, B: Blocks>(
+    plan: &'a Plan<'a>,
+    blocks: &'a B,
+    features: Features,
+) -> Emitted {
+    let labels = blocks.len() + 2 * plan.functions.len();
+    let operations = blocks.inst_count() + blocks.len();
+    let masm = M::new(plan, features, labels, operations);
+    Emitter { plan, blocks, masm, map: Marks::with_capacity(operations) }.run()
 }
 
 /// Labels are numbered: the blocks, then the functions, then the machine's entries of these.
-struct Emitter<'a, M> {
+struct Emitter<'a, M, B> {
     plan: &'a Plan<'a>,
+    blocks: &'a B,
     masm: M,
     map: Marks,
 }
 
-impl<'a, M: Masm<'a>> Emitter<'a, M> {
+impl<'a, M: Masm<'a>, B: Blocks> Emitter<'a, M, B> {
     fn run(mut self) -> Emitted {
         let plan = self.plan;
         let mut functions = plan.functions.iter().zip(&plan.frames).peekable();
-        let mut numbers = (0..plan.blocks.len()).filter(|n| plan.owners[*n] != NOBODY).peekable();
-        while let Some(number) = numbers.next() {
+        // The block that is written when the one behind it is known.
+        let mut before = None;
+        for (number, _) in (0..).zip(&plan.owners).filter(|(_, owner)| **owner != NOBODY) {
+            let starts = functions.peek().is_some_and(|(function, _)| function.entry <= number);
+            if let Some(before) = before.replace(number) {
+                // Control does not fall through into the beginning of a function.
+                self.block(before, (!starts).then_some(number));
+            }
             while let Some((function, frame)) =
-                functions.next_if(|(function, _)| function.entry <= number as u32)
+                functions.next_if(|(function, _)| function.entry <= number)
             {
                 self.begin(frame, function.start);
             }
-            // Control does not fall through into the beginning of a function.
-            let starts = functions.peek().map_or(u32::MAX, |(function, _)| function.entry);
-            let next = numbers.peek().map(|next| *next as u32).filter(|next| *next < starts);
-            self.block(number, next);
+        }
+        if let Some(last) = before {
+            self.block(last, None);
         }
         for (function, frame) in plan.functions.iter().zip(&plan.frames) {
             if self.has_entry(frame) && !self.enters_in_line(frame) {
@@ -71,7 +82,7 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
                 self.masm.enter(frame, self.function(frame.number));
             }
         }
-        let first_entry = plan.blocks.len() + plan.functions.len();
+        let first_entry = plan.block_count() + plan.functions.len();
         let has_entry: Vec<bool> = plan.frames.iter().map(|f| self.has_entry(f)).collect();
         let (code, places) = self.masm.finish(&mut self.map);
         let entries = has_entry.iter().zip(&places[first_entry..]);
@@ -106,7 +117,7 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
     }
 
     fn function(&self, number: u32) -> Label {
-        Label(self.plan.blocks.len() as u32 + number)
+        Label(self.plan.block_count() as u32 + number)
     }
 
     fn entry(&self, frame: &Frame) -> Label {
@@ -114,18 +125,19 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
     }
 
     /// A block, and the one that is written after it if control may fall through to it.
-    fn block(&mut self, number: usize, next: Option<u32>) {
+    fn block(&mut self, number: u32, next: Option<u32>) {
         let plan = self.plan;
-        let block = &plan.blocks[number];
-        let frame = &plan.frames[plan.owners[number] as usize];
-        self.masm.bind(Label(number as u32));
+        let block = self.blocks.get(number);
+        let frame = &plan.frames[plan.owners[number as usize] as usize];
+        self.masm.bind(Label(number));
         for guard in block.guards {
             self.mark(block.start);
             self.masm.guard(guard, frame, Label(block.otherwise));
         }
-        for (index, inst) in block.insts.iter().enumerate() {
+        let mut rest = block.insts;
+        while let Some((inst, behind)) = rest.split_first() {
+            rest = behind;
             self.mark(inst.pc);
-            let rest = &block.insts[index + 1..];
             self.masm.op(&inst.op, Site { pc: inst.pc, frame, rest, end: block.end });
         }
         self.mark(block.end_pc);
@@ -168,7 +180,7 @@ impl<'a, M: Masm<'a>> Emitter<'a, M> {
     fn go(&mut self, edge: Edge, next: Option<u32>) {
         let to = Label(edge.to);
         if self.pays(edge) {
-            let stops_at = self.plan.blocks[edge.to as usize].start;
+            let stops_at = self.blocks.get(edge.to).start;
             self.masm.pay_and_jump(edge.cost, stops_at, to);
         } else if next != Some(edge.to) {
             self.masm.jump(to);

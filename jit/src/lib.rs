@@ -26,6 +26,7 @@ pub mod link;
 mod masm;
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod native;
+mod needs;
 pub mod opt;
 mod plan;
 pub mod state;
@@ -148,7 +149,7 @@ pub fn emit_unit(unit: &ir::Unit, runtime: &Runtime, options: &Options) -> Emitt
 
 fn emit_blocks<B: Blocks>(unit: &ir::Unit<B>, runtime: &Runtime, options: &Options) -> Emitted {
     let plan = plan::Plan::new(unit, runtime, options.is_metered, options.is_blinded);
-    emit::emit::<x86_64::X64<'_>>(&plan, options.features)
+    emit::emit::<x86_64::X64<'_>, B>(&plan, &unit.blocks, options.features)
 }
 
 /// Why a program cannot be compiled.

@@ -25,8 +25,8 @@ pub(crate) struct Site<'a> {
 
 /// Writes code for a target.
 pub(crate) trait Masm<'a>: Sized {
-    /// Begins; so many labels are `emit`'s.
-    fn new(plan: &'a Plan<'a>, features: Features, labels: usize) -> Self;
+    /// Begins; so many labels are `emit`'s, and about so many operations come.
+    fn new(plan: &'a Plan<'a>, features: Features, labels: usize, operations: usize) -> Self;
 
     /// How many bytes are written.
     fn offset(&self) -> u32;

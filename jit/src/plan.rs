@@ -1,8 +1,9 @@
 //! What the functions of a program need, found out before code is written.
 
-use crate::ir::row::{Blocks, Listed};
-use crate::ir::{Check, End, Function, Op, Reg, RegSet, Unit};
+use crate::ir::row::Blocks;
+use crate::ir::{End, Function, Reg, RegSet, Unit};
 use crate::link::{Callee, Runtime};
+use crate::needs::Needs;
 
 /// How often a `may_goto` falls through in one frame (`BPF_MAX_LOOPS`, Linux 6.18).
 const ROUNDS: u32 = 8 * 1024 * 1024;
@@ -26,7 +27,6 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) functions: &'a [Function],
-    pub(crate) blocks: Vec<Listed<'a>>,
     pub(crate) callees: &'a [Callee],
     /// Whether accesses are checked ([`Unit::is_checked`]).
     pub(crate) is_checked: bool,
@@ -64,120 +64,62 @@ impl<'a> Plan<'a> {
         is_metered: bool,
         is_blinded: bool,
     ) -> Plan<'a> {
-        let calls_helpers = unit.callees.iter().any(Callee::is_helper);
-        let frame = |(number, function): (usize, &Function)| Frame {
-            number: number as u32,
-            kept: RegSet::NONE,
-            counts_rounds: false,
-            calls: false,
-            stack_bytes: function.stack_bytes,
-        };
-        let has_frames = unit.functions.iter().any(|function| function.stack_bytes != 0);
-        let blocks: Vec<Listed<'a>> = unit.blocks.list().collect();
-        let owners = owners(&unit.functions, &blocks);
-        let mut plan = Plan {
-            functions: &unit.functions,
-            blocks: Vec::new(),
-            callees: &unit.callees,
-            is_checked: unit.is_checked,
-            runtime,
-            frames: unit.functions.iter().enumerate().map(frame).collect(),
-            owners: Vec::new(),
-            kept: if has_frames { RegSet::of(Reg::FP) } else { RegSet::NONE },
-            is_metered,
-            is_blinded,
-            rounds: ROUNDS,
-            stops: false,
-            calls_helpers: false,
-            needs_state: is_metered,
-            tracks_frames: unit.is_checked || calls_helpers,
-            enters_in_line: !unit.crosses
-                && unit.functions.first().is_some_and(|entry| !entry.is_callback),
-        };
-        for (block, owner) in blocks.iter().zip(&owners).filter(|(_, owner)| **owner != NOBODY) {
-            let frame = *owner as usize;
-            block.insts.iter().for_each(|inst| plan.see(&inst.op, frame));
-            plan.frames[frame].calls |= !block.guards.is_empty();
-            match &block.end {
-                End::MayGoto { .. } => plan.frames[frame].counts_rounds = true,
-                End::FellOff => plan.stops = true,
-                End::Branch { cond, .. } => {
-                    plan.kept |= RegSet(cond.uses().0 & plan.seen().0);
-                }
-                _ => {}
-            }
-            plan.stops |= is_metered && block.end.edges().any(|edge| edge.cost != 0);
+        let Unit { functions, blocks, callees, is_checked, .. } = unit;
+        let owners = owners(functions, blocks);
+        let mut needs = vec![Needs::default(); functions.len()];
+        for (block, owner) in owners.iter().enumerate().filter(|(_, owner)| **owner != NOBODY) {
+            needs[*owner as usize] |= blocks.needs(block as u32, callees);
         }
-        plan.needs_state |= plan.stops || plan.tracks_frames;
-        plan.settle(unit.crosses);
-        Plan { blocks, owners, ..plan }
-    }
-
-    /// The registers that matter if they are read. Without the verifier's word one may be read that was
-    /// never written.
-    fn seen(&self) -> RegSet {
-        match self.is_checked {
-            true => RegSet::KEPT.with(Reg::FP),
-            false => RegSet::of(Reg::FP),
+        let all = needs.iter().fold(Needs::default(), |all, needs| all | *needs);
+        let enters_in_line = !unit.crosses
+            && !all.has(Needs::CALLS_FIRST)
+            && functions.first().is_some_and(|entry| !entry.is_callback);
+        let mut frames: Vec<Frame> = (0..).zip(functions).zip(&needs).map(frame).collect();
+        let mut kept = RegSet(all.writes().0 & RegSet::KEPT.0);
+        // Without the verifier's word a register may be read that was never written.
+        let seen = if *is_checked { RegSet::KEPT.with(Reg::FP) } else { RegSet::of(Reg::FP) };
+        kept |= RegSet(all.uses().0 & seen.0);
+        if functions.iter().any(|function| function.stack_bytes != 0) {
+            kept |= RegSet::of(Reg::FP);
         }
-    }
-
-    fn see(&mut self, op: &Op, frame: usize) {
-        let writes = RegSet(op.writes().0 & RegSet::KEPT.0);
-        self.frames[frame].kept |= writes;
-        self.kept |= writes;
-        let seen = self.seen();
-        if seen.without(self.kept) != RegSet::NONE && !matches!(op, Op::CallLocal { .. }) {
-            self.kept |= RegSet(op.uses(self.callees).0 & seen.0);
-        }
-        match *op {
-            Op::Packet { .. } => self.calls(frame, true),
-            Op::Call { callee } => {
-                let callee = &self.callees[callee as usize];
-                self.calls_helpers |= callee.changes_regions();
-                match callee {
-                    Callee::Array(array) => self.needs_state |= array.lane_bytes != 0,
-                    Callee::Cpu => self.needs_state = true,
-                    Callee::Lookup(_) => self.calls(frame, true),
-                    callee => self.calls(frame, callee.is_helper()),
-                }
-            }
-            Op::CallLocal { function } => {
-                self.enters_in_line &= function != 0;
-                self.calls(frame, self.is_metered || self.is_checked);
-            }
-            Op::Load { check, .. }
-            | Op::Store { check, .. }
-            | Op::Atomic { check, .. }
-            | Op::LoadAcquire { check, .. }
-            | Op::StoreRelease { check, .. }
-                if check != Check::None =>
-            {
-                self.calls(frame, true);
-            }
-            _ => {}
-        }
-    }
-
-    fn calls(&mut self, frame: usize, stops: bool) {
-        self.frames[frame].calls = true;
-        self.stops |= stops;
-    }
-
-    /// What depends on all functions at once.
-    fn settle(&mut self, crosses: bool) {
-        if crosses {
-            let counts_rounds = self.frames.iter().any(|frame| frame.counts_rounds);
-            for frame in &mut self.frames {
+        if unit.crosses {
+            let counts_rounds = all.has(Needs::ROUNDS);
+            for frame in &mut frames {
                 (frame.kept, frame.counts_rounds, frame.calls) =
                     (RegSet::KEPT, counts_rounds, true);
             }
-            self.kept |= RegSet::KEPT;
+            kept |= RegSet::KEPT;
         }
-        if self.enters_in_line {
+        if enters_in_line {
             // The machine's entry keeps all.
-            self.frames[0].kept = RegSet::NONE;
+            frames[0].kept = RegSet::NONE;
         }
+        let stops = all.has(Needs::STOPS)
+            || all.has(Needs::CALLS_FUNCTION) && (is_metered || *is_checked)
+            || all.has(Needs::COSTS) && is_metered;
+        let tracks_frames = *is_checked || callees.iter().any(Callee::is_helper);
+        Plan {
+            functions,
+            callees,
+            is_checked: *is_checked,
+            runtime,
+            frames,
+            owners,
+            kept,
+            is_metered,
+            is_blinded,
+            rounds: ROUNDS,
+            stops,
+            calls_helpers: all.has(Needs::HELPERS),
+            needs_state: is_metered || stops || tracks_frames || all.has(Needs::STATE),
+            tracks_frames,
+            enters_in_line,
+        }
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn block_count(&self) -> usize {
+        self.owners.len()
     }
 
     /// Whether the register has a value of the program's anywhere.
@@ -186,21 +128,29 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// What a function asks for by itself.
+fn frame(((number, function), needs): ((u32, &Function), &Needs)) -> Frame {
+    Frame {
+        number,
+        kept: RegSet(needs.writes().0 & RegSet::KEPT.0),
+        counts_rounds: needs.has(Needs::ROUNDS),
+        calls: needs.has(Needs::CALLS | Needs::CALLS_FUNCTION),
+        stack_bytes: function.stack_bytes,
+    }
+}
+
 /// The function that each block belongs to: the first that reaches it.
-fn owners(functions: &[Function], blocks: &[Listed<'_>]) -> Vec<u32> {
+fn owners<B: Blocks>(functions: &[Function], blocks: &B) -> Vec<u32> {
     let mut owners = vec![NOBODY; blocks.len()];
     let mut open = Vec::new();
-    for (number, function) in functions.iter().enumerate() {
+    for (number, function) in (0..).zip(functions) {
         open.push(function.entry);
         while let Some(mut block) = open.pop() {
             // What a block goes on with is mostly the next one: the others are put off.
             while owners[block as usize] == NOBODY {
-                owners[block as usize] = number as u32;
-                let Listed { end, guards, otherwise, .. } = blocks[block as usize];
-                if !guards.is_empty() {
-                    open.push(otherwise);
-                }
-                match *end {
+                owners[block as usize] = number;
+                open.extend(blocks.otherwise(block));
+                match *blocks.end(block) {
                     End::Jump(edge) => block = edge.to,
                     End::Branch { then, other, .. } | End::MayGoto { then, other } => {
                         open.push(then.to);

@@ -6,6 +6,7 @@ use ebpfvm_asm::{AluOp, AtomicOp, Width};
 
 impl Op {
     /// The registers that it reads. Of calls: those of the arguments.
+    #[inline(always)]
     pub fn uses(&self, callees: &[Callee]) -> RegSet {
         match *self {
             Op::Nop | Op::Const { .. } => RegSet::NONE,
@@ -32,6 +33,7 @@ impl Op {
     }
 
     /// The registers that have another value afterwards, or none that one may rely on.
+    #[inline(always)]
     pub fn writes(&self) -> RegSet {
         match *self {
             Op::Nop | Op::Update { .. } | Op::Store { .. } | Op::StoreRelease { .. } => {

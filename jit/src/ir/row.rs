@@ -2,14 +2,18 @@
 //! cheaper to make than a list for each.
 
 use super::{Block, End, Guard, Inst, Unit};
+use crate::link::Callee;
+use crate::needs::Needs;
 use ebpfvm_asm::Pc;
 
 /// Blocks one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     /// The operations of all.
-    pub(crate) insts: Vec<Inst>,
+    insts: Vec<Inst>,
     blocks: Vec<Piece>,
+    /// What those need that were appended since the last block.
+    needs: Needs,
 }
 
 /// A block of a row. Its operations begin where those of the one before end.
@@ -20,17 +24,14 @@ struct Piece {
     insts: u32,
     end: End,
     end_pc: Pc,
+    needs: Needs,
 }
 
 impl Row {
     /// An empty one, with room.
     pub(crate) fn with_capacity(blocks: usize, insts: usize) -> Row {
-        Row { insts: Vec::with_capacity(insts), blocks: Vec::with_capacity(blocks) }
-    }
-
-    /// How many blocks there are.
-    pub(crate) fn len(&self) -> usize {
-        self.blocks.len()
+        let (insts, blocks) = (Vec::with_capacity(insts), Vec::with_capacity(blocks));
+        Row { insts, blocks, needs: Needs::default() }
     }
 
     /// The instruction of the last operation since the last block, if there is one.
@@ -39,20 +40,34 @@ impl Row {
         self.insts[first..].last().map(|inst| inst.pc)
     }
 
-    /// What was appended since the last block is one.
-    pub(crate) fn close(&mut self, start: Pc, end: End, end_pc: Pc) {
-        self.blocks.push(Piece { start, insts: self.insts.len() as u32, end, end_pc });
+    /// Appends an operation.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, inst: Inst, callees: &[Callee]) {
+        self.needs |= Needs::of_op(&inst.op, callees);
+        self.insts.push(inst);
     }
 
-    /// Replaces each operation by several.
-    pub(crate) fn expand<I: Iterator<Item = Inst>>(&mut self, mut by: impl FnMut(&Inst) -> I) {
-        let insts = std::mem::take(&mut self.insts);
+    /// What was appended since the last block is one: what it needs.
+    pub(crate) fn close(&mut self, start: Pc, end: End, end_pc: Pc) -> Needs {
+        let needs = std::mem::take(&mut self.needs) | Needs::of_end(&end);
+        self.blocks.push(Piece { start, insts: self.insts.len() as u32, end, end_pc, needs });
+        needs
+    }
+
+    /// Puts operations in the place of each.
+    pub(crate) fn expand<I: Iterator<Item = Inst>>(
+        &mut self,
+        callees: &[Callee],
+        by: impl Fn(&Inst) -> I,
+    ) {
+        let Row { insts, blocks, .. } = std::mem::take(self);
         let mut insts = insts.iter();
         let mut done = 0;
-        for block in &mut self.blocks {
-            let count = block.insts - std::mem::replace(&mut done, block.insts);
-            insts.by_ref().take(count as usize).for_each(|inst| self.insts.extend(by(inst)));
-            block.insts = self.insts.len() as u32;
+        for Piece { start, insts: last, end, end_pc, .. } in blocks {
+            let count = last - std::mem::replace(&mut done, last);
+            let insts = insts.by_ref().take(count as usize);
+            insts.flat_map(&by).for_each(|inst| self.push(inst, callees));
+            self.close(start, end, end_pc);
         }
     }
 }
@@ -61,13 +76,11 @@ impl Unit<Row> {
     /// With blocks that can be changed.
     pub(crate) fn into_unit(self) -> Unit {
         let Unit { functions, blocks, callees, crosses, is_checked, found } = self;
-        let block = |block: Listed<'_>| Block {
-            insts: block.insts.to_vec(),
-            end: *block.end,
-            end_pc: block.end_pc,
-            ..Block::new(block.start)
+        let block = |number| {
+            let Listed { start, insts, end, end_pc, .. } = blocks.get(number);
+            Block { insts: insts.to_vec(), end: *end, end_pc, ..Block::new(start) }
         };
-        let blocks = blocks.list().map(block).collect();
+        let blocks = (0..blocks.len() as u32).map(block).collect();
         Unit { functions, blocks, callees, crosses, is_checked, found }
     }
 }
@@ -83,35 +96,79 @@ pub(crate) struct Listed<'a> {
     pub(crate) otherwise: u32,
 }
 
-/// Blocks that can be read.
+/// Blocks that can be read, by number.
 pub(crate) trait Blocks {
-    /// All of them, in order.
-    fn list(&self) -> impl ExactSizeIterator<Item = Listed<'_>>;
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// How many operations they have.
+    fn inst_count(&self) -> usize;
+
+    /// One of them.
+    fn get(&self, number: u32) -> Listed<'_>;
+
+    /// Its end.
+    fn end(&self, number: u32) -> &End {
+        self.get(number).end
+    }
+
+    /// Where it goes on if a guard fails.
+    fn otherwise(&self, number: u32) -> Option<u32> {
+        let Listed { guards, otherwise, .. } = self.get(number);
+        (!guards.is_empty()).then_some(otherwise)
+    }
+
+    /// What it needs.
+    fn needs(&self, number: u32, callees: &[Callee]) -> Needs;
 }
 
 impl Blocks for Vec<Block> {
-    fn list(&self) -> impl ExactSizeIterator<Item = Listed<'_>> {
-        self.iter().map(|block| Listed {
-            start: block.start,
-            insts: &block.insts,
-            end: &block.end,
-            end_pc: block.end_pc,
-            guards: &block.guards,
-            otherwise: block.otherwise,
-        })
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn inst_count(&self) -> usize {
+        self.iter().map(|block| block.insts.len()).sum()
+    }
+
+    fn get(&self, number: u32) -> Listed<'_> {
+        let Block { start, ref insts, ref end, end_pc, ref guards, otherwise } =
+            self[number as usize];
+        Listed { start, insts, end, end_pc, guards, otherwise }
+    }
+
+    fn needs(&self, number: u32, callees: &[Callee]) -> Needs {
+        let Listed { insts, end, guards, .. } = self.get(number);
+        let needs = Needs::of(insts, end, callees);
+        if guards.is_empty() { needs } else { needs | Needs::CALLS }
     }
 }
 
 impl Blocks for Row {
-    fn list(&self) -> impl ExactSizeIterator<Item = Listed<'_>> {
-        let mut rest = &self.insts[..];
-        let mut done = 0;
-        self.blocks.iter().map(move |block| {
-            let count = block.insts - std::mem::replace(&mut done, block.insts);
-            let (insts, others) = rest.split_at(count as usize);
-            rest = others;
-            let (start, end, end_pc) = (block.start, &block.end, block.end_pc);
-            Listed { start, insts, end, end_pc, guards: &[], otherwise: 0 }
-        })
+    fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    fn inst_count(&self) -> usize {
+        self.insts.len()
+    }
+
+    fn get(&self, number: u32) -> Listed<'_> {
+        let Piece { start, insts: last, ref end, end_pc, .. } = self.blocks[number as usize];
+        let first = number.checked_sub(1).map_or(0, |before| self.blocks[before as usize].insts);
+        let insts = &self.insts[first as usize..last as usize];
+        Listed { start, insts, end, end_pc, guards: &[], otherwise: 0 }
+    }
+
+    fn end(&self, number: u32) -> &End {
+        &self.blocks[number as usize].end
+    }
+
+    fn otherwise(&self, _: u32) -> Option<u32> {
+        None
+    }
+
+    fn needs(&self, number: u32, _: &[Callee]) -> Needs {
+        self.blocks[number as usize].needs
     }
 }

@@ -174,7 +174,7 @@ impl X64<'_> {
                 self.shift_const(Shift::Left, width, dst, lhs, shift as u8);
                 self.arith3(sum, width, dst, dst, Src::Reg(given));
             }
-            _ => self.mul(width, dst, lhs.into(), factor),
+            _ => self.mul(width, dst, lhs, factor),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Instructions by what they do, in their shortest forms.
 
-use super::encode::{Opcode, Rm, Vex};
+use super::encode::{Opcode, Operand, Vex};
 use super::labels::Way;
 use super::masm::X64;
 use super::regs::{Gpr, Mem, R11, RAX};
@@ -203,7 +203,7 @@ impl X64<'_> {
     }
 
     /// `dst * src`, the lower half.
-    pub(super) fn mul(&mut self, width: Width, dst: Gpr, lhs: Rm, imm: i32) {
+    pub(super) fn mul(&mut self, width: Width, dst: Gpr, lhs: impl Operand, imm: i32) {
         match i8::try_from(imm) {
             Ok(imm) => {
                 self.code.op(Opcode::one(0x6b).at(width), dst.0, lhs);
@@ -238,23 +238,23 @@ impl X64<'_> {
             Shift::Right => SHRX,
             _ => SARX,
         };
-        self.code.vex(vex, width, dst, count, src.into());
+        self.code.vex(vex, width, dst, count, src);
     }
 
     /// `dst = src rotated to the right` (BMI2)
     pub(super) fn rorx(&mut self, width: Width, dst: Gpr, src: Gpr, count: u8) {
-        self.code.vex(RORX, width, dst, Gpr(0), src.into());
+        self.code.vex(RORX, width, dst, Gpr(0), src);
         self.code.byte(count);
     }
 
     /// `dst = !not & rm` (BMI1)
     pub(super) fn andn(&mut self, width: Width, dst: Gpr, not: Gpr, rm: Gpr) {
-        self.code.vex(ANDN, width, dst, not, rm.into());
+        self.code.vex(ANDN, width, dst, not, rm);
     }
 
     /// `high:low = rdx * rm`, unsigned (BMI2)
     pub(super) fn mulx(&mut self, high: Gpr, low: Gpr, rm: Gpr) {
-        self.code.vex(MULX, W64, high, low, rm.into());
+        self.code.vex(MULX, W64, high, low, rm);
     }
 
     /// `not`, `neg`, `mul`, `imul`, `div`, `idiv`: 2 to 7.

@@ -223,7 +223,7 @@ impl X64<'_> {
     /// `reg *= factor`
     fn scale(&mut self, reg: Gpr, factor: u64) {
         match i32::try_from(factor) {
-            Ok(factor) => self.mul(W64, reg, reg.into(), factor),
+            Ok(factor) => self.mul(W64, reg, reg, factor),
             Err(_) => {
                 self.set(R11, factor);
                 self.code.op(super::encode::Opcode::two(0xaf).wide(), reg.0, R11);
@@ -246,7 +246,7 @@ impl X64<'_> {
         if moves_frame {
             self.lea(W64, RBP, Mem::new(RBP, -(FRAME_BYTES as i32)));
         }
-        self.call_label(Label(plan.blocks.len() as u32 + number));
+        self.call_label(Label(plan.block_count() as u32 + number));
         if moves_frame {
             self.lea(W64, RBP, Mem::new(RBP, FRAME_BYTES as i32));
         }

@@ -88,14 +88,6 @@ impl Labels {
         code: &mut Vec<u8>,
         marks: impl Iterator<Item = &'m mut u32>,
     ) {
-        for i in 0..self.references.len() {
-            let reference = &self.references[i];
-            let (at, to) = (i64::from(reference.at), i64::from(self.place(reference.to)));
-            let short_end = at + 2;
-            let long_end = at + i64::from(reference.way.bytes());
-            self.references[i].is_short = reference.way != Way::Call
-                && if to > at { to - long_end <= 127 } else { to - short_end >= -128 };
-        }
         self.squeeze(code, marks);
         for reference in &self.references {
             let (at, to) = (reference.at as usize, i64::from(self.place(reference.to)));
@@ -126,8 +118,12 @@ impl Labels {
             code.copy_within(from as usize..at as usize, to as usize);
             to += at - from;
             from = at + reference.way.bytes();
-            reference.at = to;
             let here = to as usize;
+            // Places behind the jump have not moved yet: they come nearer.
+            let place = self.places[reference.to.0 as usize];
+            let is_near = if place > at { place - from <= 127 } else { to + 2 - place <= 128 };
+            reference.at = to;
+            reference.is_short = is_near && reference.way != Way::Call;
             if reference.is_short {
                 code[here] = match reference.way {
                     Way::Branch(condition) => 0x70 | condition,

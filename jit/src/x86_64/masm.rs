@@ -130,13 +130,12 @@ impl X64<'_> {
 }
 
 impl<'a> Masm<'a> for X64<'a> {
-    fn new(plan: &'a Plan<'a>, features: Features, labels: usize) -> X64<'a> {
-        let instructions: usize = plan.blocks.iter().map(|block| block.insts.len() + 2).sum();
+    fn new(plan: &'a Plan<'a>, features: Features, labels: usize, operations: usize) -> X64<'a> {
         let mut masm = X64 {
             plan,
             features,
             random: if plan.is_blinded { Bits::new() } else { Bits::default() },
-            code: Bytes(Vec::with_capacity(64 + 6 * instructions)),
+            code: Bytes(Vec::with_capacity(64 + 6 * operations)),
             labels: Labels::default(),
             aside: Vec::new(),
             stops: [None; 5],
