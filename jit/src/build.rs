@@ -195,9 +195,14 @@ impl Builder<'_, '_> {
         for (pc, insn) in code.iter() {
             if self.starts.has(pc) {
                 let runs_on = self.open.is_some();
-                let last = self.unit.blocks.last_pc().or(self.open).unwrap_or(pc);
-                self.end(last, End::Jump(self.next())).map_err(|kind| error(code, last, kind))?;
-                self.arrive(runs_on);
+                if let Some(start) = self.open {
+                    let last = self.unit.blocks.last_pc().unwrap_or(start);
+                    let ended = self.end(last, End::Jump(self.next()));
+                    ended.map_err(|kind| error(code, last, kind))?;
+                }
+                if self.unit.is_checked {
+                    self.arrive(runs_on);
+                }
                 self.open = Some(pc);
                 if self.extents.functions.get(function).is_some_and(|f| f.start == pc) {
                     self.enter(pc);
@@ -222,6 +227,7 @@ impl Builder<'_, '_> {
     }
 
     /// Ends the block that is being made, if there is one.
+    #[inline]
     fn end(&mut self, pc: Pc, end: End) -> Result<(), ErrorKind> {
         if let Some(start) = self.open.take() {
             if self.unit.is_checked {
@@ -239,7 +245,7 @@ impl Builder<'_, '_> {
     /// the instruction before.
     fn arrive(&mut self, runs_on: bool) {
         let number = self.unit.blocks.len();
-        match self.arriving.get_mut(number).and_then(Option::take) {
+        match self.arriving[number].take() {
             Some(arriving) if runs_on => self.shapes = meet(&self.shapes, &arriving),
             Some(arriving) => self.shapes = arriving,
             None => {}

@@ -22,7 +22,8 @@ pub struct Emitted {
     pub functions: Vec<Option<u32>>,
     /// Whether it calls what may do more for a run than find memory and look elements up.
     pub calls_helpers: bool,
-    /// Offsets in the code, in order, from which on it belongs to an instruction.
+    /// Offsets in the code, in order, from which on it belongs to an instruction; none if they were not
+    /// asked for.
     pub map: Vec<(u32, Pc)>,
 }
 
@@ -39,11 +40,12 @@ pub(crate) fn emit<'a, M: Masm<'a>, B: Blocks>(
     plan: &'a Plan<'a>,
     blocks: &'a B,
     features: Features,
+    has_map: bool,
 ) -> Emitted {
     let labels = blocks.len() + 2 * plan.functions.len();
     let operations = blocks.inst_count() + blocks.len();
     let masm = M::new(plan, features, labels, operations);
-    Emitter { plan, blocks, masm, map: Marks::with_capacity(operations) }.run()
+    Emitter { plan, blocks, masm, marks: Marks::new(has_map, operations) }.run()
 }
 
 /// Labels are numbered: the blocks, then the functions, then the machine's entries of these.
@@ -51,7 +53,7 @@ struct Emitter<'a, M, B> {
     plan: &'a Plan<'a>,
     blocks: &'a B,
     masm: M,
-    map: Marks,
+    marks: Marks,
 }
 
 impl<'a, M: Masm<'a>, B: Blocks> Emitter<'a, M, B> {
@@ -84,11 +86,12 @@ impl<'a, M: Masm<'a>, B: Blocks> Emitter<'a, M, B> {
         }
         let first_entry = plan.block_count() + plan.functions.len();
         let has_entry: Vec<bool> = plan.frames.iter().map(|f| self.has_entry(f)).collect();
-        let (code, places) = self.masm.finish(&mut self.map);
+        let (code, places) = self.masm.finish(&mut self.marks);
         let entries = has_entry.iter().zip(&places[first_entry..]);
         let functions: Vec<_> = entries.map(|(has, place)| has.then_some(*place)).collect();
         let entry = functions.first().copied().flatten().unwrap_or_default();
-        Emitted { code, entry, functions, calls_helpers: plan.calls_helpers, map: self.map }
+        let (calls_helpers, map) = (plan.calls_helpers, self.marks.into_map());
+        Emitted { code, entry, functions, calls_helpers, map }
     }
 
     /// Whether the machine can enter a function.
@@ -111,9 +114,7 @@ impl<'a, M: Masm<'a>, B: Blocks> Emitter<'a, M, B> {
     }
 
     fn mark(&mut self, pc: Pc) {
-        if self.map.last().is_none_or(|(_, last)| *last != pc) {
-            self.map.push((self.masm.offset(), pc));
-        }
+        self.marks.mark(self.masm.offset(), pc);
     }
 
     fn function(&self, number: u32) -> Label {

@@ -84,6 +84,8 @@ pub struct Options {
     pub is_blinded: bool,
     /// The passes of the optimiser.
     pub passes: opt::Passes,
+    /// Whether [`Emitted::map`] is made. Who reads the code needs it; runs do not.
+    pub has_map: bool,
 }
 
 impl Default for Options {
@@ -94,6 +96,7 @@ impl Default for Options {
             is_metered: true,
             is_blinded: false,
             passes: opt::Passes::ALL,
+            has_map: true,
         }
     }
 }
@@ -149,7 +152,7 @@ pub fn emit_unit(unit: &ir::Unit, runtime: &Runtime, options: &Options) -> Emitt
 
 fn emit_blocks<B: Blocks>(unit: &ir::Unit<B>, runtime: &Runtime, options: &Options) -> Emitted {
     let plan = plan::Plan::new(unit, runtime, options.is_metered, options.is_blinded);
-    emit::emit::<x86_64::X64<'_>, B>(&plan, &unit.blocks, options.features)
+    emit::emit::<x86_64::X64<'_>, B>(&plan, &unit.blocks, options.features, options.has_map)
 }
 
 /// Why a program cannot be compiled.

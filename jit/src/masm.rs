@@ -73,5 +73,33 @@ pub(crate) trait Masm<'a>: Sized {
     fn finish(self, marks: &mut Marks) -> (Vec<u8>, Vec<u32>);
 }
 
-/// Which instruction code belongs to, from an offset on.
-pub(crate) type Marks = Vec<(u32, Pc)>;
+/// Which instruction code belongs to, from an offset on; nothing if that is not asked for.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    map: Vec<(u32, Pc)>,
+    are_kept: bool,
+}
+
+impl Marks {
+    /// With room for so many, if they are kept.
+    pub(crate) fn new(are_kept: bool, room: usize) -> Marks {
+        Marks { map: Vec::with_capacity(if are_kept { room } else { 0 }), are_kept }
+    }
+
+    /// From this offset on code belongs to an instruction.
+    #[inline]
+    pub(crate) fn mark(&mut self, offset: u32, pc: Pc) {
+        if self.are_kept && self.map.last().is_none_or(|(_, last)| *last != pc) {
+            self.map.push((offset, pc));
+        }
+    }
+
+    /// The offsets, in order, to change them.
+    pub(crate) fn offsets(&mut self) -> impl Iterator<Item = &mut u32> {
+        self.map.iter_mut().map(|(offset, _)| offset)
+    }
+
+    pub(crate) fn into_map(self) -> Vec<(u32, Pc)> {
+        self.map
+    }
+}

@@ -55,7 +55,7 @@ pub(crate) fn emitted(unit: &Unit, mode: Mode) -> Emitted {
     let runtime = runtime();
     let mut plan = Plan::new(unit, &runtime, mode.is_metered, mode.is_blinded);
     plan.rounds = MAY_GOTO_ROUNDS;
-    emit::emit::<X64<'_>, _>(&plan, &unit.blocks, mode.features)
+    emit::emit::<X64<'_>, _>(&plan, &unit.blocks, mode.features, true)
 }
 
 impl Native {

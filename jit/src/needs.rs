@@ -72,16 +72,16 @@ impl Needs {
     /// What the end of a block needs.
     #[inline]
     pub(crate) fn of_end(end: &End) -> Needs {
-        let needs = match end {
-            End::MayGoto { .. } => Needs::ROUNDS,
-            End::FellOff => Needs::STOPS,
-            End::Branch { cond, .. } => Needs::reading(cond.uses()),
-            End::Jump(_) | End::Exit => Needs::default(),
+        let (needs, cost) = match *end {
+            End::Jump(edge) => (Needs::default(), edge.cost),
+            End::Branch { cond, then, other } => {
+                (Needs::reading(cond.uses()), then.cost | other.cost)
+            }
+            End::MayGoto { then, other } => (Needs::ROUNDS, then.cost | other.cost),
+            End::FellOff => (Needs::STOPS, 0),
+            End::Exit => (Needs::default(), 0),
         };
-        match end.edges().any(|edge| edge.cost != 0) {
-            true => needs | Needs::COSTS,
-            false => needs,
-        }
+        if cost == 0 { needs } else { needs | Needs::COSTS }
     }
 
     #[inline]

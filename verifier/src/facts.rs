@@ -92,7 +92,6 @@ enum MapAt {
 /// What was found out about one slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct InsnFacts {
-    reached: bool,
     access: Option<Access>,
     ways: Ways,
     map: MapAt,
@@ -101,6 +100,8 @@ struct InsnFacts {
 /// What was found out, by instruction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// Whether a path comes to a slot. Apart from the rest: engines ask this of every instruction.
+    reached: Vec<bool>,
     insns: Vec<InsnFacts>,
     context_bytes: u32,
     /// Functions by their first instruction, with the bytes of stack that they use.
@@ -110,7 +111,8 @@ pub struct Facts {
 impl Facts {
     /// Nothing about a program of so many slots.
     pub(crate) fn new(slots: usize) -> Facts {
-        Facts { insns: vec![InsnFacts::default(); slots], ..Facts::default() }
+        let (reached, insns) = (vec![false; slots], vec![InsnFacts::default(); slots]);
+        Facts { reached, insns, ..Facts::default() }
     }
 
     /// Writes down that so many first bytes of the context are given to a function as memory.
@@ -138,12 +140,12 @@ impl Facts {
 
     /// Writes down that a path comes to the instruction at `pc`.
     pub(crate) fn reach(&mut self, pc: Pc) {
-        self.insns[pc.index()].reached = true;
+        self.reached[pc.index()] = true;
     }
 
     /// Whether any path comes to the instruction at `pc`; what no path comes to is dead code.
     pub fn is_reached(&self, pc: Pc) -> bool {
-        self.insns.get(pc.index()).is_some_and(|insn| insn.reached)
+        self.reached.get(pc.index()).is_some_and(|reached| *reached)
     }
 
     /// Writes down that the access at `pc`, `offset` bytes from `pointer`, touches `target` on one

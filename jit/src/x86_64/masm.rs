@@ -108,7 +108,7 @@ impl X64<'_> {
             next += 1;
             match self.aside[next - 1] {
                 Aside::Stop { from, pc, why } => {
-                    marks.push((offset, pc));
+                    marks.mark(offset, pc);
                     self.bind_here(from);
                     self.write_pc(pc);
                     let stop = self.stop_label(why);
@@ -117,7 +117,7 @@ impl X64<'_> {
                 Aside::Answer { from, way, frame } => self.answer(from, way, frame),
                 Aside::Rare(rare) => self.divide_rarely(&rare),
                 Aside::Search(search) => {
-                    marks.push((offset, search.pc()));
+                    marks.mark(offset, search.pc());
                     self.search(&search);
                 }
                 Aside::Lookup(lookup) => {
@@ -273,8 +273,7 @@ impl<'a> Masm<'a> for X64<'a> {
             self.runtime_thunk(self.plan.runtime.commit, false);
         }
         self.write_stops();
-        let offsets = marks.iter_mut().map(|(offset, _)| offset);
-        self.labels.finish(&mut self.code.0, offsets);
+        self.labels.finish(&mut self.code.0, marks.offsets());
         (self.code.0, self.labels.into_places())
     }
 }

@@ -31,13 +31,17 @@ const R13: Gpr = Gpr(13);
 const R14: Gpr = Gpr(14);
 const R15: Gpr = Gpr(15);
 
-/// The registers of the program and the spare one, by number.
-const HOST: [Gpr; Reg::COUNT] = [RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP, FUEL];
+/// The registers of the program and the spare one, by number; beyond that there is none.
+const HOST: [Gpr; 16] =
+    [RAX, RDI, RSI, RDX, RCX, R8, RBX, R13, R14, R15, RBP, FUEL, FUEL, FUEL, FUEL, FUEL];
+
+const _: () = assert!(Reg::COUNT <= HOST.len(), "each has a register of the host");
 
 impl From<Reg> for Gpr {
     #[inline]
     fn from(reg: Reg) -> Gpr {
-        HOST[reg.index()]
+        // Spares the comparison with the length.
+        HOST[reg.index() % HOST.len()]
     }
 }
 

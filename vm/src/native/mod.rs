@@ -16,7 +16,7 @@ use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::Pc;
 use ebpfvm_jit::exec::Program as Code;
 use ebpfvm_jit::functions::{Extent, Extents};
-use ebpfvm_jit::symbols::Told;
+use ebpfvm_jit::symbols::{Symbols, Told};
 use ebpfvm_jit::{Options, Source, State};
 use linking::Linking;
 pub use prepared::Prepared;
@@ -89,8 +89,10 @@ impl Instance {
             (true, false) => &forms.unmetered,
         };
         form.get_or_init(|| {
+            let symbols = self.vm().jit_symbols();
+            let has_map = symbols != Symbols::default();
             let is_metered = metered || !verified;
-            let options = Options { is_metered, ..*self.vm().jit_options() };
+            let options = Options { is_metered, has_map, ..*self.vm().jit_options() };
             let linking = Linking::new(self, verified);
             let source = match self.judged().filter(|_| verified) {
                 Some((program, code)) => Source::verified(program, code),
@@ -99,7 +101,7 @@ impl Instance {
             let emitted = ebpfvm_jit::compile(&source, &linking, &options);
             let emitted = emitted.map_err(|error| error.to_string())?;
             let code = Code::load(&emitted).map_err(|error| error.to_string())?;
-            let told = self.vm().jit_symbols().tell(self.program(), &emitted, &code);
+            let told = symbols.tell(self.program(), &emitted, &code);
             let told = told.map_err(|error| format!("the names of its code: {error}"))?;
             let facts = self.judged().filter(|_| verified).map(|(program, _)| program.facts());
             let mut functions = Extents::of(&self.program().code).functions;

@@ -22,7 +22,8 @@ impl Instance {
     /// program was not verified; those forms always count fuel.
     pub fn view(&self, is_checked: bool, options: Options) -> View<'_> {
         let is_checked = is_checked || !self.is_verified();
-        let options = Options { is_metered: options.is_metered || is_checked, ..options };
+        let is_metered = options.is_metered || is_checked;
+        let options = Options { is_metered, has_map: true, ..options };
         let linking = Linking::new(self, !is_checked);
         let linking = Naming { linking, instance: self, places: RefCell::default() };
         View { instance: self, is_checked, options, linking }
