@@ -4,6 +4,7 @@
 //! of a branch the side that is next does. What is never reached is left out.
 
 use crate::features::Features;
+use crate::functions::Extent;
 use crate::ir::row::Blocks;
 use crate::ir::{Cond, Edge, End};
 use crate::masm::{Label, Marks, Masm, Site};
@@ -20,6 +21,8 @@ pub struct Emitted {
     pub entry: u32,
     /// Where the machine enters the functions that helpers may call; others have none.
     pub functions: Vec<Option<u32>>,
+    /// What calls of the functions cost and reach.
+    pub extents: Vec<Extent>,
     /// Whether it calls what may do more for a run than find memory and look elements up.
     pub calls_helpers: bool,
     /// Offsets in the code, in order, from which on it belongs to an instruction; none if they were not
@@ -91,7 +94,8 @@ impl<'a, M: Masm<'a>, B: Blocks> Emitter<'a, M, B> {
         let functions: Vec<_> = entries.map(|(has, place)| has.then_some(*place)).collect();
         let entry = functions.first().copied().flatten().unwrap_or_default();
         let (calls_helpers, map) = (plan.calls_helpers, self.marks.into_map());
-        Emitted { code, entry, functions, calls_helpers, map }
+        let extents = plan.functions.iter().map(Extent::from).collect();
+        Emitted { code, entry, functions, extents, calls_helpers, map }
     }
 
     /// Whether the machine can enter a function.

@@ -263,6 +263,7 @@ mod tests {
             code,
             entry: 0,
             functions: vec![Some(0)],
+            extents: Vec::new(),
             calls_helpers: false,
             map: Vec::new(),
         };

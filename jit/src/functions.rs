@@ -1,5 +1,6 @@
 //! The functions of a program, as far as calls need to know them.
 
+use crate::ir::Function;
 use ebpfvm_asm::{Code, Insn, Operand, Pc, Reg};
 use ebpfvm_verifier::Facts;
 
@@ -23,6 +24,13 @@ impl Extent {
     pub fn used_stack(&self, facts: Option<&Facts>) -> u32 {
         let used = facts.and_then(|facts| facts.stack_bytes(self.start));
         used.map_or(self.stack_bytes, |bytes| bytes.next_multiple_of(8).min(FRAME_BYTES))
+    }
+}
+
+impl From<&Function> for Extent {
+    fn from(function: &Function) -> Extent {
+        let Function { start, cost: slots, stack_bytes, .. } = *function;
+        Extent { start, slots, stack_bytes }
     }
 }
 

@@ -35,6 +35,7 @@ fn program(name: &str) -> (Program, Emitted) {
             code: vec![0xc3; 12],
             entry: 0,
             functions: vec![Some(0), None],
+            extents: Vec::new(),
             calls_helpers: false,
             map,
         },

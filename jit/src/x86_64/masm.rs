@@ -121,7 +121,7 @@ impl X64<'_> {
                     self.search(&search);
                 }
                 Aside::Lookup(lookup) => {
-                    marks.push((offset, lookup.pc));
+                    marks.mark(offset, lookup.pc);
                     self.look_up_elsewhere(lookup);
                 }
             }

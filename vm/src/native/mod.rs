@@ -15,7 +15,7 @@ use crate::run::{Run, Trust};
 use crate::trap::{Trap, TrapKind};
 use ebpfvm_asm::Pc;
 use ebpfvm_jit::exec::Program as Code;
-use ebpfvm_jit::functions::{Extent, Extents};
+use ebpfvm_jit::functions::Extent;
 use ebpfvm_jit::symbols::{Symbols, Told};
 use ebpfvm_jit::{Options, Source, State};
 use linking::Linking;
@@ -103,13 +103,10 @@ impl Instance {
             let code = Code::load(&emitted).map_err(|error| error.to_string())?;
             let told = symbols.tell(self.program(), &emitted, &code);
             let told = told.map_err(|error| format!("the names of its code: {error}"))?;
-            let facts = self.judged().filter(|_| verified).map(|(program, _)| program.facts());
-            let mut functions = Extents::of(&self.program().code).functions;
-            functions.iter_mut().for_each(|f| f.stack_bytes = f.used_stack(facts));
             Ok(Native {
                 told,
                 code,
-                functions: functions.into(),
+                functions: emitted.extents.into(),
                 is_checked: !verified,
                 uses_cpu: linking.uses_cpu(),
                 is_alone: !emitted.calls_helpers,
