@@ -68,6 +68,14 @@ fn loaded(values: &Values, insts: &[Inst], value: Value) -> Option<Loaded> {
     Some(Loaded { size: *size, swap: *swap, at: values.address_here(value, *at)? })
 }
 
+/// The size that a value was loaded with, if the rest of it is zeros.
+fn filled(values: &Values, insts: &[Inst], value: Value) -> Option<Size> {
+    match values.made_by(insts, value)? {
+        (Op::Load { size, fill: Fill::Zero, .. }, _) => Some(*size),
+        _ => None,
+    }
+}
+
 /// A load, an operation and a store as one; the numbers of the first two.
 fn update(values: &Values, insts: &[Inst], op: &Op) -> Option<(Op, [usize; 2])> {
     let Op::Store { size, swap: false, check: Check::None, src: Operand::Reg(src), at } = *op
@@ -159,16 +167,31 @@ fn compare(values: &Values, insts: &mut [Inst], cond: &mut Cond) {
         Operand::Imm(imm) => imm,
         Operand::Reg(rhs) => {
             // A loaded right side becomes the left one.
-            let whole = |value| {
-                loaded(values, insts, value)
-                    .filter(|loaded| !loaded.swap && loaded.size == cond.size)
+            let (left, right) = (values.of(reg), values.of(rhs));
+            let fits = |value, other| {
+                let loaded = loaded(values, insts, value).filter(|loaded| !loaded.swap)?;
+                let is_whole = loaded.size == cond.size;
+                // What is filled up with zeros is compared without them.
+                let is_narrow = loaded.size.bytes() < cond.size.bytes()
+                    && filled(values, insts, other).is_some_and(|size| size == loaded.size);
+                (is_whole || is_narrow).then_some(loaded)
             };
-            if values.of(reg) == values.of(rhs) {
-            } else if let Some(loaded) = whole(values.of(reg)) {
-                cond.lhs = Place::Memory(loaded.at);
-            } else if let Some(loaded) = whole(values.of(rhs)) {
-                (cond.lhs, cond.rhs) = (Place::Memory(loaded.at), Operand::Reg(reg));
-                cond.op = mirrored(cond.op);
+            let (found, other) = match (left == right, fits(left, right)) {
+                (true, _) => return,
+                (false, Some(loaded)) => (Some(loaded), rhs),
+                (false, None) => {
+                    cond.op = mirrored(cond.op);
+                    (fits(right, left), reg)
+                }
+            };
+            match found {
+                None => cond.op = mirrored(cond.op),
+                Some(loaded) => {
+                    if loaded.size != cond.size {
+                        (cond.op, cond.size) = (unsigned(cond.op), loaded.size);
+                    }
+                    (cond.lhs, cond.rhs) = (Place::Memory(loaded.at), Operand::Reg(other));
+                }
             }
             return;
         }
@@ -313,6 +336,27 @@ mod tests {
         assert!(compared("*(u16 *)(r1 + 8)", "r3 & 512").contains("*(u8 *)(r1 + 9) & 2"));
         assert!(compared("*(u64 *)(r1 + 8)", "w3 s< -5").contains("*(u32 *)(r1 + 8) s< -5"));
         assert!(compared("*(u64 *)(r1 + 8)", "r2 s< r3").contains("*(u64 *)(r1 + 8) s> r2"));
+    }
+
+    #[test]
+    fn two_loaded_values_are_compared_at_their_size() {
+        let compared = |loads: [&str; 2], jump: &str| {
+            let [first, second] = loads;
+            let text = format!("r3 = *({first} *)(r1 + 9)\nr4 = *({second} *)(r2 + 5)\n");
+            let all = after(run, &format!("{text}if {jump} goto +1\nr0 = 1\nexit"));
+            all.lines().filter(|line| line.contains("if")).collect::<String>()
+        };
+        assert!(compared(["u8"; 2], "r3 == r4").contains("if *(u8 *)(r1 + 9) == w4 goto"));
+        assert!(compared(["u8"; 2], "w3 s< w4").contains("if *(u8 *)(r1 + 9) < w4 goto"));
+        assert!(compared(["u16"; 2], "r3 & r4").contains("if *(u16 *)(r1 + 9) & w4 goto"));
+        for sizes in [["u8", "u16"], ["u16", "u8"], ["s8", "u8"], ["s8", "s8"]] {
+            let text = compared(sizes, "r3 > r4");
+            assert!(!text.contains("*(u"), "{text}");
+        }
+        // The second one is needed again.
+        let text = "r3 = *(u8 *)(r1 + 9)\nr4 = *(u8 *)(r2 + 5)\nr0 = r3\n\
+                    if r3 s< r4 goto +1\nr0 = 1\nexit";
+        assert!(after(run, text).contains("if *(u8 *)(r2 + 5) > w3 goto"), "{}", after(run, text));
     }
 
     #[test]

@@ -20,10 +20,7 @@ pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
         return;
     }
     let live = unit.live();
-    let mut is_entry = vec![false; unit.blocks.len()];
-    unit.functions.iter().for_each(|function| is_entry[function.entry as usize] = true);
-    let seen = vec![u32::MAX; unit.blocks.len()];
-    let mut loops = Loops { shape: &shape, is_entry, seen, body: Vec::new() };
+    let mut loops = Loops::new(unit, &shape);
     // Loops in loops are walked through again for each around them, up to a limit.
     let mut steps = unit.blocks.len() * 8 + 64;
     for &head in shape.order.iter().rev() {
@@ -33,19 +30,27 @@ pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
     unit.keeps_shape();
 }
 
-struct Loops<'a> {
+/// Finds the loops of a unit.
+pub(super) struct Loops<'a> {
     shape: &'a Shape,
     /// Which blocks functions begin with.
     is_entry: Vec<bool>,
     /// The head of the loop that a block was seen in last.
     seen: Vec<u32>,
     /// The blocks of the loop that was found last.
-    body: Vec<u32>,
+    pub(super) body: Vec<u32>,
 }
 
-impl Loops<'_> {
+impl<'a> Loops<'a> {
+    pub(super) fn new(unit: &Unit, shape: &'a Shape) -> Loops<'a> {
+        let mut is_entry = vec![false; unit.blocks.len()];
+        unit.functions.iter().for_each(|function| is_entry[function.entry as usize] = true);
+        let seen = vec![u32::MAX; unit.blocks.len()];
+        Loops { shape, is_entry, seen, body: Vec::new() }
+    }
+
     /// The blocks of the loop that begins with a block, and the block in front of it.
-    fn find(&mut self, unit: &Unit, head: u32, steps: &mut usize) -> Option<u32> {
+    pub(super) fn find(&mut self, unit: &Unit, head: u32, steps: &mut usize) -> Option<u32> {
         let Shape { place, .. } = self.shape;
         let preds = self.shape.preds(unit);
         let first = place[head as usize];

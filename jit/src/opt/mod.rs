@@ -15,12 +15,14 @@ mod fuse;
 mod guards;
 mod hoist;
 mod local;
+mod order;
 mod parts;
 mod rotate;
 #[cfg(test)]
 pub(crate) mod same;
 mod select;
 mod simplify;
+mod sink;
 mod unroll;
 mod values;
 mod wide;
@@ -71,6 +73,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "select", about: "conditional moves", run: select::run },
     Pass { name: "values", about: "constants and copies for what computes them", run: values::run },
     Pass { name: "defer", about: "sums in place done by the only address", run: defer::run },
+    Pass { name: "sink", about: "what only the way out of a loop needs, onto it", run: sink::run },
     Pass { name: "fuse", about: "operands in memory", run: fuse::run },
     Pass {
         name: "dead",
@@ -78,6 +81,7 @@ pub const PASSES: &[Pass] = &[
         run: dead::run,
     },
     Pass { name: "branches", about: "branches that go one way, dead blocks", run: branches::run },
+    Pass { name: "order", about: "blocks where control falls through into them", run: order::run },
 ];
 
 /// Runs the passes that are in the set.
