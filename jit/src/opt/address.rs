@@ -6,6 +6,7 @@
 //! base itself is compared.
 
 use super::Given;
+use super::kinds::{Kinds, Summary};
 use super::local::{Value, Values};
 use crate::ir::{Address, Binary, Check, Cond, End, Inst, Op, Operand, Place, Reg, Unit};
 use crate::state::FRAME_BYTES;
@@ -19,8 +20,8 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let (mut forms, mut folded) = (Vec::new(), Vec::new());
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
-        if insts.iter().any(|inst| is_sum(&inst.op)) {
-            let end = unit.blocks[number].end;
+        let end = unit.blocks[number].end;
+        if has_any(&insts, &end) {
             let uses = |op: &Op| rules.uses(unit, op);
             values.enter_counting(&insts, uses, rules.end(&end), live.after(number));
             // First which sums are only needed for addresses, then the change.
@@ -36,12 +37,15 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     unit.keeps_live();
 }
 
-fn is_sum(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Binary { op: Binary::Alu(AluOp::Add | AluOp::Sub), width: Width::W64, .. }
-            | Op::Lea { width: Width::W64, .. }
-    )
+/// Whether there is a sum that something may be made of: an access, or another sum.
+fn has_any(insts: &[Inst], end: &End) -> bool {
+    let all = Summary::of(insts);
+    let has_user = || {
+        all.has(Kinds::ACCESS.or(Kinds::LEFT))
+            || all.twice.has(Kinds::SUM)
+            || matches!(end, End::Branch { cond: Cond { lhs: Place::Memory(_), .. }, .. })
+    };
+    all.has(Kinds::SUM) && has_user()
 }
 
 /// A value as a sum of values.

@@ -4,8 +4,9 @@
 //! read still has that value. What is joined is read nowhere else, so that no work is done twice.
 
 use super::Given;
+use super::kinds::{Kinds, Summary};
 use super::local::{Value, Values};
-use crate::ir::{Binary, Cond, End, Fill, Inst, Op, Operand, Place, Reg, Unit};
+use crate::ir::{Binary, Block, Cond, End, Fill, Inst, Op, Operand, Place, Reg, Unit};
 use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
 
 /// The pass.
@@ -15,6 +16,9 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let mut values = Values::new();
     let mut turned = false;
     for number in 0..unit.blocks.len() {
+        if !has_any(&unit.blocks[number]) {
+            continue;
+        }
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
         let end = unit.blocks[number].end;
         let uses = |op: &Op| rules.uses(unit, op);
@@ -43,6 +47,17 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     if !turned {
         unit.keeps_shape();
     }
+}
+
+/// Whether there is a field, or a difference that may be compared with zero.
+fn has_any(block: &Block) -> bool {
+    let all = Summary::of(&block.insts);
+    let compares = || {
+        all.has(Kinds::SELECT)
+            || matches!(block.end, End::Branch { cond: Cond { rhs: Operand::Imm(0), .. }, .. })
+    };
+    all.has(Kinds::MASK.or(Kinds::RIGHT).or(Kinds::EXTEND))
+        || all.has(Kinds::DIFFERENCE) && compares()
 }
 
 /// The bits of a value.

@@ -4,8 +4,8 @@
 //! has it may read any of it, in calls too.
 
 use super::Given;
-use crate::ir::graph::Preds;
-use crate::ir::{Address, Cond, End, Op, Operand, Place, Reg, RegSet, Unit};
+use crate::ir::graph::Shape;
+use crate::ir::{Address, Block, Cond, End, Op, Operand, Place, Reg, RegSet, Unit};
 use crate::state::FRAME_BYTES;
 use ebpfvm_asm::{Size, Width};
 
@@ -24,24 +24,28 @@ pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
 struct Bytes([u64; FRAME_BYTES / 64]);
 
 impl Bytes {
-    /// The words and bits of an access.
-    fn words(at: Address, size: Size) -> impl Iterator<Item = (usize, u64)> {
-        let first =
-            (i64::from(at.offset) + FRAME_BYTES as i64).clamp(0, FRAME_BYTES as i64) as usize;
-        let end = (first + size.bytes() as usize).min(FRAME_BYTES);
-        (first..end).map(|byte| (byte / 64, 1 << (byte % 64)))
+    /// The words and bits of an access: of one word and, where it goes on there, of the next.
+    fn words(at: Address, size: Size) -> [(usize, u64); 2] {
+        const FRAME: i64 = FRAME_BYTES as i64;
+        let first = (i64::from(at.offset) + FRAME).clamp(0, FRAME);
+        let count = i64::from(size.bytes()).min(FRAME - first);
+        let (word, shift) = ((first / 64) as usize, first % 64);
+        let bits = ((1 << count) - 1) as u128;
+        let bits = bits << shift;
+        let last = FRAME_BYTES / 64 - 1;
+        [(word.min(last), bits as u64), ((word + 1).min(last), (bits >> 64) as u64)]
     }
 
     fn add(&mut self, at: Address, size: Size) {
-        Bytes::words(at, size).for_each(|(word, bit)| self.0[word] |= bit);
+        Bytes::words(at, size).into_iter().for_each(|(word, bits)| self.0[word] |= bits);
     }
 
     fn remove(&mut self, at: Address, size: Size) {
-        Bytes::words(at, size).for_each(|(word, bit)| self.0[word] &= !bit);
+        Bytes::words(at, size).into_iter().for_each(|(word, bits)| self.0[word] &= !bits);
     }
 
     fn has_any(&self, at: Address, size: Size) -> bool {
-        Bytes::words(at, size).any(|(word, bit)| self.0[word] & bit != 0)
+        Bytes::words(at, size).into_iter().any(|(word, bits)| self.0[word] & bits != 0)
     }
 
     fn union(&mut self, other: &Bytes) {
@@ -66,7 +70,7 @@ fn touch(op: &Op) -> Touch {
     let has_frame = |set: RegSet| set.without(frame) != set;
     match *op {
         // The callee gets a frame of its own.
-        Op::CallLocal { .. } => Touch::Nothing,
+        Op::Call { .. } | Op::CallLocal { .. } => Touch::Nothing,
         Op::Load { at, size, .. } | Op::LoadAcquire { at, size, .. } if direct(at) => {
             Touch::Reads(at, size)
         }
@@ -127,7 +131,6 @@ impl Bytes {
 
 /// Removes stores that nobody loads; whether there were any.
 fn stores(unit: &mut Unit) -> bool {
-    let touches = |op: &Op| !matches!(op, Op::Call { .. }) && !matches!(touch(op), Touch::Nothing);
     // Few functions store into their frames directly.
     let stores_there = |op: &Op| match op {
         Op::Store { at, .. } | Op::Update { at, .. } => at.base == Reg::FP,
@@ -141,7 +144,7 @@ fn stores(unit: &mut Unit) -> bool {
         if takes[*owner as usize] {
             continue;
         }
-        let ops = block.insts.iter().filter(|inst| touches(&inst.op)).map(|inst| touch(&inst.op));
+        let ops = block.insts.iter().map(|inst| touch(&inst.op));
         let taken = ops.chain([touch_end(&block.end)]).any(|touch| matches!(touch, Touch::Takes));
         takes[*owner as usize] |= taken || !block.guards.is_empty();
     }
@@ -149,9 +152,32 @@ fn stores(unit: &mut Unit) -> bool {
         return false;
     }
     let is_open = |block: usize| takes[owner[block] as usize];
+    let shape = unit.shape();
     let mut ins = vec![Bytes::default(); unit.blocks.len()];
-    let preds = Preds::of(unit);
-    let mut work: Vec<u32> = (0..unit.blocks.len() as u32).collect();
+    let mut found = false;
+    for &number in shape.order.iter().rev().filter(|number| !is_open(**number as usize)) {
+        let number = number as usize;
+        let bytes = after(&unit.blocks[number], &ins);
+        // In loops it is not yet known what matters.
+        ins[number] = match shape.has_loops {
+            true => before(&unit.blocks[number], bytes),
+            false => remove(&mut unit.blocks[number], bytes, &mut found),
+        };
+    }
+    if shape.has_loops {
+        go_round(unit, &shape, &mut ins, is_open);
+        for number in (0..unit.blocks.len()).filter(|number| !is_open(*number)) {
+            let bytes = after(&unit.blocks[number], &ins);
+            remove(&mut unit.blocks[number], bytes, &mut found);
+        }
+    }
+    found
+}
+
+/// Looks at blocks of loops until what matters at their beginnings is known.
+fn go_round(unit: &Unit, shape: &Shape, ins: &mut [Bytes], is_open: impl Fn(usize) -> bool) {
+    let preds = shape.preds(unit);
+    let mut work: Vec<u32> = shape.order.clone();
     let mut is_waiting = vec![true; unit.blocks.len()];
     while let Some(number) = work.pop() {
         let number = number as usize;
@@ -160,10 +186,7 @@ fn stores(unit: &mut Unit) -> bool {
             continue;
         }
         let block = &unit.blocks[number];
-        let mut bytes = after(block, &ins);
-        for inst in block.insts.iter().rev().filter(|inst| touches(&inst.op)) {
-            bytes.before(touch(&inst.op));
-        }
+        let bytes = before(block, after(block, ins));
         if bytes != ins[number] {
             ins[number] = bytes;
             for &pred in preds.of_block(number) {
@@ -173,24 +196,30 @@ fn stores(unit: &mut Unit) -> bool {
             }
         }
     }
-    let mut found = false;
-    for number in (0..unit.blocks.len()).filter(|number| !is_open(*number)) {
-        let mut bytes = after(&unit.blocks[number], &ins);
-        for inst in unit.blocks[number].insts.iter_mut().rev().filter(|i| touches(&i.op)) {
-            match touch(&inst.op) {
-                Touch::Writes(at, size) | Touch::Updates(at, size) if !bytes.has_any(at, size) => {
-                    inst.op = Op::Nop;
-                    found = true;
-                }
-                touch => bytes.before(touch),
+}
+
+/// The bytes that matter at the beginning of a block, of those that do before its end.
+fn before(block: &Block, mut bytes: Bytes) -> Bytes {
+    block.insts.iter().rev().for_each(|inst| bytes.before(touch(&inst.op)));
+    bytes
+}
+
+/// As [`before`]; takes out stores of bytes that do not matter.
+fn remove(block: &mut Block, mut bytes: Bytes, found: &mut bool) -> Bytes {
+    for inst in block.insts.iter_mut().rev() {
+        match touch(&inst.op) {
+            Touch::Writes(at, size) | Touch::Updates(at, size) if !bytes.has_any(at, size) => {
+                inst.op = Op::Nop;
+                *found = true;
             }
+            touch => bytes.before(touch),
         }
     }
-    found
+    bytes
 }
 
 /// The bytes that matter before the end of a block.
-fn after(block: &crate::ir::Block, ins: &[Bytes]) -> Bytes {
+fn after(block: &Block, ins: &[Bytes]) -> Bytes {
     let mut bytes = Bytes::default();
     block.successors().for_each(|to| bytes.union(&ins[to]));
     bytes.before(touch_end(&block.end));

@@ -5,8 +5,9 @@
 //! operation and a store of the same bytes become one update, where the store was.
 
 use super::Given;
+use super::kinds::{Kinds, Summary};
 use super::local::{Value, Values};
-use crate::ir::{Address, Binary, Check, Cond, End, Fill, Inst, Op, Operand, Place, Unit};
+use crate::ir::{Address, Binary, Check, Cond, End, Fill, Inst, Op, Operand, Place, RegSet, Unit};
 use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
 
 /// The pass.
@@ -16,8 +17,8 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let mut values = Values::new();
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
-        if insts.iter().any(|inst| matches!(inst.op, Op::Load { check: Check::None, .. })) {
-            let mut end = unit.blocks[number].end;
+        let mut end = unit.blocks[number].end;
+        if has_any(&insts, &end) {
             let uses = |op: &Op| rules.uses(unit, op);
             values.enter_counting(&insts, uses, rules.end(&end), live.after(number));
             for at in 0..insts.len() {
@@ -45,6 +46,17 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     }
     unit.keeps_shape();
     unit.keeps_live();
+}
+
+/// Whether there is a load and something that may take it in.
+fn has_any(insts: &[Inst], end: &End) -> bool {
+    let all = Summary::of(insts);
+    let compares = || {
+        let End::Branch { cond, .. } = end else { return false };
+        let is_compared = |inst: &Inst| inst.op.writes() & cond.uses() != RegSet::NONE;
+        insts.iter().any(is_compared)
+    };
+    all.has(Kinds::LOAD) && (all.has(Kinds::BINARY.or(Kinds::SIGN)) || compares())
 }
 
 /// A load that can be moved here.

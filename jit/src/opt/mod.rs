@@ -14,6 +14,7 @@ mod forward;
 mod fuse;
 mod guards;
 mod hoist;
+mod kinds;
 mod local;
 mod order;
 mod parts;

@@ -6,6 +6,7 @@
 //! `x`. Counts are taken modulo the width by shifts and rotates alike.
 
 use super::Given;
+use super::kinds::{Kinds, Summary};
 use super::local::{Value, Values};
 use crate::ir::{Binary, Fill, Inst, Op, Operand, Reg, Unit};
 use ebpfvm_asm::{AluOp, Size, Width};
@@ -17,7 +18,8 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let mut values = Values::new();
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
-        if insts.iter().any(|inst| is_left(&inst.op)) {
+        let kinds = Summary::of(&insts);
+        if [Kinds::LEFT, Kinds::RIGHT, Kinds::JOIN].into_iter().all(|kind| kinds.has(kind)) {
             let end = rules.end(&unit.blocks[number].end);
             let uses = |op: &Op| rules.uses(unit, op);
             values.enter_counting(&insts, uses, end, live.after(number));
@@ -37,10 +39,6 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     }
     unit.keeps_shape();
     unit.keeps_live();
-}
-
-fn is_left(op: &Op) -> bool {
-    matches!(op, Op::Binary { op: Binary::Alu(AluOp::Lsh), .. })
 }
 
 /// What becomes a rotate.

@@ -10,6 +10,7 @@
 //! memory, or leaves the block. Accesses with checks are left alone.
 
 use super::Given;
+use super::kinds::{Kinds, Summary};
 use super::local::Values;
 use super::parts::{From, Parts, Run, Table, ZERO, low_mask, size_of_bytes};
 use crate::ir::{Address, Binary, Check, Fill, Inst, Op, Operand, Reg, Unit};
@@ -22,7 +23,7 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let (mut values, mut table) = (Values::new(), Table::new());
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
-        if insts.iter().filter(|inst| is_access(&inst.op)).count() > 0 {
+        if has_any(&insts) {
             let end = rules.end(&unit.blocks[number].end);
             let uses = |op: &Op| rules.uses(unit, op);
             values.enter_counting(&insts, uses, end, live.after(number));
@@ -35,8 +36,12 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     unit.keeps_live();
 }
 
-fn is_access(op: &Op) -> bool {
-    matches!(op, Op::Load { check: Check::None, .. } | Op::Store { check: Check::None, .. })
+/// Whether there are stores to be joined, or accesses to bytes that something is made of.
+fn has_any(insts: &[Inst]) -> bool {
+    const MAKERS: Kinds =
+        Kinds::LEFT.or(Kinds::RIGHT).or(Kinds::MASK).or(Kinds::EXTEND).or(Kinds::SWAP);
+    let all = Summary::of(insts);
+    all.has(Kinds::LOAD.or(Kinds::STORE)) && all.has(MAKERS) || all.twice.has(Kinds::NARROW_STORE)
 }
 
 fn block(values: &mut Values, table: &mut Table, insts: &mut [Inst]) {
