@@ -7,10 +7,10 @@
 
 use ebpfvm_benches::chart::{Line, svg};
 use ebpfvm_benches::engine::{ENGINES, Engine, Outcome, Prepared, run_twice};
-use ebpfvm_benches::measure::{Effort, Subject, alternate};
+use ebpfvm_benches::measure::{Effort, Subject, alternate, median};
 use ebpfvm_benches::table::{Cell, Row, cells, render};
 use ebpfvm_benches::target::TARGETS;
-use ebpfvm_benches::workload::{WORKLOADS, Workload};
+use ebpfvm_benches::workload::{EMPTY, WORKLOADS, Workload};
 
 /// Where the picture goes.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/engines.svg");
@@ -43,7 +43,8 @@ fn main() {
     let names: Vec<&str> = engines.iter().map(|engine| engine.name).collect();
     println!("Median run times as multiples of the first column:\n");
     println!("{}", render(&names, &rows));
-    for line in TARGETS.iter().filter_map(|target| target.judge(&names, &rows)) {
+    let calls: Vec<Option<f64>> = engines.iter().map(|engine| call(engine, effort)).collect();
+    for line in TARGETS.iter().filter_map(|target| target.judge(&names, &rows, &calls)) {
         println!("{line}");
     }
     println!();
@@ -56,6 +57,14 @@ fn main() {
     if rows.iter().any(|row| row.cells.contains(&Cell::Wrong)) {
         println!("\nWhat is called wrong ran and gave another answer or left another memory.");
     }
+}
+
+/// Nanoseconds of a call of an empty program; none if the engine does not run it.
+fn call(engine: &Engine, effort: Effort) -> Option<f64> {
+    let mut prepared = (engine.prepare)(EMPTY).ok()?;
+    prepared.run().ok()?;
+    let mut timer = |runs| prepared.time(runs);
+    alternate(&mut [&mut timer], effort).pop().and_then(median)
 }
 
 fn draw(engines: &[&Engine], rows: &[Row]) {

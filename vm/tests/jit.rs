@@ -137,6 +137,22 @@ fn a_prepared_program_may_trap_and_run_again() {
 }
 
 #[test]
+fn a_prepared_program_may_trap_in_a_function_and_run_again() {
+    // Every other run reads past the memory, one call deep.
+    let text = "r2 = *(u64 *)(r1 + 0)\nr2 ^= 1\n*(u64 *)(r1 + 0) = r2\ncall fails\nr0 += 1\nexit\n\
+                fails: r0 = 40\nif r2 == 0 goto out\nr0 = *(u8 *)(r1 + 64)\nout: exit";
+    let vm = Vm::linux().build();
+    let instance = vm.link(program(text), &[]).unwrap();
+    let mut context = Context::raw(0u64.to_ne_bytes());
+    let mut prepared = instance.prepare(&mut context, 1_000).unwrap();
+    for _ in 0..20 {
+        let trap = prepared.run().expect_err("it reads past the memory");
+        assert!(matches!(trap.kind, TrapKind::Access { bytes: 1, .. }), "{trap}");
+        assert_eq!(prepared.run().unwrap(), 41);
+    }
+}
+
+#[test]
 fn many_threads_run_one_program() {
     let vm = Vm::linux().cpus(8).build();
     let map = vm.create_map(&MapDef::new("counters", MapType::Array, 4, 8, 4)).unwrap();

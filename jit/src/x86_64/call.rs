@@ -202,16 +202,15 @@ impl X64<'_> {
         self.set(RAX, 0);
         self.arith(Arith::Cmp, W32, R10, Src::Imm(array.entries as i32));
         self.jump_if(0x3, none);
-        if array.stride.is_power_of_two() {
-            let shift = array.stride.trailing_zeros() as u8;
-            if shift != 0 {
-                self.shift_imm(Shift::Left, W64, R10, shift);
-            }
+        let shift = array.stride.trailing_zeros() as u8;
+        if array.stride.is_power_of_two() && shift <= 3 {
+            self.set(RAX, array.base);
+            self.lea(W64, RAX, Mem { base: RAX, index: Some((R10, shift)), offset: 0 });
         } else {
             self.scale(R10, array.stride.into());
+            self.set(RAX, array.base);
+            self.arith(Arith::Add, W64, RAX, Src::Reg(R10));
         }
-        self.set(RAX, array.base);
-        self.arith(Arith::Add, W64, RAX, Src::Reg(R10));
         if array.lane_bytes != 0 {
             self.load_zero(Size::W, R10, Mem::state(offset_of!(State, cpu)));
             self.scale(R10, array.lane_bytes);
@@ -223,6 +222,10 @@ impl X64<'_> {
     /// `reg *= factor`
     fn scale(&mut self, reg: Gpr, factor: u64) {
         match i32::try_from(factor) {
+            _ if factor.is_power_of_two() => {
+                let shift = factor.trailing_zeros() as u8;
+                self.shift_imm(Shift::Left, W64, reg, shift);
+            }
             Ok(factor) => self.mul(W64, reg, reg, factor),
             Err(_) => {
                 self.set(R11, factor);

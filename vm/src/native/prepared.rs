@@ -1,6 +1,6 @@
 //! A program prepared for many runs on one context.
 
-use super::{Native, ended};
+use super::{Native, stopped};
 use crate::context::Context;
 use crate::instance::Instance;
 use crate::interp::exec::exec;
@@ -17,8 +17,18 @@ pub struct Prepared<'a> {
     run: Option<Run<'a>>,
     stack: Box<Stack>,
     fuel: u64,
-    /// The code to enter, if nothing else is to be done for a run.
-    alone: Option<&'a Native>,
+    /// What is entered, if nothing else is to be done for a run.
+    alone: Option<Alone<'a>>,
+}
+
+/// Code that calls nothing that knows of the run: it leaves the context where it is, and the run as it was
+/// before, unless it stops.
+struct Alone<'a> {
+    native: &'a Native,
+    /// What the code gets in `r1` and `r2`.
+    args: [u64; 2],
+    /// Whether the code counts its fuel.
+    is_metered: bool,
 }
 
 impl Instance {
@@ -45,7 +55,13 @@ impl Instance {
             run.regions.push_native_frame(native.functions[0].stack_bytes);
             run.instance = self;
             run.checked = native.is_checked;
+            run.regions.state.stop = State::RETURNED;
         }
+        let alone = alone.map(|native| {
+            let (r1, r2) = run.ctx.registers();
+            let is_metered = run.metered || native.is_checked;
+            Alone { native, args: [r1, r2], is_metered }
+        });
         Ok(Prepared { instance: self, run: Some(run), stack, fuel, alone })
     }
 }
@@ -57,23 +73,27 @@ impl Prepared<'_> {
     /// The trap that stopped it.
     #[inline]
     pub fn run(&mut self) -> Result<u64, Box<Trap>> {
-        let (Some(native), Some(run)) = (self.alone, &mut self.run) else {
+        let (Some(alone), Some(run)) = (&self.alone, &mut self.run) else {
             return self.run_anew();
         };
-        let (r1, r2) = run.ctx.registers();
+        let Alone { native, args: [r1, r2], is_metered } = *alone;
         let run: *mut Run<'_> = run;
         // SAFETY: the code is that of a verified program or has checks; the context is the one that it
         // was prepared for, and the first frame was entered then. As in `enter`, the run is used
         // through this pointer alone until the code has ended.
         unsafe {
             let state = &raw mut (*run).regions.state;
-            ((*state).fuel, (*state).stop) = ((*run).fuel as i64, State::RETURNED);
-            (*state).depth = 0;
+            if is_metered {
+                (*state).fuel = (*run).fuel as i64;
+            }
             if native.uses_cpu {
                 (*state).cpu = self.instance.cpu();
             }
             let value = native.code.enter(state, [r1, r2, 0, 0, 0]);
-            ended(&mut *run, self.instance, value)
+            match (*state).stop {
+                State::RETURNED => Ok(value),
+                _ => Err(stopped_alone(&mut *run, self.instance)),
+            }
         }
     }
 
@@ -86,4 +106,12 @@ impl Prepared<'_> {
         let result = unsafe { exec(run, self.instance, &mut self.stack) };
         self.instance.finish(run, result).map(|outcome| outcome.retval)
     }
+}
+
+/// Why code has stopped; the next run begins as if it had not.
+#[cold]
+fn stopped_alone(run: &mut Run<'_>, instance: &Instance) -> Box<Trap> {
+    let trap = stopped(run, instance);
+    (run.regions.state.stop, run.regions.state.depth) = (State::RETURNED, 0);
+    trap
 }
