@@ -227,13 +227,13 @@ impl Builder<'_, '_> {
     }
 
     /// Ends the block that is being made, if there is one.
-    #[inline]
+    #[inline(always)]
     fn end(&mut self, pc: Pc, end: End) -> Result<(), ErrorKind> {
         if let Some(start) = self.open.take() {
-            if self.unit.is_checked {
-                self.leave(&end);
-            }
             let needs = self.unit.blocks.close(start, end, pc);
+            if self.unit.is_checked {
+                self.leave();
+            }
             if needs.writes().has(Reg::FP) {
                 return Err(ErrorKind::WritesFramePointer);
             }
@@ -261,9 +261,10 @@ impl Builder<'_, '_> {
         self.shapes[10] = Shape::Frame;
     }
 
-    /// Notes what registers point to where the end of a block goes on.
-    fn leave(&mut self, end: &End) {
-        for edge in end.edges() {
+    /// Notes what registers point to where the last block goes on.
+    fn leave(&mut self) {
+        let last = self.unit.blocks.len() as u32 - 1;
+        for edge in self.unit.blocks.end(last).edges() {
             let arriving = &mut self.arriving[edge.to as usize];
             *arriving = Some(match arriving {
                 Some(before) => meet(before, &self.shapes),

@@ -85,15 +85,21 @@ mod sealed {
 
     type Entry = unsafe extern "C" fn(u64, u64, u64, u64, u64, *mut State) -> u64;
 
-    /// Pages that are made at once for small programs: each of these has one of its own.
+    /// Pages that are made at once for programs that need one.
     const STOCK: usize = 8;
+
+    /// Programs of up to so many pages have some that are used again.
+    const LARGEST: usize = 16;
+
+    /// Runs of a length beyond so many are kept without their memory.
+    const KEPT: usize = 64;
 
     /// What is after the code: a trap, for those who jump there.
     const TRAP: u8 = 0xcc;
 
-    /// Addresses of pages that are writable and nobody's. Most programs fit into one page, and
-    /// mapping, touching and unmapping it would take longer than compiling them.
-    static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    /// Addresses of pages in a row that are writable and nobody's: of one page, of two, and so on.
+    /// Mapping, touching and unmapping them would take longer than compiling programs that fit in.
+    static FREE: Mutex<[Vec<usize>; LARGEST]> = Mutex::new([const { Vec::new() }; LARGEST]);
 
     /// Code between two pages that cannot be accessed.
     #[derive(Debug)]
@@ -118,8 +124,8 @@ mod sealed {
     impl Code {
         pub(super) fn new(code: &[u8]) -> io::Result<Code> {
             let bytes = code.len().max(1).next_multiple_of(PAGE_BYTES);
-            let start = match bytes {
-                PAGE_BYTES => Pages::from_stock()?,
+            let start = match bytes / PAGE_BYTES {
+                pages @ ..=LARGEST => Pages::from_stock(pages)?,
                 _ => Pages::map(1, bytes)?,
             };
             // Gives the pages back when it is dropped, here too.
@@ -183,19 +189,21 @@ mod sealed {
             start.ok_or_else(|| io::ErrorKind::OutOfMemory.into())
         }
 
-        /// A writable page.
-        fn from_stock() -> io::Result<NonNull<u8>> {
+        /// So many writable pages in a row, at most [`LARGEST`].
+        fn from_stock(pages: usize) -> io::Result<NonNull<u8>> {
             let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+            let free = &mut free[pages - 1];
             if free.is_empty() {
-                let start = Pages::map(STOCK, PAGE_BYTES)?.as_ptr() as usize;
-                free.extend((0..STOCK).rev().map(|number| start + 2 * PAGE_BYTES * number));
+                let (runs, bytes) = (if pages == 1 { STOCK } else { 1 }, pages * PAGE_BYTES);
+                let start = Pages::map(runs, bytes)?.as_ptr() as usize;
+                free.extend((0..runs).rev().map(|run| start + run * (bytes + PAGE_BYTES)));
                 for page in &*free {
                     // SAFETY: a page that was mapped above. It is touched before it is asked for.
                     unsafe { (*page as *mut u8).write(TRAP) };
                 }
             }
-            let page = free.pop().and_then(|page| NonNull::new(page as *mut u8));
-            page.ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+            let start = free.pop().and_then(|start| NonNull::new(start as *mut u8));
+            start.ok_or_else(|| io::ErrorKind::OutOfMemory.into())
         }
 
         fn protect(&self, access: i32) -> io::Result<()> {
@@ -210,13 +218,21 @@ mod sealed {
     impl Drop for Pages {
         fn drop(&mut self) {
             // A borrowed program cannot be dropped while it runs.
-            if self.bytes != PAGE_BYTES {
+            let pages = self.bytes / PAGE_BYTES;
+            if pages > LARGEST {
                 let outer = self.bytes + 2 * PAGE_BYTES;
                 // SAFETY: the mapping is ours.
                 unsafe { libc::munmap(self.start.as_ptr().sub(PAGE_BYTES).cast(), outer) };
             } else if self.protect(libc::PROT_READ | libc::PROT_WRITE).is_ok() {
-                // A page that does not become writable is not used again.
+                // Pages that do not become writable are not used again.
                 let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+                let free = &mut free[pages - 1];
+                if free.len() >= KEPT {
+                    let start = self.start.as_ptr().cast();
+                    // SAFETY: the pages are ours. They are zeros when they are touched again; if the
+                    // host refuses, they are as they were.
+                    unsafe { libc::madvise(start, self.bytes, libc::MADV_DONTNEED) };
+                }
                 free.push(self.start.as_ptr() as usize);
             }
         }
@@ -289,7 +305,8 @@ mod tests {
 
     #[test]
     fn code_is_sealed_and_fenced() {
-        for bytes in [6, 4095, 4096, 4097, 100_000] {
+        // The second round has pages of the first.
+        for bytes in [6, 4095, 4096, 4097, 65_536, 65_537, 100_000].repeat(2) {
             let program = program(7, bytes);
             let (start, length) = program.range();
             assert_eq!((run(&program), length), (7, bytes));
@@ -300,13 +317,21 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_many_programs_are_used_again() {
+        for _ in 0..3 {
+            let programs: Vec<Program> = (0..100).map(|number| program(number, 5000)).collect();
+            assert!((0..).zip(&programs).all(|(number, program)| run(program) == number));
+        }
+    }
+
+    #[test]
     fn programs_come_and_go_on_many_threads() {
         std::thread::scope(|scope| {
             for thread in 0..4_u8 {
                 scope.spawn(move || {
                     for round in 0..2000_usize {
                         let number = thread * 50 + (round % 50) as u8;
-                        let bytes = if round % 100 == 0 { 10_000 } else { 6 };
+                        let bytes = [100_000, 10_000, 6, 6][(round % 100).min(3)];
                         let programs = [program(number, bytes), program(number + 1, bytes)];
                         let results = [run(&programs[0]), run(&programs[1])];
                         assert_eq!(results, [u64::from(number), u64::from(number) + 1]);

@@ -70,7 +70,7 @@ impl Needs {
     }
 
     /// What the end of a block needs.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of_end(end: &End) -> Needs {
         let (needs, cost) = match *end {
             End::Jump(edge) => (Needs::default(), edge.cost),

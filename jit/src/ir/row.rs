@@ -48,7 +48,7 @@ impl Row {
     }
 
     /// What was appended since the last block is one: what it needs.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn close(&mut self, start: Pc, end: End, end_pc: Pc) -> Needs {
         let needs = std::mem::take(&mut self.needs) | Needs::of_end(&end);
         self.blocks.push(Piece { start, insts: self.insts.len() as u32, end, end_pc, needs });
