@@ -58,6 +58,7 @@ struct Lent {
 }
 
 /// What a run may touch.
+#[derive(Default)]
 pub(crate) struct Regions {
     /// What compiled code sees: the packet with its metadata or the plain memory, the region found
     /// last by the search, and the frames in use. A frame may be smaller than its place: what the
@@ -80,18 +81,14 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    /// The regions of a run that has no stack yet.
-    pub(crate) fn new(window: Range, context: Range) -> Regions {
-        Regions {
-            state: State { window, ..State::default() },
-            frame: Range::default(),
-            stack: 0,
-            context,
-            plain_context: Range::default(),
-            records: Vec::new(),
-            lent: Vec::new(),
-            inner: Vec::new(),
-        }
+    /// Takes everything back that a run had.
+    pub(crate) fn clear(&mut self) {
+        let Regions { state, frame, stack: _, context, plain_context, records, lent, inner } = self;
+        (state.window, state.last, state.depth) = (Range::default(), Range::default(), u32::MAX);
+        (*frame, *context, *plain_context) = (Range::default(), Range::default(), Range::default());
+        records.clear();
+        lent.clear();
+        inner.clear();
     }
 
     /// Gives the context to functions and helpers as memory.

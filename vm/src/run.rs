@@ -216,31 +216,13 @@ impl<'a> Run<'a> {
     ) -> Run<'a> {
         let metered = fuel != NO_FUEL_LIMIT;
         let fuel = fuel.min(i64::MAX as u64);
-        ctx.begin(attach_type);
-        let window = window(ctx);
-        let room = ctx.room();
-        let context = match ctx.def() {
-            Some(_) => {
-                let bytes = room.context_bytes.into();
-                Range::new(ctx.registers().0, bytes, true)
-            }
-            None => Range::default(),
-        };
-        let mut regions = Regions::new(window, context);
-        if let Some(def) = ctx.def().filter(|def| !def.translated) {
-            regions.open_context(def.is_memory(ctx.prog_type()));
-        }
-        // Compiled code accesses whole contexts directly.
-        let is_whole = ctx.def().is_some_and(|def| room.context_bytes >= def.bytes);
-        regions.state.context = if is_whole { ctx.registers().0 } else { NO_CONTEXT };
-        ctx.shown().iter().for_each(|shown| regions.show(shown));
-        Run {
+        let mut run = Run {
             lock: None,
-            regions,
+            regions: Regions::default(),
             ctx,
             attach_type,
             fuel,
-            fuel_left: fuel as i64,
+            fuel_left: 0,
             instance: std::ptr::null(),
             ip: std::ptr::null(),
             trap: None,
@@ -261,17 +243,88 @@ impl<'a> Run<'a> {
             clones: Vec::new(),
             clone_bytes: 0,
             trust,
-            room,
+            room: Room::default(),
             metered,
             checked: false,
             panic: None,
             pending: None,
-        }
+        };
+        run.begin();
+        run
     }
 
-    /// Another run on the same context, once this one has ended.
-    pub(crate) fn begin_again(self, fuel: u64) -> Run<'a> {
-        Run::new(self.ctx, self.attach_type, fuel, self.trust)
+    /// Begins another run on the same context with the same fuel, once this one has ended.
+    pub(crate) fn begin_again(&mut self) {
+        // All fields by name, so that none is forgotten.
+        let Run {
+            lock,
+            regions,
+            ctx: _,
+            attach_type: _,
+            fuel: _,
+            fuel_left: _,
+            instance: _,
+            ip: _,
+            trap,
+            trapped,
+            frames: _,
+            depth,
+            may_goto: _,
+            next,
+            held,
+            inner_maps,
+            shown,
+            cells,
+            dynptrs,
+            firing,
+            acquired,
+            tail_calls,
+            redirect,
+            clones,
+            clone_bytes,
+            trust: _,
+            room: _,
+            metered: _,
+            checked,
+            panic,
+            pending,
+        } = self;
+        (*lock, *firing, *pending) = (None, None, None);
+        (*trap, *trapped, *panic) = (None, None, None);
+        // What they had may point into what follows.
+        regions.clear();
+        (*cells, *dynptrs) = (Cells::default(), Dynptrs::default());
+        (*next, *redirect) = (None, None);
+        clones.clear();
+        acquired.clear();
+        shown.clear();
+        inner_maps.clear();
+        held.clear();
+        (*depth, *tail_calls, *clone_bytes, *checked) = (0, 0, 0, false);
+        self.begin();
+    }
+
+    /// Takes what the context has for a run.
+    fn begin(&mut self) {
+        let Run { ctx, regions, .. } = self;
+        ctx.begin(self.attach_type);
+        self.fuel_left = self.fuel as i64;
+        self.room = ctx.room();
+        regions.set_window(window(ctx));
+        // Compiled code accesses whole contexts directly.
+        regions.state.context = NO_CONTEXT;
+        let base = ctx.registers().0;
+        if let Some(def) = ctx.def() {
+            let bytes = self.room.context_bytes;
+            regions.context = Range::new(base, bytes.into(), true);
+            if !def.translated {
+                regions.open_context(def.is_memory(ctx.prog_type()));
+            }
+            if bytes >= def.bytes {
+                regions.state.context = base;
+            }
+        }
+        ctx.shown().iter().for_each(|shown| regions.show(shown));
     }
 
     /// What the run has cost so far.

@@ -262,6 +262,43 @@ fn tail_calls_end_at_33_and_fall_through() {
 }
 
 #[test]
+fn prepared_runs_begin_anew() {
+    let bench = Bench::new(&[
+        (MapType::ProgArray, 4, 4, 2),
+        (MapType::Array, 4, 8, 1),
+        (MapType::Ringbuf, 0, 0, 4096),
+    ]);
+    // Tail calls are counted by run, records that are not submitted are given back at its end, and
+    // what one had is no memory of the next.
+    let again = bench.link(
+        ProgType::Xdp,
+        "r6 = r1; r1 = map[idx:1][0]+0; r7 = *(u64 *)(r1 + 0); r7 += 1; *(u64 *)(r1 + 0) = r7
+         if r7 & 1 goto +5; r1 = map[idx:2]; r2 = 64; r3 = 0; call 131
+         r1 = r6; r2 = map[idx:0]; r3 = 1; call 12; r0 = r7; exit",
+    );
+    let array: &ProgArray = bench.maps[0].as_kind().unwrap();
+    array.set(1, again.clone()).unwrap();
+    let stale = bench.link(
+        ProgType::Xdp,
+        "r6 = map[idx:1][0]+0; r1 = *(u64 *)(r6 + 0); if r1 == 0 goto +2; r0 = *(u8 *)(r1 + 0); exit
+         r1 = map[idx:2]; r2 = 64; r3 = 0; call 131; *(u64 *)(r6 + 0) = r0; r0 = 7; exit",
+    );
+    let mut ctx = Context::packet(ProgType::Xdp, &packet()).unwrap();
+    let mut prepared = again.prepare(&mut ctx, FUEL).unwrap();
+    for round in 1..=200 {
+        assert_eq!(prepared.run().unwrap(), round * 34);
+    }
+    drop(prepared);
+    bench.maps[1].write(&[0; 4], &[0; 8], UpdateFlags::ANY).unwrap();
+    bench.maps[2].as_kind::<Ringbuf>().unwrap().consume(|_| ());
+    let mut prepared = stale.prepare(&mut ctx, FUEL).unwrap();
+    assert_eq!(prepared.run().unwrap(), 7);
+    let trap = prepared.run().unwrap_err();
+    assert!(matches!(trap.kind, TrapKind::Access { bytes: 1, .. }), "{trap}");
+    array.clear();
+}
+
+#[test]
 fn perf_events_carry_data_and_packet() {
     let bench = Bench::new(&[(MapType::PerfEventArray, 4, 4, 4)]);
     let array: &PerfEventArray = bench.maps[0].as_kind().unwrap();

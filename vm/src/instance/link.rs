@@ -241,6 +241,7 @@ impl Instance {
     fn of(vm: &Vm, text: Text, maps: &[MapRef], bound: Bound) -> Instance {
         Instance {
             id: NEXT_ID.fetch_add(1, Relaxed),
+            layout: vm.layout(text.program().prog_type).cloned(),
             text,
             vm: vm.for_program(),
             this: Weak::new(),

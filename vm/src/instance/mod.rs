@@ -8,7 +8,7 @@ pub use error::{LinkError, LinkErrorKind};
 pub(crate) use link::{BoundCall, func_of_token};
 pub use runs::Outcome;
 
-use crate::context::Room;
+use crate::context::{Layout, Room};
 use crate::helper::Helper;
 use crate::host::Host;
 use crate::interp::lower::{Lowered, LoweredForms};
@@ -29,6 +29,8 @@ pub struct Instance {
     id: u32,
     text: Text,
     vm: Vm,
+    /// What the machine gives to programs of this type; none if that is plain memory.
+    layout: Option<Layout>,
     /// Itself, as it is shared.
     this: Weak<Instance>,
     maps: Vec<MapRef>,
@@ -48,6 +50,15 @@ enum Text {
     Accepted { program: VerifiedProgram, rewritten: Rewritten },
 }
 
+impl Text {
+    fn program(&self) -> &Program {
+        match self {
+            Text::Unjudged(program) => program,
+            Text::Accepted { program, .. } => program.program(),
+        }
+    }
+}
+
 impl Instance {
     /// A number that no other instance of this process has.
     pub fn id(&self) -> u32 {
@@ -56,10 +67,7 @@ impl Instance {
 
     /// The program.
     pub fn program(&self) -> &Program {
-        match &self.text {
-            Text::Unjudged(program) => program,
-            Text::Accepted { program, .. } => program.program(),
-        }
+        self.text.program()
     }
 
     /// The program's type.
@@ -114,9 +122,8 @@ impl Instance {
 
     /// Whether the program may go on with the context of another.
     pub(crate) fn takes_context_of(&self, other: &Instance) -> bool {
-        let layout = |instance: &Instance| instance.vm.layout(instance.prog_type()).cloned();
         self.prog_type() == other.prog_type()
-            && match (layout(self), layout(other)) {
+            && match (&self.layout, &other.layout) {
                 (Some(a), Some(b)) => Arc::ptr_eq(&a.def, &b.def) || a == b,
                 (a, b) => a.is_none() && b.is_none(),
             }

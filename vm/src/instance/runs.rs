@@ -170,7 +170,7 @@ impl Instance {
 
     pub(crate) fn expect_context(&self, ctx: &mut Context) -> Result<(), Box<Trap>> {
         if ctx.prog_type() == self.program().prog_type {
-            if ctx.has_layout(self.vm.layout(self.program().prog_type)) {
+            if ctx.has_layout(self.layout.as_ref()) {
                 let ready = ctx.prepare(self.program().attach_type);
                 return ready.map_err(|what| self.trap(Pc(0), TrapKind::Unsupported(what)));
             }

@@ -13,10 +13,8 @@ use ebpfvm_jit::State;
 /// a call of compiled code that calls no helpers costs a few nanoseconds.
 pub struct Prepared<'a> {
     instance: &'a Instance,
-    /// None only while one run gives way to the next.
-    run: Option<Run<'a>>,
+    run: Run<'a>,
     stack: Box<Stack>,
-    fuel: u64,
     /// What is entered, if nothing else is to be done for a run.
     alone: Option<Alone<'a>>,
 }
@@ -62,7 +60,7 @@ impl Instance {
             let is_metered = run.metered || native.is_checked;
             Alone { native, args: [r1, r2], is_metered }
         });
-        Ok(Prepared { instance: self, run: Some(run), stack, fuel, alone })
+        Ok(Prepared { instance: self, run, stack, alone })
     }
 }
 
@@ -73,10 +71,9 @@ impl Prepared<'_> {
     /// The trap that stopped it.
     #[inline]
     pub fn run(&mut self) -> Result<u64, Box<Trap>> {
-        let (Some(alone), Some(run)) = (&self.alone, &mut self.run) else {
-            return self.run_anew();
-        };
+        let Some(alone) = &self.alone else { return self.run_anew() };
         let Alone { native, args: [r1, r2], is_metered } = *alone;
+        let run = &mut self.run;
         let run: *mut Run<'_> = run;
         // SAFETY: the code is that of a verified program or has checks; the context is the one that it
         // was prepared for, and the first frame was entered then. As in `enter`, the run is used
@@ -99,8 +96,8 @@ impl Prepared<'_> {
 
     /// Runs the program with everything around it.
     fn run_anew(&mut self) -> Result<u64, Box<Trap>> {
-        let Some(run) = self.run.take() else { unreachable!("a run is there between runs") };
-        let run = self.run.insert(run.begin_again(self.fuel));
+        let run = &mut self.run;
+        run.begin_again();
         // SAFETY: only programs that the verifier accepted run without checks, on the context that
         // their type has in this machine.
         let result = unsafe { exec(run, self.instance, &mut self.stack) };
