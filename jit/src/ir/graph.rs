@@ -1,6 +1,7 @@
 //! Where control comes from: predecessors of blocks, and an order in which they are visited.
 
 use super::{Block, End, Unit};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 impl Block {
@@ -78,7 +79,18 @@ pub struct Shape {
     pub place: Vec<u32>,
     /// Whether control may come to a block again.
     pub has_loops: bool,
+    /// The order, cut into loops and what is between them.
+    pub parts: Vec<Part>,
     preds: OnceLock<Preds>,
+}
+
+/// A part of the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its places in the order.
+    pub places: Range<usize>,
+    /// Whether there are ways back in it. From other parts no way leads back.
+    pub is_loop: bool,
 }
 
 impl Shape {
@@ -121,15 +133,83 @@ impl Shape {
         }
         order.reverse();
         order.iter().zip(0..).for_each(|(block, at)| place[*block as usize] = at);
-        Shape { order, place, has_loops, preds: OnceLock::new() }
+        let mut shape =
+            Shape { order, place, has_loops, parts: Vec::new(), preds: OnceLock::new() };
+        shape.parts = shape.cut(unit);
+        shape
+    }
+
+    /// Cuts the order into parts.
+    fn cut(&self, unit: &Unit) -> Vec<Part> {
+        let mut loops: Vec<Range<usize>> = Vec::new();
+        for (at, block) in self.order.iter().enumerate().filter(|_| self.has_loops) {
+            let places =
+                unit.blocks[*block as usize].successors().map(|to| self.place[to] as usize);
+            let Some(mut start) = places.min().filter(|first| *first <= at) else { continue };
+            // Loops with a block in common are one.
+            while let Some(last) = loops.pop_if(|last| last.end > start) {
+                start = start.min(last.start);
+            }
+            loops.push(start..at + 1);
+        }
+        let mut parts = Vec::with_capacity(2 * loops.len() + 1);
+        let mut end = 0;
+        for places in loops {
+            if end < places.start {
+                parts.push(Part { places: end..places.start, is_loop: false });
+            }
+            end = places.end;
+            parts.push(Part { places, is_loop: true });
+        }
+        if end < self.order.len() {
+            parts.push(Part { places: end..self.order.len(), is_loop: false });
+        }
+        parts
     }
 
     /// Whether it is the shape of a unit still.
     pub(super) fn is_of(&self, unit: &Unit) -> bool {
-        let Shape { order, place, has_loops, preds } = Shape::of(unit);
+        let Shape { order, place, has_loops, parts: _, preds } = Shape::of(unit);
         let is_same = |own: &Preds| own == preds.get_or_init(|| Preds::of(unit));
         (&self.order, &self.place, self.has_loops) == (&order, &place, has_loops)
             && self.preds.get().is_none_or(is_same)
+    }
+
+    /// The blocks of a part, in order.
+    pub fn blocks(&self, part: &Part) -> impl DoubleEndedIterator<Item = usize> {
+        self.order[part.places.clone()].iter().map(|block| *block as usize)
+    }
+
+    /// Goes backwards through the blocks of a part that is a loop: first those that lead back in it, and
+    /// then those before each for which `see` says that something new holds at its beginning.
+    pub fn go_round(&self, unit: &Unit, part: &Part, mut see: impl FnMut(usize) -> bool) {
+        if !part.is_loop {
+            return;
+        }
+        let preds = self.preds(unit);
+        let first = part.places.start;
+        let leads_back = |at: &usize| {
+            let mut successors = unit.blocks[self.order[*at] as usize].successors();
+            successors.any(|to| self.place[to] as usize <= *at)
+        };
+        let mut work: Vec<usize> = part.places.clone().filter(leads_back).collect();
+        let mut is_waiting = vec![false; part.places.len()];
+        work.iter().for_each(|at| is_waiting[*at - first] = true);
+        while let Some(at) = work.pop() {
+            is_waiting[at - first] = false;
+            let block = self.order[at] as usize;
+            if !see(block) {
+                continue;
+            }
+            for &pred in preds.of_block(block) {
+                let at = self.place[pred as usize] as usize;
+                if part.places.contains(&at)
+                    && !std::mem::replace(&mut is_waiting[at - first], true)
+                {
+                    work.push(at);
+                }
+            }
+        }
     }
 
     /// Whether control can come to a block.
@@ -172,6 +252,21 @@ mod tests {
         assert_eq!(shape.order, [0, 1, 2, 3, 4]);
         assert_eq!(shape.place, [0, 1, 2, 3, 4, Shape::NOWHERE]);
         assert!(shape.has_loops && shape.reaches(4) && !shape.reaches(5));
+        let part = |places, is_loop| Part { places, is_loop };
+        assert_eq!(shape.parts, [part(0..1, false), part(1..2, true), part(2..5, false)]);
         assert!(!Shape::of(&unit_of("if r1 == 0 goto out\nr0 = 1\nout: exit")).has_loops);
+    }
+
+    #[test]
+    fn loops_with_a_block_in_common_are_one_part() {
+        let parts = |text: &str| {
+            let shape = Shape::of(&unit_of(text));
+            shape.parts.into_iter().map(|part| (part.places, part.is_loop)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts("r0 = 1\nexit"), [(0..1, false)]);
+        // A loop in a loop, and one after it.
+        let text = "r0 = 0\nouter: r1 += 1\ninner: r0 += 1\nif r0 < 9 goto inner\n\
+            if r1 < 5 goto outer\nlast: r2 += 1\nif r2 < 5 goto last\nexit";
+        assert_eq!(parts(text), [(0..1, false), (1..4, true), (4..5, true), (5..6, false)]);
     }
 }

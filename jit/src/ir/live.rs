@@ -4,7 +4,7 @@
 //! a helper does not change them and a function leaves them as they are at its exit. There, calls of
 //! functions read all registers, for a callee may read what its caller left in any.
 
-use super::graph::Shape;
+use super::graph::{Part, Shape};
 use super::{Block, End, Inst, Op, Reg, RegSet, Unit};
 use ebpfvm_asm::Width;
 
@@ -109,20 +109,21 @@ impl Live {
         let mut live = Live::nothing(unit);
         // Of each block what it writes, if it may have to be looked at again.
         let mut kills = vec![RegSet::NONE; if shape.has_loops { unit.blocks.len() } else { 0 }];
-        for &number in shape.order.iter().rev() {
-            let number = number as usize;
-            let block = &unit.blocks[number];
-            let (uses, writes) = live.rules.through(unit, block);
-            live.outs[number] = live.at_end(block);
-            live.ins[number] = uses | live.outs[number].without(writes) | live.otherwise(block);
-            if let Some(kills) = kills.get_mut(number) {
-                *kills = writes;
+        for part in shape.parts.iter().rev() {
+            for number in shape.blocks(part).rev() {
+                let block = &unit.blocks[number];
+                let (uses, writes) = live.rules.through(unit, block);
+                live.outs[number] = live.at_end(block);
+                live.ins[number] = uses | live.outs[number].without(writes) | live.otherwise(block);
+                if part.is_loop {
+                    kills[number] = writes;
+                }
             }
+            // What is read first in a block is in the set already.
+            live.go_round(unit, shape, part, |live, number| {
+                live.ins[number] | live.outs[number].without(kills[number])
+            });
         }
-        // What is read first in a block is in the set already.
-        live.go_round(unit, shape, |live, number| {
-            live.ins[number] | live.outs[number].without(kills[number])
-        });
         live
     }
 
@@ -130,19 +131,18 @@ impl Live {
     /// them nor, round and round, for themselves.
     pub fn prune(unit: &mut Unit, shape: &Shape) -> Live {
         let mut live = Live::nothing(unit);
-        for &number in shape.order.iter().rev() {
-            let number = number as usize;
-            live.outs[number] = live.at_end(&unit.blocks[number]);
-            // In loops it is not yet known what is needed.
-            live.ins[number] = match shape.has_loops {
-                true => live.needed(unit, number),
-                false => live.prune_block(unit, number),
-            };
-        }
-        if shape.has_loops {
-            live.go_round(unit, shape, |live, number| live.needed(unit, number));
-            for &number in &shape.order {
-                live.prune_block(unit, number as usize);
+        for part in shape.parts.iter().rev() {
+            // In loops it is not known at first what is needed.
+            if part.is_loop {
+                for number in shape.blocks(part).rev() {
+                    live.outs[number] = live.at_end(&unit.blocks[number]);
+                    live.ins[number] = live.needed(unit, number);
+                }
+                live.go_round(unit, shape, part, |live, number| live.needed(unit, number));
+            }
+            for number in shape.blocks(part).rev() {
+                live.outs[number] = live.at_end(&unit.blocks[number]);
+                live.ins[number] = live.prune_block(unit, number);
             }
         }
         live
@@ -193,36 +193,21 @@ impl Live {
         set | self.otherwise(&unit.blocks[number])
     }
 
-    /// Looks again at blocks after which more matters than was known: at each at most once a register
-    /// and edge. `before` says what matters at the beginning of a block then.
-    fn go_round(&mut self, unit: &Unit, shape: &Shape, before: impl Fn(&Live, usize) -> RegSet) {
-        if !shape.has_loops {
-            return;
-        }
-        let preds = shape.preds(unit);
-        let goes_back = |block: &u32| {
-            let place = shape.place[*block as usize];
-            unit.blocks[*block as usize].successors().any(|to| shape.place[to] <= place)
-        };
-        let mut work: Vec<u32> = shape.order.iter().copied().filter(goes_back).collect();
-        let mut is_waiting = vec![false; unit.blocks.len()];
-        work.iter().for_each(|block| is_waiting[*block as usize] = true);
-        while let Some(number) = work.pop() {
-            let number = number as usize;
-            is_waiting[number] = false;
+    /// Looks again at blocks of a loop after which more matters than was known: at each at most once a
+    /// register and edge. `before` says what matters at the beginning of a block then.
+    fn go_round(
+        &mut self,
+        unit: &Unit,
+        shape: &Shape,
+        part: &Part,
+        before: impl Fn(&Live, usize) -> RegSet,
+    ) {
+        shape.go_round(unit, part, |number| {
             let block = &unit.blocks[number];
             self.outs[number] = self.at_end(block);
             let new = before(self, number) | self.otherwise(block);
-            if new != self.ins[number] {
-                self.ins[number] = new;
-                for &pred in preds.of_block(number) {
-                    let is_known = std::mem::replace(&mut is_waiting[pred as usize], true);
-                    if !is_known && shape.reaches(pred as usize) {
-                        work.push(pred);
-                    }
-                }
-            }
-        }
+            std::mem::replace(&mut self.ins[number], new) != new
+        });
     }
 
     /// Whether no less matters anywhere than in another result for the same blocks.

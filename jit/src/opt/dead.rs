@@ -4,7 +4,6 @@
 //! has it may read any of it, in calls too.
 
 use super::Given;
-use crate::ir::graph::Shape;
 use crate::ir::{Address, Block, Cond, End, Op, Operand, Place, Reg, RegSet, Unit};
 use crate::state::FRAME_BYTES;
 use ebpfvm_asm::{Size, Width};
@@ -155,47 +154,26 @@ fn stores(unit: &mut Unit) -> bool {
     let shape = unit.shape();
     let mut ins = vec![Bytes::default(); unit.blocks.len()];
     let mut found = false;
-    for &number in shape.order.iter().rev().filter(|number| !is_open(**number as usize)) {
-        let number = number as usize;
-        let bytes = after(&unit.blocks[number], &ins);
-        // In loops it is not yet known what matters.
-        ins[number] = match shape.has_loops {
-            true => before(&unit.blocks[number], bytes),
-            false => remove(&mut unit.blocks[number], bytes, &mut found),
-        };
-    }
-    if shape.has_loops {
-        go_round(unit, &shape, &mut ins, is_open);
-        for number in (0..unit.blocks.len()).filter(|number| !is_open(*number)) {
+    for part in shape.parts.iter().rev() {
+        let blocks = || shape.blocks(part).rev().filter(|number| !is_open(*number));
+        // In loops it is not known at first what matters.
+        if part.is_loop {
+            for number in blocks() {
+                let block = &unit.blocks[number];
+                ins[number] = before(block, after(block, &ins));
+            }
+            shape.go_round(unit, part, |number| {
+                let block = &unit.blocks[number];
+                let new = before(block, after(block, &ins));
+                !is_open(number) && std::mem::replace(&mut ins[number], new) != new
+            });
+        }
+        for number in blocks() {
             let bytes = after(&unit.blocks[number], &ins);
-            remove(&mut unit.blocks[number], bytes, &mut found);
+            ins[number] = remove(&mut unit.blocks[number], bytes, &mut found);
         }
     }
     found
-}
-
-/// Looks at blocks of loops until what matters at their beginnings is known.
-fn go_round(unit: &Unit, shape: &Shape, ins: &mut [Bytes], is_open: impl Fn(usize) -> bool) {
-    let preds = shape.preds(unit);
-    let mut work: Vec<u32> = shape.order.clone();
-    let mut is_waiting = vec![true; unit.blocks.len()];
-    while let Some(number) = work.pop() {
-        let number = number as usize;
-        is_waiting[number] = false;
-        if is_open(number) {
-            continue;
-        }
-        let block = &unit.blocks[number];
-        let bytes = before(block, after(block, ins));
-        if bytes != ins[number] {
-            ins[number] = bytes;
-            for &pred in preds.of_block(number) {
-                if !std::mem::replace(&mut is_waiting[pred as usize], true) {
-                    work.push(pred);
-                }
-            }
-        }
-    }
 }
 
 /// The bytes that matter at the beginning of a block, of those that do before its end.

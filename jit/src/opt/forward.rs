@@ -1,6 +1,6 @@
 //! What holds at the beginning of blocks, found by going forward through a unit, and what follows.
 
-use crate::ir::graph::Shape;
+use crate::ir::graph::{Part, Shape};
 use crate::ir::{Block, Cond, End, Unit};
 
 /// What may be known at a place.
@@ -39,29 +39,31 @@ pub(super) struct Changes {
 
 /// Changes all blocks by what is known at their beginnings. Those that control does not come to stay.
 ///
-/// Where there are no loops, they are changed at once.
+/// Outside of loops, they are changed at once.
 pub(super) fn improve<F: Improve>(unit: &mut Unit) {
     let shape = unit.shape();
     let mut starts = Starts::<F>::of(unit);
-    if shape.has_loops {
-        starts.solve(unit, &shape);
-    }
     let mut changes = Changes::default();
-    for &number in &shape.order {
-        let Some(mut fact) = starts.take(number) else { continue };
-        let block = &mut unit.blocks[number as usize];
-        if shape.has_loops {
-            fact.improve(block, &mut changes);
-        } else {
-            if !block.guards.is_empty() {
-                starts.meet(block.otherwise, &fact);
-            }
-            fact.improve(block, &mut changes);
-            leave(&fact, &block.end, |to, fact| {
-                starts.meet(to, fact);
-            });
+    for part in &shape.parts {
+        if part.is_loop {
+            starts.solve(unit, &shape, part);
         }
-        fact.improve_end(&mut block.end, &mut changes);
+        for number in shape.blocks(part) {
+            let Some(mut fact) = starts.take(number as u32) else { continue };
+            let block = &mut unit.blocks[number];
+            if part.is_loop {
+                fact.improve(block, &mut changes);
+            } else {
+                if !block.guards.is_empty() {
+                    starts.meet(block.otherwise, &fact);
+                }
+                fact.improve(block, &mut changes);
+                leave(&fact, &block.end, |to, fact| {
+                    starts.meet(to, fact);
+                });
+            }
+            fact.improve_end(&mut block.end, &mut changes);
+        }
     }
     if !changes.edges {
         unit.keeps_shape();
@@ -89,7 +91,7 @@ fn leave<F: Fact>(fact: &F, end: &End, mut tell: impl FnMut(u32, &F)) {
 pub(super) fn solve<F: Fact>(unit: &mut Unit) -> Vec<Option<F>> {
     let mut starts = Starts::of(unit);
     let shape = unit.shape();
-    starts.solve(unit, &shape);
+    shape.parts.iter().for_each(|part| starts.solve(unit, &shape, part));
     (0..unit.blocks.len() as u32).map(|block| starts.get(block)).collect()
 }
 
@@ -115,28 +117,29 @@ impl<F: Fact> Starts<F> {
         starts
     }
 
-    /// Finds out what is known.
+    /// Finds out what is known in a part, and tells those behind it.
     ///
-    /// Loops start from what is known before them, and are looked at again while their rounds contradict.
-    fn solve(&mut self, unit: &Unit, shape: &Shape) {
-        let order = &shape.order;
-        let mut is_waiting = vec![true; order.len()];
+    /// Loops start from what is known before them, and are looked at again while their rounds
+    /// contradict.
+    fn solve(&mut self, unit: &Unit, shape: &Shape, part: &Part) {
+        let (start, end) = (part.places.start, part.places.end);
+        let mut is_waiting = vec![true; part.places.len()];
         // Rounds in the visiting order, each from the first block that has to be looked at.
-        let mut first = 0;
-        while first < order.len() {
-            let from = std::mem::replace(&mut first, order.len());
-            for index in from..order.len() {
-                if !std::mem::take(&mut is_waiting[index]) {
+        let mut first = start;
+        while first < end {
+            let from = std::mem::replace(&mut first, end);
+            for index in from..end {
+                if !std::mem::take(&mut is_waiting[index - start]) {
                     continue;
                 }
-                let block = &unit.blocks[order[index] as usize];
-                let Some(mut fact) = self.get(order[index]) else { continue };
+                let block = &unit.blocks[shape.order[index] as usize];
+                let Some(mut fact) = self.get(shape.order[index]) else { continue };
                 let mut tell = |to: u32, fact: &F| {
-                    if self.meet(to, fact) {
-                        let to = shape.place[to as usize] as usize;
-                        is_waiting[to] = true;
-                        if to <= index {
-                            first = first.min(to);
+                    let place = shape.place[to as usize] as usize;
+                    if self.meet(to, fact) && place < end {
+                        is_waiting[place - start] = true;
+                        if place <= index {
+                            first = first.min(place);
                         }
                     }
                 };
