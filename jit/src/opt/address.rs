@@ -16,7 +16,7 @@ use ebpfvm_asm::{AluOp, Width};
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let live = unit.live();
     let rules = live.rules();
-    let mut values = Values::new();
+    let mut values = Values::new(unit);
     let (mut forms, mut folded) = (Vec::new(), Vec::new());
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);

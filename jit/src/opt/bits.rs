@@ -13,7 +13,7 @@ use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let live = unit.live();
     let rules = live.rules();
-    let mut values = Values::new();
+    let mut values = Values::new(unit);
     let mut turned = false;
     for number in 0..unit.blocks.len() {
         if !has_any(&unit.blocks[number]) {

@@ -14,7 +14,7 @@ use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let live = unit.live();
     let rules = live.rules();
-    let mut values = Values::new();
+    let mut values = Values::new(unit);
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
         let mut end = unit.blocks[number].end;
@@ -303,8 +303,25 @@ pub(super) fn mirrored(op: JmpOp) -> JmpOp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ir::eval::{Input, checked_unit_of, run as evaluate};
     use crate::opt::local::tests::after;
     use crate::opt::same::keeps_meaning;
+
+    #[test]
+    fn helpers_leave_arguments_to_be_read_where_nobody_has_verified() {
+        let text = "r2 = *(u8 *)(r10 - 8)\nr2 |= 7\n*(u8 *)(r10 - 8) = r2\nCALL\nr0 += r2\nexit";
+        for call in ["call 5", "r0 = *(u8 *)skb[1]"] {
+            let before = checked_unit_of(&text.replace("CALL", call));
+            let mut after = before.clone();
+            run(&mut after, &Given { facts: None, has_spare: false });
+            let input = Input { window: vec![1, 2, 3], fuel: 10, salt: 7 };
+            assert_eq!(evaluate(&after, &input), evaluate(&before, &input), "{call}");
+        }
+        let mut unit = checked_unit_of(&text.replace("CALL\nr0 += r2", "r2 = 1\ncall 5"));
+        run(&mut unit, &Given { facts: None, has_spare: false });
+        let updates = unit.blocks[0].insts.iter().filter(|i| matches!(i.op, Op::Update { .. }));
+        assert_eq!(updates.count(), 1, "nobody reads what is written again before");
+    }
 
     #[test]
     fn loaded_operands_are_memory_operands() {

@@ -7,7 +7,7 @@
 //!
 //! Invariant: two registers with the same value number hold the same 64 bits.
 
-use crate::ir::{Address, Inst, Op, Operand, Reg, RegSet};
+use crate::ir::{Address, Inst, Op, Operand, Reg, RegSet, Unit};
 use ebpfvm_asm::Width;
 
 /// The number of a value: a register at the block's beginning, what an operation of the block makes,
@@ -42,12 +42,20 @@ pub(super) struct Values {
     made: Vec<Made>,
     epoch: u32,
     opaque: Value,
+    /// Whether helpers leave `r1` to `r5` as they are ([`Unit::is_checked`]).
+    keeps_args: bool,
 }
 
 impl Values {
-    /// For any number of blocks.
-    pub(super) fn new() -> Values {
-        Values { now: [0; Reg::COUNT], made: Vec::new(), epoch: 0, opaque: OPAQUE }
+    /// For any number of blocks of a unit.
+    pub(super) fn new(unit: &Unit) -> Values {
+        Values {
+            now: [0; Reg::COUNT],
+            made: Vec::new(),
+            epoch: 0,
+            opaque: OPAQUE,
+            keeps_args: unit.is_checked,
+        }
     }
 
     /// Goes to the beginning of a block of so many operations.
@@ -119,8 +127,11 @@ impl Values {
         if op.writes_memory() {
             self.epoch += 1;
         }
-        let writes = op.writes();
+        let mut writes = op.writes();
         if writes == RegSet::CALL {
+            if self.keeps_args && !matches!(op, Op::CallLocal { .. }) {
+                writes = writes.without(RegSet::ARGS);
+            }
             for reg in writes.iter() {
                 self.now[reg.index()] = self.opaque;
                 self.opaque += 1;
@@ -262,7 +273,6 @@ fn operands(op: &Op) -> (Option<Reg>, Option<Reg>) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::ir::Unit;
     use crate::ir::eval::unit_of;
     use crate::ir::live::{Live, Rules};
     use crate::opt::Given;
@@ -298,7 +308,7 @@ pub(super) mod tests {
     fn copies_share_a_value_and_writes_end_it() {
         let unit = unit_of("r3 = r1\nw4 = 7\nw5 = w4\nr3 += 1\ncall 1\nexit");
         let insts = &unit.blocks[0].insts;
-        let mut values = Values::new();
+        let mut values = Values::new(&unit);
         values.enter(insts.len());
         let [r1, r3, r4, r5] = [1, 3, 4, 5].map(Reg::new);
         for (at, inst) in insts.iter().enumerate() {

@@ -15,7 +15,7 @@ use ebpfvm_asm::{AluOp, Size, Width};
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let live = unit.live();
     let rules = live.rules();
-    let mut values = Values::new();
+    let mut values = Values::new(unit);
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
         let kinds = Summary::of(&insts);

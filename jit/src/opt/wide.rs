@@ -20,7 +20,7 @@ use ebpfvm_asm::{AluOp, Size, Width};
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     let live = unit.live();
     let rules = live.rules();
-    let (mut values, mut table) = (Values::new(), Table::new());
+    let (mut values, mut table) = (Values::new(unit), Table::new());
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
         if has_any(&insts) {
