@@ -35,7 +35,7 @@ mod x86_64;
 
 pub use emit::Emitted;
 pub use features::Features;
-pub use link::{Answer, Array, Callee, Link, Lookup, Runtime, Way};
+pub use link::{Answer, Array, Callee, Link, Lookup, Runtime, Trusting, Way};
 pub use state::{FRAME_BYTES, MAX_FRAMES, Region, State};
 pub use symbols::Symbols;
 

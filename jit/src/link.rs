@@ -80,8 +80,26 @@ pub enum Callee {
         /// Its first argument.
         table: usize,
     },
+    /// A helper that could be called directly if nobody need compare its arguments.
+    Trusting(Trusting),
     /// A lookup in the map that is probably meant, where nobody has verified it.
     Lookup(Lookup),
+}
+
+/// A helper of a program with checks that sees nothing but its arguments and reads memory that they point
+/// to. With memory that is known to be readable it is [`Callee::Direct`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trusting {
+    /// Address of the function that does not compare anything.
+    pub address: usize,
+    /// How many arguments it takes.
+    pub args: u8,
+    /// Those that point to as many bytes as the next one says, by the bits of their numbers.
+    pub memory: u8,
+    /// Whether there may be no bytes.
+    pub takes_none: bool,
+    /// The machine's number for the helper.
+    pub site: u32,
 }
 
 /// A lookup of a program with checks: `r1` and the key's memory are compared with what is likely. If
@@ -150,6 +168,7 @@ impl Callee {
             Callee::ByNumber { register } => RegSet::ARGS.with(register),
             Callee::Helper { args, .. }
             | Callee::TailCall { args, .. }
+            | Callee::Trusting(Trusting { args, .. })
             | Callee::Direct { args, .. } => {
                 RegSet((1..=args.min(5)).fold(0, |set, number| set | 1 << number))
             }
@@ -174,6 +193,7 @@ impl Callee {
             Callee::Helper { .. }
             | Callee::TailCall { .. }
             | Callee::ByNumber { .. }
+            | Callee::Trusting(_)
             | Callee::Lookup(_) => true,
             Callee::Direct { .. } | Callee::Array(_) | Callee::Table { .. } | Callee::Cpu => false,
         }

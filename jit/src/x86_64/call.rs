@@ -4,7 +4,7 @@ use super::basic::{Arith, Shift, Src};
 use super::masm::{Aside, X64};
 use super::regs::{FUEL, Gpr, Mem, R8, R10, R11, RAX, RBP, RCX, RDI, RDX, RSI, RSP, STATE};
 use crate::ir::{Check, Reg, RegSet};
-use crate::link::{Answer, Array, Callee, Lookup};
+use crate::link::{Answer, Array, Callee, Lookup, Trusting};
 use crate::masm::{Label, Site};
 use crate::plan::Frame;
 use crate::state::{FRAME_BYTES, Region, State};
@@ -30,7 +30,8 @@ impl X64<'_> {
     pub(super) fn call(&mut self, callee: Callee, site: Site<'_>) {
         let runtime = self.plan.runtime;
         match callee {
-            Callee::Helper { site: number, .. } => {
+            Callee::Helper { site: number, .. }
+            | Callee::Trusting(Trusting { site: number, .. }) => {
                 self.call_helper(number, site.pc, site.frame);
             }
             Callee::TailCall { site: number, .. } => {

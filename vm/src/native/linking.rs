@@ -8,8 +8,9 @@ use crate::map::{Direct, Hash, Map, MapRef};
 use crate::vm::Vm;
 use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc, Size};
 use ebpfvm_jit::ir::Check;
-use ebpfvm_jit::{Callee, Link, Lookup, Runtime, Way};
-use ebpfvm_spec::Arg;
+use ebpfvm_jit::{Callee, Link, Lookup, Runtime, Trusting, Way};
+use ebpfvm_spec::helper::{MemAccess, MemSize};
+use ebpfvm_spec::{Arg, HelperProto};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
@@ -75,6 +76,22 @@ impl<'a> Linking<'a> {
     }
 }
 
+/// The arguments that point to memory that is read, as long as the next one says, by the bits of their
+/// numbers; none if there are others than these and numbers.
+fn read_memory(proto: &HelperProto) -> Option<u8> {
+    let mut memory = 0;
+    for (index, arg) in proto.args.iter().enumerate() {
+        match arg {
+            Arg::Mem { access: MemAccess::Read, size: MemSize::NextArg, .. } => {
+                memory |= 1 << (index + 1);
+            }
+            Arg::None | Arg::Anything | Arg::Size { .. } => {}
+            _ => return None,
+        }
+    }
+    Some(memory)
+}
+
 impl Link for Linking<'_> {
     fn imm64(&self, pc: Pc, value: Imm64) -> Result<u64, String> {
         self.instance.imm64(pc, value).map_err(|kind| kind.to_string())
@@ -103,7 +120,15 @@ impl Link for Linking<'_> {
                 self.uses_cpu.set(true);
                 return Ok(Callee::Cpu);
             }
-            Some(Shortcut::Trusting(_) | Shortcut::MapLookup) | None => {}
+            Some(Shortcut::Trusting(code)) => {
+                if let Some(memory) = read_memory(&helper.proto) {
+                    let (address, site) = (code as usize, call.helper);
+                    let takes_none = !helper.proto.args.contains(&Arg::Size { zero: false });
+                    let trusting = Trusting { address, args, memory, takes_none, site };
+                    return Ok(Callee::Trusting(trusting));
+                }
+            }
+            Some(Shortcut::MapLookup) | None => {}
         }
         let site = call.helper;
         Ok(match call.code {
@@ -143,6 +168,11 @@ impl Link for Linking<'_> {
         let platform = self.instance.vm().platform();
         let def = platform.prog_type(program.prog_type)?.context.as_ref()?;
         let (size, offset) = crate::rewrite::host_place(program, def, insn)?;
+        // The code may rely on it that loads of one or two bytes give no more.
+        let is_narrow = matches!(insn, Insn::Load { size: Size::B | Size::H, .. });
+        if is_narrow && size == Size::Dw {
+            return None;
+        }
         Some((u16::try_from(offset).ok()?, size))
     }
 

@@ -153,9 +153,11 @@ unsafe extern "C" fn find(address: u64, access: u64, state: *mut State) -> u64 {
     let size = Size::from_bits(bytes as u32 * 8);
     if let Some(size) = size.filter(|_| !is_plain) {
         let result = match direction {
-            Direction::Read => run
-                .load_context(address, size)
-                .map(|loaded| loaded.map(|value| run.regions.state.cell = value)),
+            Direction::Read => run.load_context(address, size).map(|loaded| {
+                // The code may rely on it that loads of one or two bytes give no more.
+                let all = if bytes < 4 { (1 << (8 * bytes)) - 1 } else { u64::MAX };
+                loaded.map(|value| run.regions.state.cell = value & all)
+            }),
             Direction::Write => run.is_in_context(address, size).then(|| {
                 run.pending = Some((address, size));
                 Ok(())

@@ -115,6 +115,7 @@ impl Naming<'_> {
             Callee::Helper { .. }
             | Callee::TailCall { .. }
             | Callee::ByNumber { .. }
+            | Callee::Trusting(_)
             | Callee::Cpu
             | Callee::Lookup(_) => {}
         }

@@ -1,6 +1,7 @@
 //! Accesses that are inside for certain, and lookups whose map and key are.
 //!
-//! A register is known to point into the frame at an offset, or into what a call gave. If that call is a
+//! A register is known to point into the frame at an offset, or into what a call gave, or to be a small number,
+//! which may be added. If that call is a
 //! lookup in a map that is known, and a comparison has found its result not to be zero, then what is
 //! accessed is a value of the map as long as the offset is inside. Values stay where they are: what was
 //! removed from a map is memory of its values still.
@@ -8,26 +9,84 @@
 //! Invariant: registers that are known by the same call, and are not known not to be zero, have
 //! the result of the same execution of it. So another execution ends what is known by the one before.
 
-use super::access::{access, check_of};
-use crate::ir::{Address, Binary, Block, Check, Cond, Inst, Op, Operand, Place, Reg, RegSet, Unit};
-use crate::link::{Callee, Lookup};
+use super::access::{Access, access, check_of};
+use crate::ir::{
+    self, Address, Binary, Block, Check, Cond, Fill, Inst, Op, Operand, Reg, RegSet, Unit,
+};
+use crate::link::{Callee, Lookup, Trusting};
 use crate::opt::forward::{self, Fact};
 use crate::state::FRAME_BYTES;
 use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
+use std::collections::BTreeMap;
 
 /// What a register holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
     Unknown,
     Number(u64),
-    /// The address after the frame's last byte, and so much more.
-    Frame(i32),
-    /// What this callee gave, and so much more; not zero, or perhaps zero.
-    Given {
-        callee: u32,
+    /// A number from 0 to this one.
+    UpTo(u64),
+    /// The address of a place, and at least `offset` more, at most `offset + span`.
+    Address {
+        of: Place,
         offset: i32,
-        may_be_zero: bool,
+        span: u32,
     },
+}
+
+/// Something with an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The end of the frame.
+    Frame,
+    /// What this callee gave, that is not zero, or perhaps zero.
+    Given { callee: u32, may_be_zero: bool },
+    /// What this register holds now, whatever it is.
+    Register(Reg),
+}
+
+/// Places that are farther from their beginning, or numbers that are larger, are not followed.
+const MOST: u64 = 0xffff;
+
+impl Holds {
+    /// The largest number that it may be.
+    fn most(self) -> Option<u64> {
+        match self {
+            Holds::Number(most) | Holds::UpTo(most) => Some(most),
+            Holds::Unknown | Holds::Address { .. } => None,
+        }
+    }
+
+    /// Some number up to this one, if it is worth knowing.
+    fn up_to(most: Option<u64>) -> Holds {
+        most.filter(|most| *most <= MOST).map_or(Holds::Unknown, Holds::UpTo)
+    }
+
+    /// So much more.
+    fn plus(self, by: i32) -> Holds {
+        match self {
+            Holds::Address { of, offset, span } => offset
+                .checked_add(by)
+                .map_or(Holds::Unknown, |offset| Holds::Address { of, offset, span }),
+            other if by == 0 => other,
+            other => match (other.most(), u64::try_from(by)) {
+                (Some(most), Ok(by)) => Holds::up_to(most.checked_add(by)),
+                _ => Holds::Unknown,
+            },
+        }
+    }
+
+    /// A number more, of these.
+    fn plus_up_to(self, more: Option<u64>) -> Holds {
+        let Some(more) = more else { return Holds::Unknown };
+        match self {
+            Holds::Address { of, offset, span } => {
+                let span = more.checked_add(span.into()).filter(|span| *span <= MOST);
+                span.map_or(Holds::Unknown, |span| Holds::Address { of, offset, span: span as u32 })
+            }
+            other => Holds::up_to(other.most().and_then(|most| most.checked_add(more))),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +95,7 @@ struct Known([Holds; Reg::COUNT]);
 impl Fact for Known {
     const NOTHING: Known = {
         let mut all = [Holds::Unknown; Reg::COUNT];
-        all[Reg::FP.index()] = Holds::Frame(0);
+        all[Reg::FP.index()] = Holds::Address { of: Place::Frame, offset: 0, span: 0 };
         Known(all)
     };
 
@@ -44,12 +103,26 @@ impl Fact for Known {
         let both = std::array::from_fn(|i| match (self.0[i], other.0[i]) {
             (one, other) if one == other => one,
             (
-                Holds::Given { callee, offset, .. },
-                Holds::Given { callee: other, offset: by, .. },
-            ) if (callee, offset) == (other, by) => {
-                Holds::Given { callee, offset, may_be_zero: true }
+                Holds::Address { of: Place::Given { callee, .. }, offset, span },
+                Holds::Address { of: Place::Given { callee: other, .. }, offset: by, span: wide },
+            ) if (callee, offset, span) == (other, by, wide) => {
+                let of = Place::Given { callee, may_be_zero: true };
+                Holds::Address { of, offset, span }
             }
-            _ => Holds::Unknown,
+            // In few steps, so that loops that count come to an end.
+            (before @ Holds::UpTo(most), other)
+                if other.most().is_some_and(|other| other <= most) =>
+            {
+                before
+            }
+            (one, other) => match (one.most(), other.most()) {
+                (Some(one), Some(other)) => {
+                    let most = [0xf, 0x3f, 0xff, 0x3ff, MOST];
+                    let most = most.into_iter().find(|most| one.max(other) <= *most);
+                    most.map_or(Holds::Unknown, Holds::UpTo)
+                }
+                _ => Holds::Unknown,
+            },
         });
         std::mem::replace(&mut self.0, both) != both
     }
@@ -58,19 +131,39 @@ impl Fact for Known {
         block.insts.iter().for_each(|inst| self.step(&inst.op));
     }
 
-    /// A result is not zero where a comparison has found that.
+    /// What a comparison with a number tells.
     fn assume(&mut self, cond: &Cond, holds: bool) {
-        if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs: Operand::Imm(0) } = *cond
+        let Cond { op, size: Size::Dw, lhs: ir::Place::Reg(reg), rhs: Operand::Imm(imm) } = *cond
+        else {
+            return;
+        };
+        let before = self.of(reg);
+        // A result and zero.
+        if imm == 0
             && op == if holds { JmpOp::Ne } else { JmpOp::Eq }
-            && let Holds::Given { callee: tested, offset: 0, .. } = self.of(reg)
+            && let Holds::Address { of: Place::Given { callee: tested, .. }, offset: 0, span: 0 } =
+                before
         {
             for holds in &mut self.0 {
-                if let Holds::Given { callee, may_be_zero, .. } = holds
+                if let Holds::Address { of: Place::Given { callee, may_be_zero }, .. } = holds
                     && *callee == tested
                 {
                     *may_be_zero = false;
                 }
             }
+        }
+        // A number and its bound, both without sign.
+        let bound = u64::try_from(imm).ok();
+        let most = match (op, holds) {
+            (JmpOp::Lt, true) | (JmpOp::Ge, false) => bound.and_then(|bound| bound.checked_sub(1)),
+            (JmpOp::Le, true) | (JmpOp::Gt, false) => bound,
+            _ => None,
+        };
+        if let Some(most) = most.filter(|most| *most <= MOST)
+            && !matches!(before, Holds::Address { .. } | Holds::Number(_))
+            && before.most().is_none_or(|before| most < before)
+        {
+            self.0[reg.index()] = Holds::UpTo(most);
         }
     }
 }
@@ -80,90 +173,166 @@ impl Known {
         self.0[reg.index()]
     }
 
-    /// What a register holds and so much more.
-    fn sum(&self, reg: Reg, by: i32) -> Holds {
+    /// The same, by the register itself if nothing else is known.
+    fn by(&self, reg: Reg) -> Holds {
         match self.of(reg) {
-            Holds::Frame(offset) => offset.checked_add(by).map(Holds::Frame),
-            Holds::Given { callee, offset, may_be_zero } => {
-                offset.checked_add(by).map(|offset| Holds::Given { callee, offset, may_be_zero })
-            }
-            number if by == 0 => Some(number),
-            _ => None,
+            Holds::Unknown => Holds::Address { of: Place::Register(reg), offset: 0, span: 0 },
+            known => known,
         }
-        .unwrap_or(Holds::Unknown)
+    }
+
+    /// What an address is.
+    fn address(&self, at: Address) -> Holds {
+        let Some((index, scale)) = at.index else { return self.by(at.base).plus(at.offset) };
+        let base = match (self.of(at.base), self.of(index)) {
+            // The registers may come in any order.
+            (Holds::Number(_) | Holds::UpTo(_), Holds::Unknown) if scale == 0 => {
+                return self.by(index).plus(at.offset).plus_up_to(self.of(at.base).most());
+            }
+            _ => self.by(at.base).plus(at.offset),
+        };
+        let scaled = |holds: Holds| holds.most().and_then(|most| most.checked_mul(1 << scale));
+        match (base, self.of(index)) {
+            (base @ Holds::Address { .. }, index) => base.plus_up_to(scaled(index)),
+            // The registers may come in any order.
+            (_, index @ Holds::Address { .. }) if scale == 0 => {
+                index.plus(at.offset).plus_up_to(self.of(at.base).most())
+            }
+            (base, index) => base.plus_up_to(scaled(index)),
+        }
+    }
+
+    /// What a result of these operands is.
+    fn binary(&self, op: AluOp, width: Width, lhs: Reg, rhs: Operand) -> Holds {
+        let most = |reg: Reg| self.of(reg).most();
+        // Both halves of the numbers that are followed are the same at any width.
+        match (op, rhs) {
+            (AluOp::Add, Operand::Imm(imm)) if width == Width::W64 => self.by(lhs).plus(imm),
+            (AluOp::Sub, Operand::Imm(imm)) if width == Width::W64 => {
+                imm.checked_neg().map_or(Holds::Unknown, |by| self.by(lhs).plus(by))
+            }
+            (AluOp::Add, Operand::Reg(rhs)) if width == Width::W64 => {
+                self.address(Address { base: lhs, index: Some((rhs, 0)), offset: 0 })
+            }
+            (AluOp::And, Operand::Imm(imm @ 0..)) => {
+                Holds::up_to(Some(most(lhs).unwrap_or(u64::MAX).min(imm as u64)))
+            }
+            (AluOp::And, Operand::Reg(rhs)) => {
+                Holds::up_to(most(lhs).into_iter().chain(most(rhs)).min())
+            }
+            (AluOp::Or | AluOp::Xor, Operand::Reg(rhs)) => {
+                let both = most(lhs).zip(most(rhs)).map(|(lhs, rhs)| lhs | rhs);
+                Holds::up_to(
+                    both.and_then(|both| both.checked_add(1)?.checked_next_power_of_two())
+                        .map(|above| above - 1),
+                )
+            }
+            (AluOp::Rsh, Operand::Imm(by)) if (0..width.bits() as i32).contains(&by) => {
+                let all = if width == Width::W32 { u32::MAX.into() } else { u64::MAX };
+                Holds::up_to(Some(most(lhs).unwrap_or(all).min(all) >> by))
+            }
+            (AluOp::Lsh, Operand::Imm(by @ 0..=15)) => {
+                Holds::up_to(most(lhs).filter(|most| *most <= MOST).map(|most| most << by))
+            }
+            _ => Holds::Unknown,
+        }
     }
 
     fn step(&mut self, op: &Op) {
         let (dst, holds) = match *op {
             Op::Const { dst, value } => (dst, Holds::Number(value)),
-            Op::Move { width: Width::W64, dst, src } => (dst, self.of(src)),
-            Op::Binary {
-                op: Binary::Alu(op @ (AluOp::Add | AluOp::Sub)),
-                width: Width::W64,
-                dst,
-                lhs,
-                rhs: Operand::Imm(imm),
-            } => {
-                let by = if op == AluOp::Sub { imm.checked_neg() } else { Some(imm) };
-                (dst, by.map_or(Holds::Unknown, |by| self.sum(lhs, by)))
+            Op::Move { width, dst, src } => match (width, self.of(src)) {
+                (Width::W64, _) => (dst, self.by(src)),
+                (Width::W32, holds) => {
+                    (dst, Holds::up_to(holds.most().filter(|most| *most <= u32::MAX.into())))
+                }
+            },
+            Op::Binary { op: Binary::Alu(op), width, dst, lhs, rhs } => {
+                (dst, self.binary(op, width, lhs, rhs))
             }
-            Op::Lea { width: Width::W64, dst, at: Address { base, index: None, offset } } => {
-                (dst, self.sum(base, offset))
+            Op::Lea { width: Width::W64, dst, at } => (dst, self.address(at)),
+            Op::Load { size, fill: Fill::Zero, dst, .. } | Op::LoadAcquire { size, dst, .. } => {
+                (dst, Holds::up_to(Some(u64::MAX >> (64 - size.bits()))))
             }
+            Op::Extend { size, fill: Fill::Zero, dst, src } => {
+                let all = u64::MAX >> (64 - size.bits());
+                (dst, Holds::up_to(Some(self.of(src).most().unwrap_or(all).min(all))))
+            }
+            Op::Bits { bits: bits @ 1..=16, dst, .. } => (dst, Holds::up_to(Some((1 << bits) - 1))),
             Op::Select { dst, then, other, .. } if self.of(then) == self.of(other) => {
                 (dst, self.of(then))
             }
             Op::Call { callee: number } => {
                 for holds in &mut self.0 {
-                    if matches!(*holds, Holds::Given { callee, .. } if callee == number) {
+                    if let Holds::Address { of: Place::Given { callee, .. }, .. } = *holds
+                        && callee == number
+                    {
                         *holds = Holds::Unknown;
                     }
                 }
                 self.forget(op.writes());
-                (Reg::R0, Holds::Given { callee: number, offset: 0, may_be_zero: true })
+                let of = Place::Given { callee: number, may_be_zero: true };
+                (Reg::R0, Holds::Address { of, offset: 0, span: 0 })
             }
             _ => return self.forget(op.writes()),
         };
         self.0[dst.index()] = holds;
+        self.unroot(RegSet::of(dst));
     }
 
     fn forget(&mut self, regs: RegSet) {
         regs.iter().for_each(|reg| self.0[reg.index()] = Holds::Unknown);
+        self.unroot(regs);
     }
 
-    /// Whether so many bytes from where a register points to, and so much further, are inside.
-    fn is_inside(&self, unit: &Unit, at: Address, bytes: u32, writes: bool) -> bool {
-        if at.index.is_some() {
-            return false;
+    /// Forgets what was known by registers that hold something else now.
+    fn unroot(&mut self, regs: RegSet) {
+        for holds in &mut self.0 {
+            if matches!(*holds, Holds::Address { of: Place::Register(reg), .. } if regs.has(reg)) {
+                *holds = Holds::Unknown;
+            }
         }
-        let is_in = |offset: i32, low: i64, high: i64| {
-            let first = i64::from(offset) + i64::from(at.offset);
-            low <= first && first + i64::from(bytes) <= high
+    }
+
+    /// Whether so many bytes at an address are inside.
+    fn is_inside(&self, unit: &Unit, at: Address, bytes: u32, writes: bool) -> bool {
+        let Holds::Address { of, offset, span } = self.address(at) else { return false };
+        let is_in = |low: i64, high: i64| {
+            let first = i64::from(offset);
+            low <= first && first + i64::from(span) + i64::from(bytes) <= high
         };
-        match self.of(at.base) {
-            Holds::Frame(offset) => is_in(offset, -(FRAME_BYTES as i64), 0),
-            Holds::Given { callee, offset, may_be_zero: false } => {
+        match of {
+            Place::Frame => is_in(-(FRAME_BYTES as i64), 0),
+            Place::Given { callee, may_be_zero: false } => {
                 matches!(
                     unit.callees[callee as usize],
                     Callee::Lookup(Lookup { is_map_known: true, value_bytes, is_writable, .. })
-                        if (is_writable || !writes) && is_in(offset, 0, value_bytes.into())
+                        if (is_writable || !writes) && is_in(0, value_bytes.into())
                 )
             }
-            _ => false,
+            Place::Given { .. } | Place::Register(_) => false,
         }
     }
 }
 
-/// Takes the checks away that pass for certain.
-pub(super) fn run(unit: &mut Unit) {
+/// The range that an access is in, by block and number.
+pub(super) type Nearby = BTreeMap<(usize, usize), Access>;
+
+/// Takes the checks away that pass for certain. Where an access is made at the sum of a register that is
+/// there and a small number, and what numbers these may be: all of that as one access.
+pub(super) fn run(unit: &mut Unit) -> Nearby {
     let starts = forward::solve::<Known>(unit);
-    lookups(unit, &starts);
-    let mut certain = Vec::new();
+    callees(unit, &starts);
+    let (mut certain, mut nearby) = (Vec::new(), Nearby::new());
     each(unit, &starts, |known, block, at, inst| {
-        if let Some(access) = access(&inst.op)
-            && known.is_inside(unit, access.at, access.bytes, access.writes)
-        {
+        let Some(access) = access(&inst.op) else { return };
+        if known.is_inside(unit, access.at, access.bytes, access.writes) {
             certain.push((block, at));
+        } else if let Holds::Address { of: Place::Register(base), offset, span: span @ 1.. } =
+            known.address(access.at)
+        {
+            let bytes = access.bytes + span;
+            nearby.insert((block, at), Access { at: Address::new(base, offset), bytes, ..access });
         }
     });
     for (block, at) in certain {
@@ -171,6 +340,7 @@ pub(super) fn run(unit: &mut Unit) {
             *check = Check::None;
         }
     }
+    nearby
 }
 
 /// Goes through all that is reached, with what is known before each operation.
@@ -184,40 +354,61 @@ fn each(unit: &Unit, starts: &[Option<Known>], mut see: impl FnMut(&Known, usize
     }
 }
 
-/// Finds out which lookups are in the map that was guessed, and have keys that are readable. Blocks may
-/// have copies: a lookup is known if all of its are.
-fn lookups(unit: &mut Unit, starts: &[Option<Known>]) {
-    let lookup = |unit: &Unit, op: &Op| match *op {
-        Op::Call { callee } => match unit.callees[callee as usize] {
-            Callee::Lookup(lookup) => Some((callee as usize, lookup)),
-            _ => None,
-        },
-        _ => None,
-    };
-    let settle =
-        |unit: &mut Unit, is_so: &dyn Fn(&Unit, &Known, &Lookup) -> bool, set: fn(&mut Lookup)| {
-            let mut is_certain = vec![true; unit.callees.len()];
-            each(unit, starts, |known, _, _, inst| {
-                if let Some((callee, lookup)) = lookup(unit, &inst.op) {
-                    is_certain[callee] &= is_so(unit, known, &lookup);
-                }
-            });
-            for (callee, _) in unit.callees.iter_mut().zip(is_certain).filter(|(_, is)| *is) {
-                if let Callee::Lookup(lookup) = callee {
-                    set(lookup);
-                }
-            }
-        };
-    if !unit.callees.iter().any(|callee| matches!(callee, Callee::Lookup(_))) {
+/// Finds out which lookups are in the map that was guessed, and have keys that are readable, and which
+/// helpers are given memory that is. Blocks may have copies: what is so for one must be for all.
+fn callees(unit: &mut Unit, starts: &[Option<Known>]) {
+    let may_gain = |callee: &Callee| matches!(callee, Callee::Lookup(_) | Callee::Trusting(_));
+    if !unit.callees.iter().any(may_gain) {
         return;
     }
-    let is_map =
-        |_: &Unit, known: &Known, lookup: &Lookup| known.of(Reg::R1) == Holds::Number(lookup.map);
-    settle(unit, &is_map, |lookup| lookup.is_map_known = true);
-    let is_key = |unit: &Unit, known: &Known, lookup: &Lookup| {
-        known.is_inside(unit, Address::new(Reg::R2, 0), lookup.key_bytes, false)
-    };
-    settle(unit, &is_key, |lookup| lookup.key = Check::None);
+    settle(unit, starts, |_, known, callee| match callee {
+        Callee::Lookup(lookup) if known.of(Reg::R1) == Holds::Number(lookup.map) => {
+            Some(Callee::Lookup(Lookup { is_map_known: true, ..lookup }))
+        }
+        _ => None,
+    });
+    settle(unit, starts, |unit, known, callee| match callee {
+        Callee::Lookup(lookup) => {
+            let is_inside =
+                known.is_inside(unit, Address::new(Reg::R2, 0), lookup.key_bytes, false);
+            is_inside.then_some(Callee::Lookup(Lookup { key: Check::None, ..lookup }))
+        }
+        Callee::Trusting(helper) => {
+            let is_readable = |arg: u8| {
+                let bytes = match known.of(Reg::new(arg + 1)) {
+                    Holds::Number(0) => return helper.takes_none,
+                    Holds::Number(bytes) => u32::try_from(bytes).unwrap_or(u32::MAX),
+                    _ => return false,
+                };
+                known.is_inside(unit, Address::new(Reg::new(arg), 0), bytes, false)
+            };
+            let Trusting { address, args, memory, .. } = helper;
+            let mut pointers = (1..5).filter(|arg| memory & 1 << arg != 0);
+            pointers.all(is_readable).then_some(Callee::Direct { address, args })
+        }
+        _ => None,
+    });
+}
+
+/// Changes callees as it is said, where the same is said of all their calls.
+fn settle(
+    unit: &mut Unit,
+    starts: &[Option<Known>],
+    change: impl Fn(&Unit, &Known, Callee) -> Option<Callee>,
+) {
+    let mut is_certain = vec![true; unit.callees.len()];
+    let mut changed = unit.callees.clone();
+    each(unit, starts, |known, _, _, inst| {
+        if let Op::Call { callee } = inst.op {
+            let callee = callee as usize;
+            match change(unit, known, unit.callees[callee]) {
+                Some(new) => changed[callee] = new,
+                None => is_certain[callee] = false,
+            }
+        }
+    });
+    let all = unit.callees.iter_mut().zip(changed).zip(is_certain);
+    all.filter(|(_, is)| *is).for_each(|((callee, new), _)| *callee = new);
 }
 
 #[cfg(test)]
@@ -225,6 +416,7 @@ mod tests {
     use super::*;
     use crate::ir::eval::{TestLink, checked_unit_of, program};
     use crate::link::{Array, Link, Runtime, Way};
+    use crate::opt::{Given, address};
     use crate::{Source, lower};
     use ebpfvm_asm::text::{Dialect, assemble};
     use ebpfvm_asm::{CallTarget, Imm64, Insn, Pc};
@@ -241,6 +433,11 @@ mod tests {
         }
 
         fn callee(&self, pc: Pc, target: CallTarget, map: Option<u32>) -> Result<Callee, String> {
+            if target == CallTarget::Helper(28) {
+                let (address, args, memory) = (28, 5, 0b1010);
+                let helper = Trusting { address, args, memory, takes_none: true, site: 28 };
+                return Ok(Callee::Trusting(helper));
+            }
             TestLink.callee(pc, target, map)
         }
 
@@ -298,7 +495,7 @@ mod tests {
     #[test]
     fn the_frame_is_there_at_known_offsets() {
         let text = "r3 = r10\nr3 += -8\nr0 = *(u64 *)(r3 + 0)\nr0 = *(u64 *)(r3 + 1)\nr3 -= 504\n\
-            r0 = *(u8 *)(r3 + 0)\nr0 = *(u8 *)(r3 - 1)\nr3 += r0\nr0 = *(u8 *)(r3 + 4)\nexit";
+            r0 = *(u8 *)(r3 + 0)\nr0 = *(u8 *)(r3 - 1)\nr3 += r1\nr0 = *(u8 *)(r3 + 4)\nexit";
         let mut unit = checked_unit_of(text);
         run(&mut unit);
         assert_eq!(checked(&unit), [3, 6, 8]);
@@ -306,6 +503,60 @@ mod tests {
         let mut unit = checked_unit_of(text);
         run(&mut unit);
         assert_eq!(checked(&unit), [3], "two offsets");
+    }
+
+    #[test]
+    fn small_numbers_lead_to_places_near() {
+        let count = |text: &str| {
+            let mut unit = checked_unit_of(&format!("{text}\nexit"));
+            address::run(&mut unit, &Given { facts: None, has_spare: false });
+            run(&mut unit);
+            let insts = unit.blocks.iter().flat_map(|block| &block.insts);
+            insts.filter(|inst| access(&inst.op).is_some()).count()
+        };
+        let at = |text: &str, access: &str| {
+            count(&format!("r3 = r10\nr3 += -64\n{text}\nr3 += r2\nr0 = *({access})"))
+        };
+        for (text, access, inside) in [
+            ("r2 &= 63", "u8 *)(r3 + 0", true),
+            ("r2 &= 63", "u8 *)(r3 + 1", false),
+            ("r2 &= 63", "u16 *)(r3 + 0", false),
+            ("r2 &= 56", "u64 *)(r3 + 0", true),
+            ("r2 &= 57", "u64 *)(r3 + 0", false),
+            ("r2 &= -1", "u8 *)(r3 - 300", false),
+            ("r2 >>= 58", "u8 *)(r3 + 0", true),
+            ("w2 >>= 26", "u8 *)(r3 + 0", true),
+            ("w2 >>= 25", "u8 *)(r3 + 0", false),
+            ("r2 &= 7\nr2 <<= 3", "u64 *)(r3 + 0", true),
+            ("r2 &= 7\nr2 <<= 3", "u64 *)(r3 + 1", false),
+            ("r2 &= 7\nr2 += 56", "u8 *)(r3 + 0", true),
+            ("r2 &= 7\nr2 += 57", "u8 *)(r3 + 0", false),
+            ("r2 &= 7\nr2 -= 1", "u8 *)(r3 + 0", false),
+            ("r2 &= 7\nr4 &= 56\nr2 |= r4", "u8 *)(r3 + 0", true),
+            ("r2 &= 7\nr4 &= 57\nr2 ^= r4", "u8 *)(r3 + 1", false),
+            ("if r2 < 64 goto in\nexit\nin: r4 = 0", "u8 *)(r3 + 0", true),
+            ("if r2 < 65 goto in\nexit\nin: r4 = 0", "u8 *)(r3 + 0", false),
+            ("if r2 s< 64 goto in\nexit\nin: r4 = 0", "u8 *)(r3 + 0", false),
+            ("if w2 < 64 goto in\nexit\nin: r4 = 0", "u8 *)(r3 + 0", false),
+            ("if r2 > 63 goto out\nr4 = 0", "u8 *)(r3 + 0)\nout: r0 = *(u8 *)(r10 - 1", true),
+            ("if r2 >= 65 goto out\nr4 = 0", "u8 *)(r3 + 0)\nout: r0 = *(u8 *)(r10 - 1", false),
+            (
+                "if r4 == 0 goto in\nr2 &= 15\ngoto on\nin: r2 = 63\non: r4 = 0",
+                "u8 *)(r3 + 0",
+                true,
+            ),
+            ("if r4 == 0 goto in\nr2 &= 15\nin: r4 = 0", "u8 *)(r3 + 0", false),
+            ("r2 = *(u8 *)(r10 - 1)\nr3 += -448", "u8 *)(r3 + 192", true),
+            ("r2 = *(u8 *)(r10 - 1)\nr3 += -448", "u8 *)(r3 + 256", true),
+            ("r2 = *(u8 *)(r10 - 1)\nr3 += -448", "u8 *)(r3 + 257", false),
+            ("r2 = *(s8 *)(r10 - 1)\nr3 += -448", "u8 *)(r3 + 192", false),
+        ] {
+            assert_eq!(at(text, access), usize::from(!inside), "{text}, {access}");
+        }
+        let round = "r3 = r10\nr3 += -64\nr2 = 0\nagain: r4 = r3\nr4 += r2\n*(u8 *)(r4 + 0) = 1\n\
+            r2 += 1\nif r2 < BOUND goto again";
+        assert_eq!(count(&round.replace("BOUND", "64")), 0);
+        assert_eq!(count(&round.replace("BOUND", "65")), 1);
     }
 
     #[test]
@@ -331,6 +582,24 @@ mod tests {
             "{LOOKUP}if r0 == 0 goto out\n*(u8 *)(r0 + 0) = 1\nr3 = *(u8 *)(r0 + 0)\nout: exit"
         );
         assert_eq!(checked(&unit(&read_only.replace("map[idx:1]", "map[idx:2]"))), [7]);
+    }
+
+    #[test]
+    fn helpers_are_called_directly_with_memory_that_is_there() {
+        let callee = |text: &str| unit(text).callees[0];
+        let text = "r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = 0\nr5 = r6\ncall 28\nexit";
+        let direct = Callee::Direct { address: 28, args: 5 };
+        assert_eq!(callee(text), direct);
+        for (of, with) in [
+            ("r2 = 8", "r2 = 9"),
+            ("r2 = 8", "r2 = r7"),
+            ("r2 = 8", "r2 = -1"),
+            ("r4 = 0", "r4 = 1"),
+            ("r1 += -8", "r1 += r7"),
+            ("call 28", "if r7 == 0 goto on\nr4 = 1\non: call 28"),
+        ] {
+            assert_ne!(callee(&text.replace(of, with)), direct, "{with}");
+        }
     }
 
     #[test]

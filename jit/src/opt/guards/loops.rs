@@ -13,8 +13,9 @@
 //! change regions, and control comes into it only through its first block, from the guards. A round
 //! that leaves early only accesses less.
 
-use super::access::{Range, access, changes_regions, check_of};
+use super::access::{Access, Range, access, changes_regions, check_of};
 use super::counted::{Bound, Counted, Steps};
+use super::inside::Nearby;
 use crate::ir::graph::Shape;
 use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Guard, Inst, Op, Operand, Place, Reg, RegSet,
@@ -23,7 +24,7 @@ use crate::ir::{
 use ebpfvm_asm::{AluOp, JmpOp, Pc, Size, Width};
 
 /// Guards the innermost loops.
-pub(super) fn run(unit: &mut Unit) {
+pub(super) fn run(unit: &mut Unit, nearby: &Nearby) {
     let found = find(unit);
     if found.is_empty() {
         return;
@@ -36,7 +37,7 @@ pub(super) fn run(unit: &mut Unit) {
         let written = insts.fold(RegSet::NONE, |set, inst| set | inst.op.writes());
         let free = written.without(FREE) | FREE;
         let free = free.without(live.before(found.header)).without(NEVER_FREE);
-        if let Some(plan) = plan(unit, found, free) {
+        if let Some(plan) = plan(unit, found, free, nearby) {
             entered.push(build(unit, found, plan));
         }
     }
@@ -132,13 +133,22 @@ struct Plan {
     unchecked: Vec<(usize, usize)>,
 }
 
-fn plan(unit: &Unit, found: &Loop, mut free: RegSet) -> Option<Plan> {
+fn plan(unit: &Unit, found: &Loop, mut free: RegSet, nearby: &Nearby) -> Option<Plan> {
     let steps = Steps::of(unit, found);
+    let counted = Counted::of(unit, found, &steps);
     let mut ranges: Vec<Range> = Vec::new();
     let mut accesses = Vec::new();
     for &number in &found.body {
         for (at, inst) in unit.blocks[number].insts.iter().enumerate() {
             let Some(mut access) = access(&inst.op) else { continue };
+            // At a number that is not counted, but small.
+            if let Some(near) = nearby.get(&(number, at))
+                && steps.of_address(access.at).is_none()
+                && counted.is_none_or(|counted| counted.ends(&steps, access.at).is_none())
+                && steps.of_address(near.at).is_some()
+            {
+                access = Access { check: access.check, ..*near };
+            }
             let Some(by) = steps.phase(access.at, number, at) else { continue };
             let offset = i64::from(access.at.offset).checked_add(by);
             let Some(offset) = offset.and_then(|offset| i32::try_from(offset).ok()) else {
@@ -150,7 +160,6 @@ fn plan(unit: &Unit, found: &Loop, mut free: RegSet) -> Option<Plan> {
             range.gather(&mut ranges, MOST_RANGES);
         }
     }
-    let counted = Counted::of(unit, found, &steps);
     let pc = unit.blocks[found.header].start;
     let inst = |op| Inst { op, pc };
     let mut tests: Vec<(Vec<Inst>, Cond)> = Vec::new();

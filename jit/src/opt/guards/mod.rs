@@ -23,10 +23,10 @@ use crate::ir::Unit;
 /// The pass.
 pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     if unit.is_checked {
-        inside::run(unit);
+        let nearby = inside::run(unit);
         regions::run(unit);
         let blocks = unit.blocks.len();
-        loops::run(unit);
+        loops::run(unit, &nearby);
         straight::run(unit, blocks);
     } else {
         unit.keeps_shape();

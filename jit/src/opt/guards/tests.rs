@@ -122,6 +122,23 @@ fn pointers_that_go_along_have_two_guards_before_the_loop() {
 }
 
 #[test]
+fn tables_with_a_small_index_have_one_guard_before_the_loop() {
+    let text = "r0 = 0\nr3 = 9\nagain: r5 = r0\nr5 += r3\nr5 &= 31\nr4 = r1\nr4 += r5\nr5 = *(u8 *)(r4 + 1)\n\
+        r0 += r5\nr3 -= 1\nif r3 != 0 goto again\nexit";
+    assert_eq!(guards(text), ["32 bytes at r1 + 1"]);
+    same(text);
+    same(&text.replace("r5 &= 31", "r5 &= 7\nr5 <<= 2"));
+    same(&text.replace("u8 *", "u64 *").replace("r5 = r0\n", "r5 = 8\n"));
+    same(&text.replace("r0 += r5", "r0 += r5\nr1 += 1"));
+    // What was written on the way there is what the next round reads.
+    same(&text.replace("r5 = *(u8 *)(r4 + 1)", "*(u8 *)(r4 + 1) = r3\nr5 = *(u8 *)(r1 + 0)"));
+    let unknown = text.replace("r5 &= 31", "r5 &= -32");
+    assert!(guards(&unknown).is_empty());
+    same_anyhow(&text.replace("r3 -= 1", "r1 += r5\nr3 -= 1"));
+    same_anyhow(&text.replace("r4 = r1", "r4 = r1\nr1 += 3"));
+}
+
+#[test]
 fn counters_that_go_around_are_left_alone() {
     let text = "r0 = 0\nagain: r3 = *(u8 *)(r1 + 0)\nr0 += r3\nr1 += 1\nr2 += -12\nif r2 > 3 goto again\nexit";
     assert!(guards(text).is_empty(), "below 12 it is far above 3");
@@ -159,6 +176,10 @@ fn loops_do_the_same() {
         "r5 = r3\nr5 <<= 2\nr5 += r1\n*(u32 *)(r5 + 0) = r3",
         "r5 = r6\nr5 += r3\nr0 = *(u16 *)(r5 + 0)\n*(u8 *)(r6 + 1) = r0",
         "r5 = r10\nr5 += -64\nr5 += r3\n*(u8 *)(r5 + 0) = r0",
+        "r5 = r0\nr5 &= 31\nr5 += r1\nr0 = *(u8 *)(r5 + 3)",
+        "r5 = r3\nr5 &= 15\nr4 = r1\nr5 <<= 1\nr4 += r5\n*(u16 *)(r4 + 0) = r5",
+        "r5 = *(u8 *)(r6 + 0)\nr5 >>= 3\nr5 += r6\nr0 = *(u16 *)(r5 + 0)",
+        "r5 = r0\nr5 &= 56\nr4 = r10\nr4 += -64\nr4 += r5\n*(u64 *)(r4 + 0) = r3",
     ]);
     let leave = pick(&["", "if r0 == 77 goto out", "if r3 == 5 goto out", "if r0 & 1 goto next"]);
     let start = (numbers.clone(), numbers.clone(), pick(&["r2", "NUMBER"]), any::<bool>());
