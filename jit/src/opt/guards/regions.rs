@@ -51,12 +51,13 @@ impl Shapes {
         }
     }
 
-    fn check(&self, at: Address) -> Option<Check> {
+    /// A guess; none to leave it at one by the instructions' order, which knows data of maps.
+    fn check(&self, at: Address, before: Check) -> Option<Check> {
         let any = |set: RegSet| set.0 & at.uses().0 != 0;
         match (any(self.frame), any(self.given)) {
             (true, _) => Some(Check::Frame),
             (false, true) => Some(Check::Last),
-            (false, false) => None,
+            (false, false) => (before == Check::Frame).then_some(Check::Window),
         }
     }
 }
@@ -71,7 +72,7 @@ pub(super) fn run(unit: &mut Unit) {
         let block = &mut unit.blocks[number];
         for inst in &mut block.insts {
             if let Some(access) = super::access::access(&inst.op)
-                && let Some(guess) = shapes.check(access.at)
+                && let Some(guess) = shapes.check(access.at, access.check)
                 && let Some(check) = check_of(&mut inst.op)
             {
                 *check = guess;
