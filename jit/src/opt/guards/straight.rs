@@ -2,12 +2,13 @@
 //! follow it and are reached from it alone.
 //!
 //! Sound: a block without checks is reached only over the guards of the first, with nothing between
-//! that changes a register of the address or the regions. Where they fail, control goes to copies of
+//! that changes the regions; where a register of the address is changed, it is known by how much. Where they fail, control goes to copies of
 //! all these blocks.
 
 use super::access::{Access, Range, access, changes_regions, check_of};
 use crate::ir::graph::Shape;
-use crate::ir::{Block, Check, Inst, RegSet, Unit};
+use crate::ir::{Address, Binary, Block, Check, Inst, Op, Operand, Reg, Unit};
+use ebpfvm_asm::{AluOp, Width};
 
 /// Guards what the first so many blocks access more than once.
 pub(super) fn run(unit: &mut Unit, blocks: usize) {
@@ -44,25 +45,25 @@ struct Plan {
     unchecked: Vec<(usize, usize)>,
 }
 
-/// A block, where it is reached from, and what was written on the way.
+/// A block, where it is reached from, and what registers hold there.
 struct Member {
     block: usize,
     parent: Option<usize>,
-    written: RegSet,
+    held: Held,
 }
 
 fn plan(unit: &Unit, entries: &[u32], root: usize) -> Option<Plan> {
     if !unit.blocks[root].guards.is_empty() {
         return None;
     }
-    let mut members = vec![Member { block: root, parent: None, written: RegSet::NONE }];
+    let mut members = vec![Member { block: root, parent: None, held: Held::new() }];
     let mut ranges: Vec<Range> = Vec::new();
     let mut all: Vec<(usize, usize, Range)> = Vec::new();
     let mut at = 0;
     while let Some(member) = members.get(at) {
         let (number, block) = (member.block, &unit.blocks[member.block]);
-        let mut written = member.written;
-        let goes_on = accesses(unit, &block.insts, &mut written, |place, access| {
+        let mut held = member.held;
+        let goes_on = accesses(unit, &block.insts, &mut held, |place, access| {
             let range = Range::of(&access);
             all.push((at, place, range));
             // What the first block itself needs, and what others have near it.
@@ -78,7 +79,7 @@ fn plan(unit: &Unit, entries: &[u32], root: usize) -> Option<Plan> {
             let next = edge.to as usize;
             let is_own = entries[next] == 1 && next != root && unit.blocks[next].guards.is_empty();
             if is_own && members.len() < MOST_BLOCKS {
-                members.push(Member { block: next, parent: Some(at), written });
+                members.push(Member { block: next, parent: Some(at), held });
             }
         }
         at += 1;
@@ -130,12 +131,58 @@ fn build(unit: &mut Unit, entries: &mut [u32], root: usize, plan: Plan) {
     (block.guards, block.otherwise) = (guards, first as u32);
 }
 
-/// The accesses of a block whose addresses are made of registers that were not written, up to where
-/// regions may change; whether that is nowhere in it.
+/// What registers hold: what one held at the beginning and so much more, or something else.
+#[derive(Clone, Copy)]
+struct Held([Option<(Reg, i32)>; Reg::COUNT]);
+
+impl Held {
+    /// At the beginning.
+    fn new() -> Held {
+        Held(std::array::from_fn(|number| Some((Reg::new(number as u8), 0))))
+    }
+
+    fn sum(&self, reg: Reg, by: i32) -> Option<(Reg, i32)> {
+        let (from, offset) = self.0[reg.index()]?;
+        Some((from, offset.checked_add(by)?))
+    }
+
+    /// An address by what registers held at the beginning.
+    fn address(&self, at: Address) -> Option<Address> {
+        let (base, offset) = self.sum(at.base, at.offset)?;
+        let Some((index, scale)) = at.index else { return Some(Address::new(base, offset)) };
+        let (index, by) = self.sum(index, 0)?;
+        let offset = offset.checked_add(by.checked_mul(1 << scale)?)?;
+        Some(Address { base, index: Some((index, scale)), offset })
+    }
+
+    fn step(&mut self, op: &Op) {
+        let (dst, held) = match *op {
+            Op::Move { width: Width::W64, dst, src } => (dst, self.sum(src, 0)),
+            Op::Lea { width: Width::W64, dst, at: Address { base, index: None, offset } } => {
+                (dst, self.sum(base, offset))
+            }
+            Op::Binary {
+                op: Binary::Alu(op @ (AluOp::Add | AluOp::Sub)),
+                width: Width::W64,
+                dst,
+                lhs,
+                rhs: Operand::Imm(imm),
+            } => {
+                let by = if op == AluOp::Sub { imm.checked_neg() } else { Some(imm) };
+                (dst, by.and_then(|by| self.sum(lhs, by)))
+            }
+            _ => return op.writes().iter().for_each(|reg| self.0[reg.index()] = None),
+        };
+        self.0[dst.index()] = held;
+    }
+}
+
+/// The accesses of a block whose addresses are made of what registers held at the beginning, by these, up
+/// to where regions may change; whether that is nowhere in it.
 fn accesses(
     unit: &Unit,
     insts: &[Inst],
-    written: &mut RegSet,
+    held: &mut Held,
     mut each: impl FnMut(usize, Access),
 ) -> bool {
     for (at, inst) in insts.iter().enumerate() {
@@ -143,11 +190,11 @@ fn accesses(
             return false;
         }
         if let Some(access) = access(&inst.op)
-            && access.at.uses().0 & written.0 == 0
+            && let Some(address) = held.address(access.at)
         {
-            each(at, access);
+            each(at, Access { at: address, ..access });
         }
-        *written |= inst.op.writes();
+        held.step(&inst.op);
     }
     true
 }

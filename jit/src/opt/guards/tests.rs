@@ -53,6 +53,10 @@ fn accesses_of_a_block_have_one_guard() {
     assert!(guards("r0 = *(u8 *)(r1 + 12)\nexit").is_empty(), "one access");
     let text = "r0 = *(u8 *)(r1 + 12)\ncall 5\nr0 = *(u8 *)(r1 + 13)\nexit";
     assert!(guards(text).is_empty(), "regions may change");
+    let text = "r0 = *(u8 *)(r1 + 12)\nr1 += 4\nr3 = *(u8 *)(r1 + 13)\nr0 += r3\nr4 = r1\nr4 -= 7\nr1 = r0\n\
+        r3 = *(u8 *)(r4 + 0)\nr0 += r3\nexit";
+    assert_eq!(guards(text), ["21 bytes at r1 - 3"], "moved by numbers");
+    same(&format!("r1 += 7\n{text}"));
     let text = "r0 = *(u8 *)(r1 + 12)\nr1 += r2\nr0 = *(u8 *)(r1 + 13)\nexit";
     assert!(guards(text).is_empty(), "another base");
     assert!(guards("r0 = *(u8 *)(r1 + 0)\nr0 = *(u8 *)(r1 + 5000)\nexit").is_empty(), "too far");
@@ -64,15 +68,15 @@ fn blocks_that_follow_have_the_guard_of_the_first() {
         if r0 & 1 goto more\n*(u16 *)(r1 + 14) = r0\ngoto out\n\
         more: r3 = *(u32 *)(r1 + 26)\nr0 += r3\nr1 += 1\nr3 = *(u8 *)(r1 + 30)\nr0 += r3\n\
         r3 = *(u8 *)(r1 + 31)\nr0 += r3\nout: exit";
-    assert_eq!(guards(text), ["18 bytes at r1 + 12"]);
+    assert_eq!(guards(text), ["21 bytes at r1 + 12"]);
     same(text);
     // After a call, regions may be others; what others reach too is not guarded.
     let calls =
         text.replace("*(u16 *)(r1 + 14) = r0", "r6 = r1\ncall 5\nr1 = r6\n*(u16 *)(r1 + 14) = r0");
-    assert_eq!(guards(&calls), ["18 bytes at r1 + 12"]);
+    assert_eq!(guards(&calls), ["21 bytes at r1 + 12"]);
     same(&calls);
     let joined = text.replace("out: exit", "out: r0 += 1\nr3 = *(u8 *)(r1 + 13)\nr0 += r3\nexit");
-    assert_eq!(guards(&joined), ["18 bytes at r1 + 12"]);
+    assert_eq!(guards(&joined), ["21 bytes at r1 + 12"]);
     same(&joined);
     let round = text
         .replace("goto out\n", "r1 += 3\ngoto 0f\n")
