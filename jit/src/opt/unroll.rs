@@ -17,7 +17,7 @@ use super::Given;
 use crate::ir::{
     Address, Binary, Block, Check, Cond, Edge, End, Inst, Op, Operand, Place, Reg, RegSet, Unit,
 };
-use ebpfvm_asm::{AluOp, JmpOp, Size, Width};
+use ebpfvm_asm::{AluOp, JmpOp, Pc, Size, Width};
 
 /// Rounds at once.
 const ROUNDS: u32 = 4;
@@ -249,17 +249,29 @@ fn unroll(unit: &mut Unit, number: usize, counting: &Counting, taken: RegSet) ->
     Some(front)
 }
 
+/// What is added to a register at the end of all rounds.
+#[derive(Clone, Copy)]
+struct Late {
+    /// The sum up to a place.
+    by: i32,
+    width: Width,
+    pc: Pc,
+}
+
 /// The operations of some rounds; none if there is nothing to gain.
 fn rounds(insts: &[Inst], cond: &Cond, taken: RegSet, free: Option<Reg>) -> Option<Vec<Inst>> {
     // What is added to a register at the end only.
     let mut late = [None; Reg::COUNT];
-    for inst in insts {
-        if let Some((reg, Width::W64, _)) = step(&inst.op) {
-            let is_other = |other: &&Inst| other.op != inst.op;
-            let mut others = insts.iter().filter(is_other);
-            let is_late = others.all(|i| !i.op.writes().has(reg) && is_in_address(&i.op, reg));
-            let is_once = insts.iter().filter(|other| other.op == inst.op).count() == 1;
-            late[reg.index()] = (is_late && is_once).then_some((0, inst.pc));
+    for (at, inst) in insts.iter().enumerate() {
+        let Some((reg, width, _)) = step(&inst.op) else { continue };
+        let is_read = |op: &Op| match width {
+            Width::W64 => !is_in_address(op, reg),
+            // Sums of 32 bits wrap elsewhere than addresses do.
+            Width::W32 => op.uses(&[]).has(reg),
+        };
+        let mut others = insts.iter().enumerate().filter(|(other, _)| *other != at);
+        if others.all(|(_, i)| !i.op.writes().has(reg) && !is_read(&i.op)) {
+            late[reg.index()] = Some(Late { by: 0, width, pc: inst.pc });
         }
     }
     if late.iter().all(Option::is_none) {
@@ -271,9 +283,9 @@ fn rounds(insts: &[Inst], cond: &Cond, taken: RegSet, free: Option<Reg>) -> Opti
         let is_second = round % 2 == 1;
         for (at, inst) in insts.iter().enumerate() {
             if let Some((reg, _, by)) = step(&inst.op)
-                && let Some((sum, _)) = &mut late[reg.index()]
+                && let Some(late) = &mut late[reg.index()]
             {
-                *sum += by;
+                late.by += by;
                 continue;
             }
             let mut inst = *inst;
@@ -301,8 +313,8 @@ fn rounds(insts: &[Inst], cond: &Cond, taken: RegSet, free: Option<Reg>) -> Opti
         }
     }
     for (number, late) in (0..).zip(late) {
-        if let Some((by, pc)) = late {
-            let (dst, op, width) = (Reg::new(number), Binary::Alu(AluOp::Add), Width::W64);
+        if let Some(Late { by, width, pc }) = late {
+            let (dst, op) = (Reg::new(number), Binary::Alu(AluOp::Add));
             let op = Op::Binary { op, width, dst, lhs: dst, rhs: Operand::Imm(by) };
             out.push(Inst { op, pc });
         }
@@ -311,8 +323,8 @@ fn rounds(insts: &[Inst], cond: &Cond, taken: RegSet, free: Option<Reg>) -> Opti
 }
 
 /// An address in a later round.
-fn ahead(at: Address, late: &[Option<(i32, ebpfvm_asm::Pc)>; Reg::COUNT]) -> Option<Address> {
-    let by = |reg: Reg| late[reg.index()].map_or(0, |(by, _)| by);
+fn ahead(at: Address, late: &[Option<Late>; Reg::COUNT]) -> Option<Address> {
+    let by = |reg: Reg| late[reg.index()].map_or(0, |late| late.by);
     let index = at.index.map_or(0, |(index, scale)| by(index) << scale);
     let offset = at.offset.checked_add(by(at.base))?.checked_add(index)?;
     Some(Address { offset, ..at })
@@ -436,6 +448,21 @@ mod tests {
                     r5 = *(u8 *)(r1 + 2)|s0 = *(u8 *)(r1 + 3)|s0 = s0 + r5|r0 = r0 + s0|\
                     r1 = r1 + 4|r3 = r3 + 4|if r3 < 27 goto";
         assert!(text.contains(body), "{text}");
+    }
+
+    #[test]
+    fn a_counter_of_32_bits_that_is_no_index_is_counted_once() {
+        let after = |work: &str| {
+            let text = format!(
+                "r0 = 0\nr3 = 0\nagain: {work}\nr1 += 1\nw3 += 1\nif w3 < 30 goto again\nexit"
+            );
+            assert!(is_same(&text));
+            text_after(unit_of(&text), &[run])
+        };
+        let alone = after("r5 = *(u8 *)(r1 + 0)\nr0 += r5");
+        assert!(alone.contains("|r1 = r1 + 4|w3 = w3 + 4|if w3 < 27 goto"), "{alone}");
+        let read = after("r0 += r3");
+        assert_eq!(read.matches("w3 = w3 + 1|").count(), 5, "{read}");
     }
 
     #[test]
