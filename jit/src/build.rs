@@ -160,8 +160,9 @@ enum Shape {
     Frame,
     /// What a call gave: probably a value of a map.
     Given,
-    /// The map with this number, not its memory.
-    Map(u32),
+    /// The map with this number, not its memory. Maps beyond the reach of a byte are not known: these
+    /// are copied at every jump.
+    Map(u8),
     Other,
 }
 
@@ -344,7 +345,7 @@ impl Builder<'_, '_> {
             Insn::LoadImm { dst, value } => {
                 self.shapes[dst.index()] = match value {
                     Imm64::MapIdxValue { .. } => Shape::Given,
-                    Imm64::MapIdx(map) => Shape::Map(map),
+                    Imm64::MapIdx(map) => u8::try_from(map).map_or(Shape::Other, Shape::Map),
                     _ => Shape::Other,
                 };
                 if let Imm64::Func { offset } = value
@@ -442,7 +443,7 @@ impl Builder<'_, '_> {
         if self.source.facts.is_some() {
             return None;
         }
-        let mut lookup = self.link.lookup(pc, target, map)?;
+        let mut lookup = self.link.lookup(pc, target, map.into())?;
         lookup.key = match self.shapes[2] {
             Shape::Frame => Check::Frame,
             Shape::Given => Check::Last,

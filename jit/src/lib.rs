@@ -5,7 +5,8 @@
 //! ```
 //!
 //! - [`ir`]: blocks of operations, the form between a program and machine code
-//! - `build`: from instructions to blocks
+//! - `build`: from instructions to blocks, whose operations stand in one row until a pass wants to change
+//!   them
 //! - [`opt`]: the passes, each a function on a [`Unit`](ir::Unit)
 //! - `emit`: one pass over the blocks, on any target
 //! - [`exec`]: memory that holds code; the only part that is bound to a host, and unsafe
