@@ -24,10 +24,15 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
         if has_any(&insts, &end) {
             let uses = |op: &Op| rules.uses(unit, op);
             values.enter_counting(&insts, uses, rules.end(&end), live.after(number));
-            // First which sums are only needed for addresses, then the change.
-            for is_change in [false, true] {
-                let mut walk =
-                    Walk { values: &mut values, forms: &mut forms, folded: &mut folded, is_change };
+            // First which sums are only needed for addresses, then the change if there is one.
+            let mut walk = Walk {
+                values: &mut values,
+                forms: &mut forms,
+                folded: &mut folded,
+                is_change: false,
+            };
+            if walk.block(&mut insts, &mut unit.blocks[number].end) {
+                walk.is_change = true;
                 walk.block(&mut insts, &mut unit.blocks[number].end);
             }
         }
@@ -77,7 +82,9 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn block(&mut self, insts: &mut [Inst], end: &mut End) {
+    /// Whether something can be written in another way.
+    fn block(&mut self, insts: &mut [Inst], end: &mut End) -> bool {
+        let mut found = false;
         self.values.rewind();
         self.forms.clear();
         self.forms.resize(insts.len(), None);
@@ -90,6 +97,7 @@ impl Walk<'_> {
             if let Some((address, check)) = access(&mut op) {
                 if let Some(new) = self.fold(insts, *address) {
                     *address = new;
+                    found = true;
                     if let Some(check) = check {
                         *check = checked(*check, new, &insts[at].op);
                     }
@@ -99,6 +107,7 @@ impl Walk<'_> {
                 self.forms[at] = form;
                 if let Some(new) = form.and_then(|form| self.sum(insts, &op, form)) {
                     op = new;
+                    found = true;
                 }
             }
             if self.is_change {
@@ -108,10 +117,13 @@ impl Walk<'_> {
         }
         if let End::Branch { cond: Cond { lhs: Place::Memory(at), .. }, .. } = end
             && let Some(new) = self.fold(insts, *at)
-            && self.is_change
         {
-            *at = new;
+            found = true;
+            if self.is_change {
+                *at = new;
+            }
         }
+        found
     }
 
     fn form_of(&self, value: Value) -> Form {

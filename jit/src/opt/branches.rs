@@ -7,6 +7,7 @@
 use super::Given;
 use crate::ir::graph::Shape;
 use crate::ir::{Block, Cond, Edge, End, Place, Unit};
+use std::sync::Arc;
 
 /// With the verifier's facts on which ways are gone. The unit's branches must be those of the
 /// program's instructions, neither inverted nor exchanged.
@@ -27,18 +28,27 @@ pub(super) fn first(unit: &mut Unit, given: &Given<'_>) {
 
 /// Without asking the verifier.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
-    thread(unit);
-    let shape = Shape::of(unit);
+    let was_threaded = thread(unit);
+    let shape = match was_threaded {
+        true => Arc::new(Shape::of(unit)),
+        false => unit.shape(),
+    };
     let mut is_kept: Vec<bool> = (0..unit.blocks.len()).map(|block| shape.reaches(block)).collect();
     merge(unit, &shape, &mut is_kept);
-    compact(unit, &is_kept);
+    if is_kept.iter().any(|is_kept| !is_kept) {
+        compact(unit, &is_kept);
+    } else if !was_threaded {
+        unit.keeps_shape();
+        unit.keeps_live();
+    }
 }
 
 /// How many jumps are followed to where they lead.
 const MAX_HOPS: usize = 8;
 
-/// Lets edges lead to where a jump behind them leads.
-fn thread(unit: &mut Unit) {
+/// Lets edges lead to where a jump behind them leads; whether any now lead elsewhere.
+fn thread(unit: &mut Unit) -> bool {
+    let mut found = false;
     for number in 0..unit.blocks.len() {
         let mut end = unit.blocks[number].end;
         for edge in end.edges_mut() {
@@ -59,8 +69,12 @@ fn thread(unit: &mut Unit) {
         {
             end = End::Jump(then);
         }
-        unit.blocks[number].end = end;
+        if unit.blocks[number].end != end {
+            unit.blocks[number].end = end;
+            found = true;
+        }
     }
+    found
 }
 
 /// Joins blocks with the only ones that come after them, if those come after no other; they are then
@@ -94,9 +108,6 @@ fn merge(unit: &mut Unit, shape: &Shape, is_kept: &mut [bool]) {
 
 /// Removes blocks that are not kept; the order of the others stays.
 fn compact(unit: &mut Unit, is_kept: &[bool]) {
-    if is_kept.iter().all(|is_kept| *is_kept) {
-        return;
-    }
     let number = |count: &mut u32, is_kept: &bool| {
         let number = *count;
         *count += u32::from(*is_kept);

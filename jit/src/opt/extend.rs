@@ -46,6 +46,10 @@ impl Fact for Widths {
         block.insts.iter().for_each(|inst| self.step(&inst.op));
     }
 
+    fn learns(cond: &Cond) -> bool {
+        matches!(cond.rhs, Operand::Imm(_))
+    }
+
     /// Unsigned comparisons with a number say how large it can be.
     fn assume(&mut self, cond: &Cond, holds: bool) {
         let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs: Operand::Imm(imm) } = *cond

@@ -15,6 +15,9 @@ pub(super) trait Fact: Copy {
     /// Goes over the operations of a block, without its end.
     fn through(&mut self, block: &Block);
 
+    /// Whether a condition may tell something.
+    fn learns(cond: &Cond) -> bool;
+
     /// Adds what is known where a condition holds, or where it does not.
     fn assume(&mut self, cond: &Cond, holds: bool);
 }
@@ -76,7 +79,7 @@ pub(super) fn improve<F: Improve>(unit: &mut Unit) {
 /// Tells the blocks behind an end what is known there.
 fn leave<F: Fact>(fact: &F, end: &End, mut tell: impl FnMut(u32, &F)) {
     match end {
-        End::Branch { cond, then, other } if then.to != other.to => {
+        End::Branch { cond, then, other } if then.to != other.to && F::learns(cond) => {
             for (edge, holds) in [(then, true), (other, false)] {
                 let mut fact = *fact;
                 fact.assume(cond, holds);

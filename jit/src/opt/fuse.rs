@@ -18,10 +18,12 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     for number in 0..unit.blocks.len() {
         let mut insts = std::mem::take(&mut unit.blocks[number].insts);
         let mut end = unit.blocks[number].end;
-        if has_any(&insts, &end) {
+        let kinds = Summary::of(&insts);
+        if has_any(kinds, &insts, &end, live.after(number)) {
             let uses = |op: &Op| rules.uses(unit, op);
             values.enter_counting(&insts, uses, rules.end(&end), live.after(number));
-            for at in 0..insts.len() {
+            let stores = if kinds.has(Kinds::STORE) { insts.len() } else { 0 };
+            for at in 0..stores {
                 if let Some((op, parts)) = update(&values, &insts, &insts[at].op) {
                     insts[at].op = op;
                     for part in parts {
@@ -48,12 +50,13 @@ pub(super) fn run(unit: &mut Unit, _given: &Given<'_>) {
     unit.keeps_live();
 }
 
-/// Whether there is a load and something that may take it in.
-fn has_any(insts: &[Inst], end: &End) -> bool {
-    let all = Summary::of(insts);
+/// Whether there is a load and something that may take it in. What matters after the block too is
+/// not compared in memory.
+fn has_any(all: Summary, insts: &[Inst], end: &End, after: RegSet) -> bool {
     let compares = || {
         let End::Branch { cond, .. } = end else { return false };
-        let is_compared = |inst: &Inst| inst.op.writes() & cond.uses() != RegSet::NONE;
+        let compared = cond.uses().without(after);
+        let is_compared = |inst: &Inst| inst.op.writes() & compared != RegSet::NONE;
         insts.iter().any(is_compared)
     };
     all.has(Kinds::LOAD) && (all.has(Kinds::BINARY.or(Kinds::SIGN)) || compares())

@@ -66,6 +66,10 @@ impl Fact for Known {
         block.insts.iter().for_each(|inst| self.step(&inst.op));
     }
 
+    fn learns(cond: &Cond) -> bool {
+        matches!(cond.op, JmpOp::Eq | JmpOp::Ne)
+    }
+
     fn assume(&mut self, cond: &Cond, holds: bool) {
         if let Cond { op, size: Size::Dw, lhs: Place::Reg(reg), rhs } = *cond
             && op == if holds { JmpOp::Eq } else { JmpOp::Ne }

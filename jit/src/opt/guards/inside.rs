@@ -131,6 +131,10 @@ impl Fact for Known {
         block.insts.iter().for_each(|inst| self.step(&inst.op));
     }
 
+    fn learns(cond: &Cond) -> bool {
+        matches!(cond.rhs, Operand::Imm(_))
+    }
+
     /// What a comparison with a number tells.
     fn assume(&mut self, cond: &Cond, holds: bool) {
         let Cond { op, size: Size::Dw, lhs: ir::Place::Reg(reg), rhs: Operand::Imm(imm) } = *cond
