@@ -103,7 +103,8 @@ impl Shape {
         // Until it has its place a block has one of these.
         const OPEN: u32 = Shape::NOWHERE - 1;
         let mut place = vec![Shape::NOWHERE; unit.blocks.len()];
-        let mut has_loops = false;
+        // The edges to blocks that are open.
+        let mut back: Vec<(u32, u32)> = Vec::new();
         // A block and how many of its successors were visited.
         let mut path: Vec<(u32, u8)> = Vec::new();
         for function in unit.functions.iter().rev() {
@@ -120,7 +121,8 @@ impl Shape {
                                 *place = OPEN;
                                 path.push((next as u32, 0));
                             }
-                            place => has_loops |= *place == OPEN,
+                            place if *place == OPEN => back.push((*block, next as u32)),
+                            _ => {}
                         }
                     }
                     None => {
@@ -133,38 +135,13 @@ impl Shape {
         }
         order.reverse();
         order.iter().zip(0..).for_each(|(block, at)| place[*block as usize] = at);
-        let mut shape =
-            Shape { order, place, has_loops, parts: Vec::new(), preds: OnceLock::new() };
-        shape.parts = shape.cut(unit);
-        shape
-    }
-
-    /// Cuts the order into parts.
-    fn cut(&self, unit: &Unit) -> Vec<Part> {
-        let mut loops: Vec<Range<usize>> = Vec::new();
-        for (at, block) in self.order.iter().enumerate().filter(|_| self.has_loops) {
-            let places =
-                unit.blocks[*block as usize].successors().map(|to| self.place[to] as usize);
-            let Some(mut start) = places.min().filter(|first| *first <= at) else { continue };
-            // Loops with a block in common are one.
-            while let Some(last) = loops.pop_if(|last| last.end > start) {
-                start = start.min(last.start);
-            }
-            loops.push(start..at + 1);
-        }
-        let mut parts = Vec::with_capacity(2 * loops.len() + 1);
-        let mut end = 0;
-        for places in loops {
-            if end < places.start {
-                parts.push(Part { places: end..places.start, is_loop: false });
-            }
-            end = places.end;
-            parts.push(Part { places, is_loop: true });
-        }
-        if end < self.order.len() {
-            parts.push(Part { places: end..self.order.len(), is_loop: false });
-        }
-        parts
+        let has_loops = !back.is_empty();
+        let place_of = |block: u32| place[block as usize] as usize;
+        let mut back: Vec<_> =
+            back.into_iter().map(|(from, to)| place_of(to)..place_of(from) + 1).collect();
+        back.sort_unstable_by_key(|places| places.end);
+        let parts = cut(back, order.len());
+        Shape { order, place, has_loops, parts, preds: OnceLock::new() }
     }
 
     /// Whether it is the shape of a unit still.
@@ -221,6 +198,32 @@ impl Shape {
     pub fn preds(&self, unit: &Unit) -> &Preds {
         self.preds.get_or_init(|| Preds::of(unit))
     }
+}
+
+/// Cuts an order of so many blocks into parts, by the places between the two ends of each edge that leads
+/// back; those that end first come first.
+fn cut(back: Vec<Range<usize>>, count: usize) -> Vec<Part> {
+    let mut loops: Vec<Range<usize>> = Vec::new();
+    for Range { mut start, end } in back {
+        // Loops with a block in common are one.
+        while let Some(last) = loops.pop_if(|last| last.end > start) {
+            start = start.min(last.start);
+        }
+        loops.push(start..end);
+    }
+    let mut parts = Vec::with_capacity(2 * loops.len() + 1);
+    let mut end = 0;
+    for places in loops {
+        if end < places.start {
+            parts.push(Part { places: end..places.start, is_loop: false });
+        }
+        end = places.end;
+        parts.push(Part { places, is_loop: true });
+    }
+    if end < count {
+        parts.push(Part { places: end..count, is_loop: false });
+    }
+    parts
 }
 
 impl Unit {
