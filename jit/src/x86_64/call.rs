@@ -69,7 +69,7 @@ impl X64<'_> {
             self.jump_if(0x5, from);
         }
         if lookup.key != Check::None {
-            self.mov(W64, R10, RSI);
+            self.mov(W64, R11, RSI);
             self.compare_region(lookup.key, lookup.key_bytes, false, site.frame, from);
         }
         self.call(lookup.way.into(), site);

@@ -14,12 +14,12 @@ use ebpfvm_asm::Width::W64;
 use ebpfvm_asm::{Pc, Size};
 use std::mem::offset_of;
 
-/// An access whose address the likely region does not have. The address is in r10.
+/// An access whose address the likely region does not have.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Search {
     from: Label,
-    back: Label,
     pc: Pc,
+    at: Address,
     access: u64,
     does: Does,
 }
@@ -27,9 +27,9 @@ pub(super) struct Search {
 /// What is done with the address that was found.
 #[derive(Clone, Copy, Debug)]
 enum Does {
-    /// The access goes on with it.
-    GoesOn,
-    /// A store that may be one to the context: then it is done here, and goes on after the access.
+    /// The access goes on with it, from here, in r10.
+    GoesOn(Label),
+    /// A store that may be one to the context: it is done here, and goes on after the access.
     Store { size: Size, swap: bool, src: Operand, after: Label },
     /// A load that may be one of the context: it is done here, and goes on after the access.
     Load { load: LoadAs, dst: Gpr, after: Label },
@@ -55,7 +55,8 @@ impl X64<'_> {
         writes: bool,
         site: Site<'_>,
     ) -> Mem {
-        self.checked_then(check, at, access(size.bytes(), writes, true), site, Does::GoesOn)
+        let does = Does::GoesOn(self.new_label());
+        self.checked_then(check, at, access(size.bytes(), writes, true), site, does)
     }
 
     fn checked_then(
@@ -69,17 +70,27 @@ impl X64<'_> {
         if check == Check::None {
             return at.into();
         }
-        let (from, back) = (self.new_label(), self.new_label());
+        let from = self.new_label();
         let (bytes, writes) = (access as u16, access >> 16 & 1 != 0);
-        self.lea(W64, R10, at.into());
+        match does {
+            Does::GoesOn(_) => {
+                self.lea(W64, R10, at.into());
+                self.mov(W64, R11, R10);
+            }
+            _ => self.lea(W64, R11, at.into()),
+        }
         self.compare_region(check, u32::from(bytes), writes, site.frame, from);
-        self.bind_here(back);
-        let search = Search { from, back, pc: site.pc, access, does };
-        self.aside.push(Aside::Search(search));
-        Mem::new(R10, 0)
+        self.aside.push(Aside::Search(Search { from, pc: site.pc, at, access, does }));
+        match does {
+            Does::GoesOn(back) => {
+                self.bind_here(back);
+                Mem::new(R10, 0)
+            }
+            _ => at.into(),
+        }
     }
 
-    /// Goes to a place unless the region has so many bytes at the address in r10.
+    /// Goes to a place unless the region has so many bytes at the address in r11, which is overwritten.
     pub(super) fn compare_region(
         &mut self,
         check: Check,
@@ -94,7 +105,6 @@ impl X64<'_> {
                 let Some(room) = frame.stack_bytes.checked_sub(bytes) else {
                     return self.jump_to(otherwise);
                 };
-                self.mov(W64, R11, R10);
                 self.arith(Arith::Sub, W64, R11, Src::Reg(RBP));
                 self.arith(Arith::Add, W64, R11, Src::Imm(frame.stack_bytes as i32));
                 self.arith(Arith::Cmp, W64, R11, Src::Imm(room as i32));
@@ -108,7 +118,6 @@ impl X64<'_> {
             false => offset_of!(Region, read_bytes),
         };
         let base = Mem::state(region + offset_of!(Region, base));
-        self.mov(W64, R11, R10);
         self.arith(Arith::Sub, W64, R11, Src::Mem(base));
         self.add_for_carry(R11, bytes as i32);
         // An address just below the region wraps around.
@@ -118,7 +127,7 @@ impl X64<'_> {
     }
 
     pub(super) fn compare_guard(&mut self, guard: &Guard, frame: &Frame, otherwise: Label) {
-        self.lea(W64, R10, guard.at.into());
+        self.lea(W64, R11, guard.at.into());
         self.compare_region(guard.check, guard.bytes, guard.writes, frame, otherwise);
     }
 
@@ -133,7 +142,6 @@ impl X64<'_> {
     ) {
         let (other, after) = (self.new_label(), self.new_label());
         let base = Gpr::from(at.base);
-        self.lea(W64, R10, at.into());
         self.arith(Arith::Cmp, W64, base, Src::Mem(Mem::state(offset_of!(State, context))));
         self.jump_if(0x5, other);
         self.load_zero(size, dst, Mem::new(base, offset.into()));
@@ -143,13 +151,7 @@ impl X64<'_> {
         self.bind_here(after);
         let does = Does::Load { load, dst, after };
         let access = access(load.size.bytes(), false, false);
-        self.aside.push(Aside::Search(Search {
-            from: other,
-            back: after,
-            pc: site.pc,
-            access,
-            does,
-        }));
+        self.aside.push(Aside::Search(Search { from: other, pc: site.pc, at, access, does }));
     }
 
     /// A load that may be one of the context, as far as the machine knows.
@@ -198,20 +200,16 @@ impl X64<'_> {
         site: Site<'_>,
         after: Label,
     ) {
-        let (other, back) = (self.new_label(), self.new_label());
+        let other = self.new_label();
         let base = Gpr::from(at.base);
-        self.lea(W64, R10, at.into());
         self.arith(Arith::Cmp, W64, base, Src::Mem(Mem::state(offset_of!(State, context))));
         self.jump_if(0x5, other);
         self.extended(size, swap, src);
         self.store(host, Mem::new(base, offset.into()), R11);
-        self.jump_to(after);
-        self.bind_here(back);
-        self.store_as(size, swap, Mem::new(R10, 0), src);
         self.bind_here(after);
         let access = access(size.bytes(), true, false);
         let does = Does::Store { size, swap, src, after };
-        self.aside.push(Aside::Search(Search { from: other, back, pc: site.pc, access, does }));
+        self.aside.push(Aside::Search(Search { from: other, pc: site.pc, at, access, does }));
     }
 
     /// What a store stores, filled up with zeros, into r11.
@@ -225,14 +223,17 @@ impl X64<'_> {
 
     /// Looks for the memory, and goes back.
     pub(super) fn search(&mut self, search: &Search) {
-        let Search { from, back, pc, access, does } = *search;
+        let Search { from, pc, at, access, does } = *search;
         self.bind_here(from);
+        if !matches!(does, Does::GoesOn(_)) {
+            self.lea(W64, R10, at.into());
+        }
         self.store_imm(Size::W, Mem::state(offset_of!(State, pc)), pc.0 as i32);
         self.set(R11, access);
         let find = self.find();
         self.call_label(find);
         match does {
-            Does::GoesOn => self.jump_to(back),
+            Does::GoesOn(back) => self.jump_to(back),
             Does::Load { load, dst, after } => {
                 let (cell, plain) = (Mem::state(offset_of!(State, cell)), self.new_label());
                 self.lea(W64, R11, cell);
@@ -251,13 +252,16 @@ impl X64<'_> {
                 self.jump_to(after);
             }
             Does::Store { size, swap, src, after } => {
-                let cell = Mem::state(offset_of!(State, cell));
+                let (cell, plain) = (Mem::state(offset_of!(State, cell)), self.new_label());
                 self.lea(W64, R11, cell);
                 self.arith(Arith::Cmp, W64, R10, Src::Reg(R11));
-                self.jump_if(0x5, back);
+                self.jump_if(0x5, plain);
                 self.store_as(size, swap, cell, src);
                 let commit = self.commit();
                 self.call_label(commit);
+                self.jump_to(after);
+                self.bind_here(plain);
+                self.store_as(size, swap, Mem::new(R10, 0), src);
                 self.jump_to(after);
             }
         }
