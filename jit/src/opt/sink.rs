@@ -6,18 +6,19 @@
 //! ```
 //!
 //! Sound: what is moved reads and writes registers only, and nothing behind it in its block, the comparison
-//! with it, reads its result or writes what it reads. On the other way nobody reads the result.
+//! with it, reads its result or writes what it reads. On the other way nobody reads the result. The new block
+//! has the cost of the way that it is on.
 
 use super::Given;
 use super::hoist::Loops;
+use crate::ir::live::Rules;
 use crate::ir::{Block, Edge, End, Inst, Op, RegSet, Unit};
 use ebpfvm_asm::Width;
 
 /// Moves operations out of loops, each out of the innermost one that it is in.
-pub(super) fn run(unit: &mut Unit, given: &Given<'_>) {
-    // Blocks that are added would have to cost what their edges cost.
-    let is_allowed = given.has_spare && !unit.is_checked && unit.blocks.iter().any(may_move);
-    let shape = is_allowed.then(|| unit.shape()).filter(|shape| shape.has_loops);
+pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
+    let shape = unit.blocks.iter().any(may_move).then(|| unit.shape());
+    let shape = shape.filter(|shape| shape.has_loops);
     let Some(shape) = shape else {
         unit.keeps_shape();
         unit.keeps_live();
@@ -48,7 +49,7 @@ pub(super) fn run(unit: &mut Unit, given: &Given<'_>) {
                 _ => continue,
             };
             let (needed, kept) = (live.before(out as usize), live.before(stays as usize));
-            let moved = take_out(unit, number, needed, kept);
+            let moved = take_out(unit, live.rules(), number, needed, kept);
             if !moved.is_empty() {
                 add(unit, number, out, moved);
             }
@@ -73,12 +74,18 @@ fn is_movable(op: &Op) -> bool {
 }
 
 /// Takes those operations out of a block that only the way to `needed` needs.
-fn take_out(unit: &mut Unit, number: usize, mut needed: RegSet, kept: RegSet) -> Vec<Inst> {
+fn take_out(
+    unit: &mut Unit,
+    rules: Rules,
+    number: usize,
+    mut needed: RegSet,
+    kept: RegSet,
+) -> Vec<Inst> {
     let mut insts = std::mem::take(&mut unit.blocks[number].insts);
-    let (mut reads, mut writes) = (unit.blocks[number].end.uses(), RegSet::NONE);
+    let (mut reads, mut writes) = (rules.end(&unit.blocks[number].end), RegSet::NONE);
     let mut moved = Vec::new();
     for inst in insts.iter_mut().rev() {
-        let (uses, result) = (inst.op.uses(&unit.callees), inst.op.writes());
+        let (uses, result) = (rules.uses(unit, &inst.op), inst.op.writes());
         let is_free = |set: RegSet| set.without(writes) == set;
         let is_needed = result.without(needed) == RegSet::NONE && result.without(kept) == result;
         if is_movable(&inst.op)
