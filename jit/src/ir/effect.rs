@@ -2,7 +2,7 @@
 
 use super::{Check, Cond, End, Fill, Op, Operand, Place, Reg, RegSet};
 use crate::link::Callee;
-use ebpfvm_asm::{AluOp, AtomicOp, Width};
+use ebpfvm_asm::{AluOp, AtomicOp, Size, Width};
 
 impl Op {
     /// The registers that it reads. Of calls: those of the arguments.
@@ -130,11 +130,14 @@ impl Op {
             | Op::Binary { width: W32, dst, .. }
             | Op::BinaryLoad { width: W32, dst, .. }
             | Op::Lea { width: W32, dst, .. } => Some(dst),
-            Op::Extend { size, fill: Fill::Zero, dst, .. }
-            | Op::Swap { size, dst, .. }
-            | Op::Load { size, fill: Fill::Zero, dst, .. }
-            | Op::LoadAcquire { size, dst, .. }
+            Op::Extend { size, fill: Fill::Zero, dst, .. } | Op::Swap { size, dst, .. }
                 if size.bytes() <= 4 =>
+            {
+                Some(dst)
+            }
+            Op::Load { size, fill: Fill::Zero, dst, check, .. }
+            | Op::LoadAcquire { size, dst, check, .. }
+                if loaded(size, check).bytes() <= 4 =>
             {
                 Some(dst)
             }
@@ -146,6 +149,12 @@ impl Op {
             _ => None,
         }
     }
+}
+
+/// The size of what a load with this check may give. Pointers among the fields of contexts have 4 bytes in
+/// the program's view and are given whole.
+pub(crate) fn loaded(size: Size, check: Check) -> Size {
+    if size == Size::W && check != Check::None { Size::Dw } else { size }
 }
 
 impl End {

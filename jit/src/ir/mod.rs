@@ -18,6 +18,7 @@ mod print;
 pub(crate) mod row;
 
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Pc, Size, Width};
+pub(crate) use effect::loaded;
 pub use found::Found;
 
 /// A register of the program or a spare one.

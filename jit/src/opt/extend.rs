@@ -8,7 +8,9 @@ use super::Given;
 use super::forward::{self, Changes, Fact, Improve};
 use super::simplify::size_of;
 use crate::ir::live::Rules;
-use crate::ir::{Binary, Block, Cond, End, Fill, Inst, Op, Operand, Place, Reg, RegSet, Unit};
+use crate::ir::{
+    Binary, Block, Cond, End, Fill, Inst, Op, Operand, Place, Reg, RegSet, Unit, loaded,
+};
 use ebpfvm_asm::{AluOp, AtomicOp, JmpOp, Size, Width};
 
 /// Removes extensions that have no effect.
@@ -106,8 +108,8 @@ impl Widths {
             None => {
                 op.writes().iter().for_each(|reg| self.0[reg.index()] = 64);
                 let (dst, size) = match *op {
-                    Op::Load { dst, size, fill: Fill::Zero, .. }
-                    | Op::LoadAcquire { dst, size, .. } => (dst, size),
+                    Op::Load { dst, size, fill: Fill::Zero, check, .. }
+                    | Op::LoadAcquire { dst, size, check, .. } => (dst, loaded(size, check)),
                     Op::Load { dst, fill: Fill::Sign(width), .. } => (dst, size_of(width)),
                     Op::Atomic { op: AtomicOp::Fetch(_) | AtomicOp::Xchg, src, size, .. } => {
                         (src, size)
@@ -450,7 +452,7 @@ fn want_operands(wanted: &mut [u8; Reg::COUNT], op: &Op, bits: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ir::eval::{self, unit_of};
+    use crate::ir::eval::{self, checked_unit_of, unit_of};
     use crate::opt::{same, values};
 
     fn after(text: &str) -> String {
@@ -496,6 +498,19 @@ mod tests {
             after("r0 = 0\nagain: r0 &= 7\nr0 += 3\nw0 = w0\nr1 -= 1\nif r1 != 0 goto again\nexit"),
             "r0 = 0|goto b1|w0 = w0 & 7|w0 = w0 + 3|r1 = r1 + -1|if r1 != 0 goto b1 (cost 5) else b2|exit"
         );
+    }
+
+    /// A pointer of the context fills the register, though the program loads 4 bytes.
+    #[test]
+    fn pointers_of_the_context_are_filled_up_again() {
+        let after = |text: &str| same::text_after(checked_unit_of(text), &[values::run, run]);
+        for cut in ["w0 = w0", "r0 <<= 32|r0 >>= 32"] {
+            let text = format!("r0 = *(u32 *)(r1 + 0)\n{}\nexit", cut.replace('|', "\n"));
+            let text = after(&text);
+            assert!(text.contains("w0 = w0") || text.contains("(u32) r0"), "{text}");
+        }
+        let text = after("r0 = *(u16 *)(r1 + 0)\nw0 = w0\nexit");
+        assert!(!text.contains("w0 = w0"), "{text}");
     }
 
     #[test]
