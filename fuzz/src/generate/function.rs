@@ -224,17 +224,26 @@ impl Generator<'_> {
         inner.may_call &= times <= 2 && PRESERVED.contains(&counter) && function.depth == 0;
         let head = self.builder.new_label();
         let width = self.width();
-        let (first, step, op, bound) = match self.draw.below(4) {
-            0 => (times, -1, JmpOp::Ne, 0),
-            1 => (times, -1, JmpOp::Sgt, 0),
-            2 => (0, 1, JmpOp::Lt, times),
-            _ => (-times, 1, JmpOp::Slt, 0),
+        let (first, step, (goes_on, ends), bound) = match self.draw.below(4) {
+            0 => (times, -1, (JmpOp::Ne, JmpOp::Eq), 0),
+            1 => (times, -1, (JmpOp::Sgt, JmpOp::Sle), 0),
+            2 => (0, 1, (JmpOp::Lt, JmpOp::Ge), times),
+            _ => (-times, 1, (JmpOp::Slt, JmpOp::Sge), 0),
         };
         let first = if width == Width::W32 { i64::from(first as u32) } else { first.into() };
         match i32::try_from(first) {
             Ok(first) => self.builder.mov(counter, first),
             Err(_) => self.builder.mov32(counter, first as i32),
         };
+        // Compilers often write the test first and jump over it.
+        if self.has_idioms && self.draw.once_in(4) {
+            let (test, out) = (self.builder.new_label(), self.builder.new_label());
+            self.builder.jump(head).label(test).alu(width, AluOp::Add, counter, step);
+            self.builder.jump_if(width, ends, counter, bound, out).label(head);
+            self.body(&inner);
+            self.builder.jump(test).label(out);
+            return;
+        }
         // The head may be the second of a pair.
         if self.draw.below(2) == 0 {
             self.compute(&inner);
@@ -242,7 +251,7 @@ impl Generator<'_> {
         self.builder.label(head);
         self.body(&inner);
         self.builder.alu(width, AluOp::Add, counter, step);
-        self.builder.jump_if(width, op, counter, bound, head);
+        self.builder.jump_if(width, goes_on, counter, bound, head);
     }
 
     /// Calls another function with the memory, numbers, and some stack.

@@ -4,9 +4,10 @@
 //! has it may read any of it, in calls too.
 
 use super::Given;
-use crate::ir::{Address, Block, Cond, End, Op, Operand, Place, Reg, RegSet, Unit};
+use super::frame::{self, Touch, touch, touch_end};
+use crate::ir::{Address, Block, Op, Reg, Unit};
 use crate::state::FRAME_BYTES;
-use ebpfvm_asm::{Size, Width};
+use ebpfvm_asm::Size;
 
 /// Removes what has no effect.
 pub(super) fn run(unit: &mut Unit, _: &Given<'_>) {
@@ -52,71 +53,6 @@ impl Bytes {
     }
 }
 
-/// What an operation does with the frame.
-enum Touch {
-    Nothing,
-    Reads(Address, Size),
-    Writes(Address, Size),
-    /// Reads and writes, and needs not happen if nobody reads the result.
-    Updates(Address, Size),
-    /// Takes its address.
-    Takes,
-}
-
-fn touch(op: &Op) -> Touch {
-    let direct = |at: Address| at.base == Reg::FP && at.index.is_none();
-    let frame = RegSet::of(Reg::FP);
-    let has_frame = |set: RegSet| set.without(frame) != set;
-    match *op {
-        // The callee gets a frame of its own.
-        Op::Call { .. } | Op::CallLocal { .. } => Touch::Nothing,
-        Op::Load { at, size, .. } | Op::LoadAcquire { at, size, .. } if direct(at) => {
-            Touch::Reads(at, size)
-        }
-        Op::BinaryLoad { at, width, lhs, .. } if direct(at) && lhs != Reg::FP => {
-            Touch::Reads(at, if width == Width::W32 { Size::W } else { Size::Dw })
-        }
-        Op::Store { at, size, src, .. } if direct(at) && src != Operand::Reg(Reg::FP) => {
-            Touch::Writes(at, size)
-        }
-        Op::Update { at, size, rhs, .. } if direct(at) && rhs != Operand::Reg(Reg::FP) => {
-            Touch::Updates(at, size)
-        }
-        Op::Atomic { at, size, src, .. } if direct(at) && src != Reg::FP => Touch::Reads(at, size),
-        Op::StoreRelease { at, size, src, .. } if direct(at) && src != Reg::FP => {
-            Touch::Reads(at, size)
-        }
-        Op::Select { cond, then, other, .. }
-            if has_frame(cond.uses()) && then != Reg::FP && other != Reg::FP =>
-        {
-            in_cond(&cond)
-        }
-        ref op if has_frame(op.uses(&[])) => Touch::Takes,
-        _ => Touch::Nothing,
-    }
-}
-
-fn in_cond(cond: &Cond) -> Touch {
-    match cond.lhs {
-        Place::Memory(at)
-            if at.base == Reg::FP && at.index.is_none() && cond.rhs != Operand::Reg(Reg::FP) =>
-        {
-            Touch::Reads(at, cond.size)
-        }
-        _ => match cond.uses().has(Reg::FP) {
-            true => Touch::Takes,
-            false => Touch::Nothing,
-        },
-    }
-}
-
-fn touch_end(end: &End) -> Touch {
-    match end {
-        End::Branch { cond, .. } => in_cond(cond),
-        _ => Touch::Nothing,
-    }
-}
-
 impl Bytes {
     /// What matters before an access, of what does after it.
     fn before(&mut self, touch: Touch) {
@@ -138,15 +74,7 @@ fn stores(unit: &mut Unit) -> bool {
     if !unit.blocks.iter().any(|block| block.insts.iter().any(|inst| stores_there(&inst.op))) {
         return false;
     }
-    let (owner, mut takes) = owners(unit);
-    for (block, owner) in unit.blocks.iter().zip(&owner) {
-        if takes[*owner as usize] {
-            continue;
-        }
-        let ops = block.insts.iter().map(|inst| touch(&inst.op));
-        let taken = ops.chain([touch_end(&block.end)]).any(|touch| matches!(touch, Touch::Takes));
-        takes[*owner as usize] |= taken || !block.guards.is_empty();
-    }
+    let (owner, takes) = frame::owners(unit);
     if takes.iter().all(|takes| *takes) {
         return false;
     }
@@ -202,26 +130,6 @@ fn after(block: &Block, ins: &[Bytes]) -> Bytes {
     block.successors().for_each(|to| bytes.union(&ins[to]));
     bytes.before(touch_end(&block.end));
     bytes
-}
-
-/// The function of each block, and for each function whether its frame's address is taken: at first
-/// only that of one more, which stands for blocks that control does not come to.
-fn owners(unit: &Unit) -> (Vec<u32>, Vec<bool>) {
-    let nobody = unit.functions.len() as u32;
-    let mut owner = vec![nobody; unit.blocks.len()];
-    let mut path = Vec::new();
-    for (number, function) in unit.functions.iter().enumerate() {
-        path.push(function.entry as usize);
-        while let Some(block) = path.pop() {
-            if owner[block] == nobody {
-                owner[block] = number as u32;
-                path.extend(unit.blocks[block].successors());
-            }
-        }
-    }
-    let mut takes = vec![false; unit.functions.len()];
-    takes.push(true);
-    (owner, takes)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod defer;
 mod divide;
 mod extend;
 mod forward;
+mod frame;
 mod fuse;
 mod guards;
 mod hoist;
@@ -24,6 +25,7 @@ pub(crate) mod same;
 mod select;
 mod simplify;
 mod sink;
+mod slots;
 mod unroll;
 mod values;
 mod wide;
@@ -62,6 +64,7 @@ pub const PASSES: &[Pass] = &[
         run: dead::run,
     },
     Pass { name: "extend", about: "extensions and masks that change nothing", run: extend::run },
+    Pass { name: "slots", about: "what is on the stack from registers", run: slots::run },
     Pass { name: "address", about: "sums folded into addresses", run: address::run },
     Pass { name: "values", about: "constants and copies for what computes them", run: values::run },
     Pass { name: "divide", about: "multiplications for divisions by constants", run: divide::run },
