@@ -66,7 +66,6 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "extend", about: "extensions and masks that change nothing", run: extend::run },
     Pass { name: "slots", about: "what is on the stack from registers", run: slots::run },
     Pass { name: "address", about: "sums folded into addresses", run: address::run },
-    Pass { name: "values", about: "constants and copies for what computes them", run: values::run },
     Pass { name: "divide", about: "multiplications for divisions by constants", run: divide::run },
     Pass { name: "hoist", about: "what a loop does not change, before it", run: hoist::run },
     Pass { name: "unroll", about: "several rounds of small loops at once", run: unroll::run },
