@@ -119,17 +119,14 @@ impl From<&Trap> for Why {
     fn from(trap: &Trap) -> Why {
         match &trap.kind {
             TrapKind::Access { bytes, direction, .. } => Why::Access(*bytes, *direction),
-            other => Why::Other(without_addresses(&other.to_string())),
+            other => Why::Other(before_addresses(&other.to_string())),
         }
     }
 }
 
-/// A text in which addresses are left out.
-fn without_addresses(text: &str) -> String {
-    let mut parts = text.split("0x");
-    let first = parts.next().unwrap_or_default().to_owned();
-    let rest = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_hexdigit()));
-    rest.fold(first, |text, part| text + "0x" + part)
+/// A text up to its first address: what memory is near it, each run's layout says.
+fn before_addresses(text: &str) -> String {
+    text.split("0x").next().unwrap_or_default().to_owned()
 }
 
 /// Which form runs.
