@@ -1,6 +1,6 @@
 //! What operations read, write and do: what passes need to know of them.
 
-use super::{Check, Cond, End, Fill, Op, Operand, Place, Reg, RegSet};
+use super::{Address, Check, Cond, End, Fill, Op, Operand, Place, Reg, RegSet};
 use crate::link::Callee;
 use ebpfvm_asm::{AluOp, AtomicOp, Size, Width};
 
@@ -78,6 +78,22 @@ impl Op {
             | Op::Lea { dst, .. }
             | Op::Load { check: Check::None, dst, .. }
             | Op::Select { dst, .. } => Some(dst),
+            _ => None,
+        }
+    }
+
+    /// Its address, and how that is compared if what is there is accessed as the program says. Of those that
+    /// have one.
+    pub fn access_mut(&mut self) -> Option<(&mut Address, Option<&mut Check>)> {
+        match self {
+            Op::Lea { at, .. } | Op::BinaryLoad { at, .. } | Op::Update { at, .. } => {
+                Some((at, None))
+            }
+            Op::Load { at, check, .. }
+            | Op::Store { at, check, .. }
+            | Op::Atomic { at, check, .. }
+            | Op::LoadAcquire { at, check, .. }
+            | Op::StoreRelease { at, check, .. } => Some((at, Some(check))),
             _ => None,
         }
     }

@@ -303,17 +303,10 @@ impl Walk<'_> {
 
 /// The address of an access that may be written in another way, and its check.
 fn access(op: &mut Op) -> Option<(&mut Address, Option<&mut Check>)> {
-    match op {
-        Op::BinaryLoad { at, .. } | Op::Update { at, .. } => Some((at, None)),
-        Op::Load { check: Check::Context { .. }, .. }
-        | Op::Store { check: Check::Context { .. }, .. } => None,
-        Op::Load { at, check, .. }
-        | Op::Store { at, check, .. }
-        | Op::Atomic { at, check, .. }
-        | Op::LoadAcquire { at, check, .. }
-        | Op::StoreRelease { at, check, .. } => Some((at, Some(check))),
-        _ => None,
+    if matches!(op, Op::Lea { .. }) {
+        return None;
     }
+    op.access_mut().filter(|(_, check)| !matches!(check, Some(Check::Context { .. })))
 }
 
 /// The check of an access with an address that is written anew: none if it is inside the frame, and

@@ -188,14 +188,8 @@ impl Part {
 
 /// The address of an operation that may be any.
 fn address(op: &mut Op) -> Option<&mut Address> {
-    match op {
-        Op::Lea { width: Width::W64, at, .. }
-        | Op::BinaryLoad { at, .. }
-        | Op::Update { at, .. }
-        | Op::Load { check: Check::None, at, .. }
-        | Op::Store { check: Check::None, at, .. } => Some(at),
-        _ => None,
-    }
+    let (at, check) = op.access_mut()?;
+    matches!(check, None | Some(Check::None)).then_some(at)
 }
 
 #[cfg(test)]

@@ -426,11 +426,10 @@ pub(crate) fn text_after(mut unit: Unit, passes: &[fn(&mut Unit, &Given<'_>)]) -
     for pass in passes {
         pass(&mut unit, &Given { facts: None, has_spare: true });
     }
-    let mut text = String::new();
-    for block in unit.blocks.iter().filter(|block| *block != unit.blocks.last().unwrap_or(block)) {
-        text += &block.to_string();
-    }
-    text.lines().map(str::trim).collect::<Vec<_>>().join("|")
+    let text: String = unit.blocks.iter().map(crate::ir::Block::to_string).collect();
+    // Where control would run over the end.
+    let lines = text.lines().map(str::trim).filter(|line| *line != "stop");
+    lines.collect::<Vec<_>>().join("|")
 }
 
 #[cfg(test)]

@@ -126,13 +126,8 @@ mod tests {
     use crate::ir::eval::unit_of;
     use crate::opt::{dead, same, values};
 
-    /// The blocks after the pass, but for the one where control would run over the end.
     fn after(text: &str, pass: fn(&mut Unit, &Given<'_>)) -> String {
-        let mut unit = unit_of(text);
-        pass(&mut unit, &Given { facts: None, has_spare: true });
-        let text: String = unit.blocks.iter().map(Block::to_string).collect();
-        let lines = text.lines().map(str::trim).filter(|line| *line != "stop");
-        lines.collect::<Vec<_>>().join("|")
+        same::text_after(unit_of(text), &[pass])
     }
 
     #[test]

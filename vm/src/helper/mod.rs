@@ -66,8 +66,8 @@ pub struct Helper {
     /// What it takes and gives.
     pub proto: HelperProto,
     /// What it does.
-    pub code: Arc<HelperCode>,
-    /// What an engine may do instead of calling it.
+    pub(crate) code: Arc<HelperCode>,
+    /// What an engine may do instead of calling it: the same.
     pub(crate) shortcut: Option<Shortcut>,
 }
 

@@ -251,3 +251,31 @@ fn stopped(run: &mut Run<'_>, instance: &Instance) -> Box<Trap> {
     };
     instance.trap(Pc(run.regions.state.pc), kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::Vm;
+    use ebpfvm_asm::text::{Dialect, assemble};
+    use ebpfvm_spec::{ProgType, Program};
+
+    /// One form, and that of the runs that the machine was told of.
+    #[test]
+    fn one_form_is_compiled_when_a_program_is_bound() {
+        for is_metered in [false, true] {
+            let options = Options { is_metered, ..Options::default() };
+            let vm = Vm::linux().engine(Engine::Auto).jit(options).build();
+            let code = assemble("r0 = 1\nexit", Dialect::PseudoC).expect("a program");
+            let program = Program::from_code("test", ProgType::Raw, code);
+            let made = |instance: &Instance| {
+                let Forms { checked, metered, unmetered } = &instance.native;
+                [checked, metered, unmetered].map(|form| form.get().is_some())
+            };
+            let unjudged = vm.link(program.clone(), &[]).expect("it can be bound");
+            assert_eq!(made(&unjudged), [true, false, false]);
+            let judged = vm.verify(program, &ebpfvm_verifier::Options::default());
+            let judged = vm.link_verified(judged.verdict.expect("accepted"), &[]).expect("bound");
+            assert_eq!(made(&judged), [false, is_metered, !is_metered]);
+        }
+    }
+}

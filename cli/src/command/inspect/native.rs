@@ -104,7 +104,7 @@ impl Args {
             is_metered: self.metered,
             is_blinded: self.blinded,
             passes: if self.blinded { Passes::NONE } else { self.passes },
-            has_map: true,
+            ..Options::default()
         }
     }
 }

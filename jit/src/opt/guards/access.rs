@@ -14,14 +14,7 @@ pub(super) struct Access {
 
 /// The check of an access.
 pub(super) fn check_of(op: &mut Op) -> Option<&mut Check> {
-    match op {
-        Op::Load { check, .. }
-        | Op::Store { check, .. }
-        | Op::Atomic { check, .. }
-        | Op::LoadAcquire { check, .. }
-        | Op::StoreRelease { check, .. } => Some(check),
-        _ => None,
-    }
+    op.access_mut()?.1
 }
 
 /// The access that an operation makes, if a guard can take over its check.

@@ -118,18 +118,12 @@ impl Draw {
     }
 }
 
-/// The address in an operation.
-fn address_in(op: &Op) -> Option<Address> {
-    match *op {
-        Op::BinaryLoad { at, .. }
-        | Op::Update { at, .. }
-        | Op::Load { at, .. }
-        | Op::Store { at, .. }
-        | Op::Atomic { at, .. }
-        | Op::LoadAcquire { at, .. }
-        | Op::StoreRelease { at, .. } => Some(at),
+/// The address at which an operation accesses memory.
+fn address_in(mut op: Op) -> Option<Address> {
+    match op {
+        Op::Lea { .. } => None,
         Op::Select { cond: Cond { lhs: Place::Memory(at), .. }, .. } => Some(at),
-        _ => None,
+        _ => op.access_mut().map(|(at, _)| *at),
     }
 }
 
@@ -164,7 +158,7 @@ fn operations_do_what_they_mean() {
         let mut native =
             Native::new(&unit, Mode { features, is_metered: false, is_blinded: round % 4 == 0 });
         for _ in 0..4 {
-            let input = Input { window: window(&mut draw, address_in(&op)), fuel: 0, salt: 0 };
+            let input = Input { window: window(&mut draw, address_in(op)), fuel: 0, salt: 0 };
             let (expected, got) = (eval::run(&unit, &input), native.run(&input));
             assert!(
                 expected == got,
@@ -186,7 +180,7 @@ fn selects_in_a_row_do_what_they_mean() {
         let mut select =
             || Op::Select { cond, dst: draw.reg(), then: draw.reg(), other: draw.reg() };
         let ops = [select(), select(), select()];
-        let at = address_in(&ops[0]);
+        let at = address_in(ops[0]);
         // Addresses stay in the window.
         if at.is_some() && ops.iter().any(|op| (op.writes().0 & cond.uses().0) != 0) {
             continue;
