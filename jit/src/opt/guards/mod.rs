@@ -12,6 +12,7 @@
 
 mod access;
 mod counted;
+mod holds;
 mod inside;
 mod loops;
 mod regions;
